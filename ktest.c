@@ -1,0 +1,3334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ktest: run a program inside a real Linux kernel, as if it had run here.
+ *
+ *     cc ktest.c -o ktest
+ *     ktest -kernel-path vmlinuz -- ./mytest -v
+ *
+ * boots a QEMU microvm, runs ./mytest in it as root, passes stdin, stdout and
+ * stderr through, and exits with its status. With -DKTEST_LIB there is no
+ * main(): fill a struct ktest_options, call ktest_run().
+ *
+ * Exit status (KTEST_* below; usage prints this table from exit_table[]):
+ *     0..255  the program's own; 128+N when signal N ended it
+ *     124     -timeout ran out
+ *     125     ktest has no verdict; one line on stderr says why
+ *     126     the program could not be executed
+ *     127     the program was not found
+ *
+ * Data flows one way, each stage reads what the one before it made:
+ *     options -> guest description -> initramfs -> QEMU argv -> spawn
+ *             -> supervise -> verdict
+ * and the sections below follow that order. Between options and spawn nothing
+ * is done but reading files (and asking an ELF interpreter for libraries).
+ */
+#define _POSIX_C_SOURCE 200809L
+#ifdef __linux__
+#define _DEFAULT_SOURCE /* syscall(), for what the section 'Linux' needs */
+#endif
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#endif
+
+extern char **environ;
+
+/* ==== 1. Constants ======================================================
+ * Limits, times and the numbers of the protocols. A limit that is reached is
+ * an error that names what was too long, never a truncation.
+ */
+#define KTEST_VERSION "0.1"
+
+#ifndef KTEST_LIBEXEC /* where `make install` puts init and bios/ */
+#define KTEST_LIBEXEC "/usr/local/libexec/ktest"
+#endif
+
+enum { /* ktest's own exit statuses */
+	KTEST_TIMEOUT = 124,
+	KTEST_NO_VERDICT = 125,
+	KTEST_CANNOT_EXECUTE = 126,
+	KTEST_NOT_FOUND = 127
+};
+
+enum { /* sizes, in bytes unless a name says otherwise */
+	LIST_MAX = 256,         /* values of one repeatable option */
+	PATH_SIZE = 4096,       /* Linux PATH_MAX */
+	MESSAGE_SIZE = 8192,    /* one message: a path and then some */
+	CMDLINE_SIZE = 8192,    /* the kernel's own limit is checked as well */
+	ARGV_SIZE = 65536,      /* text of QEMU's arguments */
+	ARGV_MAX = 512,         /* number of QEMU's arguments */
+	FDS_MAX = 16,           /* fds that QEMU inherits, from 3 up */
+	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
+	RING_SIZE = 32768,      /* last words of the kernel's console */
+	LOG_SIZE = 8192,        /* first words of QEMU's stderr */
+	MODULES_SIZE = 16384,   /* paths of the modules to load */
+	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
+	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
+};
+
+enum { /* times, in milliseconds */
+	BYTE_WAIT_MS = 1000,    /* for the exit byte once QEMU has ended */
+	STALL_WAIT_MS = 10000,  /* announced output or QEMU's end: no news */
+	KVM_WAIT_MS = 30000,    /* KVM (auto) without a word from init */
+	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
+	TICK_MEASURE_MS = 5     /* 50 ns of jitter in 5 ms: 10 ppm */
+};
+
+enum { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
+enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
+static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
+static const char *const acpi_names[] = { "auto", "on", "off", NULL };
+static const char *const on_off_names[] = { "off", "on", NULL };
+
+/* ==== 2. Types ==========================================================
+ * What callers fill (struct ktest_options), what a run needs and leaves
+ * behind (struct ktest), and what the stages hand to each other.
+ */
+struct ktest_list { /* values of a repeatable option, in order */
+	const char *item[LIST_MAX];
+	size_t count;
+};
+
+/* One run's options. ktest_defaults() fills it; the strings stay the
+ * caller's. Their meaning, units and defaults: opt_table[]. */
+struct ktest_options {
+	const char *kernel_path, *initrd_path, *modules_dir;
+	struct ktest_list cmdline, modules;
+	char *const *argv; /* the program's, NULL: the original's mode */
+	const char *cwd;
+	struct ktest_list env, files;
+	const char *qemu, *bios, *init;
+	struct ktest_list qemu_args;
+	int accel, acpi, sandbox; /* indices into their names */
+	long long memory;  /* MiB */
+	long long cpus;
+	long long timeout; /* milliseconds, 0: none */
+	int dry_run, verbose, console, help, version; /* flags */
+	int stdin_fd, stdout_fd, stderr_fd; /* the program's streams */
+	int log_fd;        /* messages; -1: none */
+	int wake_fd;       /* a byte N read here: N is SIGCHLD: look for ended
+	                    * children; else end the guest, as signal N would;
+	                    * -1: none */
+};
+
+struct kernel { /* what the kernel's file says of itself */
+	bool elf;              /* vmlinux with PVH note, else bzImage */
+	bool is64;
+	bool no_acpi;          /* cannot use QEMU's ACPI, see kernel_elf() */
+	char version[128];     /* as uname -r, "" if it does not say */
+	size_t cmdline_max;    /* bytes, without the NUL */
+};
+
+struct attempt { /* what ktest decides by itself, and may decide anew */
+	int accel, acpi;
+	bool sandbox;
+	bool acpi_turned;      /* the other acpi= was tried */
+};
+
+struct guest { /* the description of one machine, all policy */
+	struct kernel kernel;
+	char init[PATH_SIZE], bios[PATH_SIZE];
+	char program[PATH_SIZE];       /* absolute path in the guest */
+	bool on_host;                  /* program is a file here */
+	bool merged;                   /* stderr shares stdout's port */
+	const char *env[LIST_MAX + 8]; /* its environment, NULL at the end */
+	char modules_dir[PATH_SIZE];   /* "" when there is none */
+	char modules[MODULES_SIZE];    /* below it, "\n" after each */
+	unsigned long tick_khz;        /* TCG's TSC, 0: not known */
+	struct attempt attempt;
+};
+
+struct text { /* a bounded string; full is set when something did not fit */
+	char *at;
+	size_t size, len;
+	bool full;
+};
+
+struct qemu { /* QEMU's arguments and the kernel's, built side by side */
+	struct text args;      /* NUL after each */
+	struct text cmdline;
+	char *argv[ARGV_MAX + 1];
+	size_t argc;
+	char args_at[ARGV_SIZE], cmdline_at[CMDLINE_SIZE];
+};
+
+struct stream { /* one direction: read a chunk, write it, read the next */
+	int from, to;          /* -1: no more */
+	size_t at, len;        /* what of data is still to be written */
+	uint64_t total;        /* bytes read from from */
+	char data[STREAM_SIZE];
+};
+
+enum ending { /* why the supervisor stopped */
+	END_NONE,
+	END_VERDICT,           /* it is there, with all output */
+	END_QEMU,              /* QEMU ended by itself */
+	END_TIMEOUT,
+	END_SIGNAL,            /* ktest was signalled, or nobody reads it */
+	END_INIT,              /* init gave up and said why */
+	END_KVM,               /* an internal error, or no sign of life */
+	END_STALL,             /* a verdict, but not all the output */
+	END_GARBAGE,           /* the control port made no sense */
+	END_OUTPUT             /* output could not be written */
+};
+
+struct vm { /* one QEMU process and all ends of it that are ours */
+	pid_t pid;             /* 0: not running */
+	int wait_status;       /* valid once ended is set */
+	bool ended;
+	int console, early, control, log;
+	struct stream in, out, err;
+	enum ending end;
+	int signal;            /* END_SIGNAL: which */
+	bool hello;            /* init spoke: the program may run */
+	bool have_status;
+	int status;
+	char message[18];      /* a control message being received */
+	size_t message_len;
+	uint64_t want_out, want_err;
+	char init_error[1024];
+	size_t init_error_len;
+	long long deadline, end_deadline, kvm_deadline, stall_deadline;
+};
+
+/* One run: its working memory, and what it leaves behind. No part of it has
+ * to be set before the call. About 500 KiB: static or allocated rather than
+ * on a thread's stack. */
+struct ktest {
+	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
+	int signal;                /* the caller should end by it, or 0 */
+	char ring[RING_SIZE];      /* the console's last words */
+	uint64_t ring_total;       /* bytes ever put into it */
+	char log[LOG_SIZE];        /* QEMU's stderr */
+	size_t log_len;
+	int fail_status;           /* the exit status if there is an error */
+	/* the rest is private */
+	const struct ktest_options *o;
+	long long start;           /* ms, CLOCK_MONOTONIC */
+	uint64_t tick_start, tick_start_ns;
+	struct guest guest;
+	struct qemu qemu;
+	struct vm vm;
+	char scratch[STREAM_SIZE];
+};
+
+void ktest_defaults(struct ktest_options *o);
+int ktest_run(struct ktest *k, const struct ktest_options *o);
+
+/* ==== 3. Utilities ======================================================
+ * Bounded text, messages, clocks and fds. Nothing here knows of VMs.
+ */
+static size_t text_room(const struct text *t)
+{
+	return t->size - t->len;
+}
+
+static void text_init(struct text *t, char *at, size_t size)
+{
+	*t = (struct text){ .at = at, .size = size };
+	at[0] = '\0';
+}
+
+static void text_bytes(struct text *t, const char *s, size_t n)
+{
+	if (t->full || n >= text_room(t)) {
+		t->full = true;
+		return;
+	}
+	memcpy(t->at + t->len, s, n);
+	t->len += n;
+	t->at[t->len] = '\0';
+}
+
+static void text_add(struct text *t, const char *s)
+{
+	text_bytes(t, s, strlen(s));
+}
+
+static void text_printf(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->at + t->len, text_room(t), fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= text_room(t)) {
+		t->at[t->len] = '\0';
+		t->full = true;
+		return;
+	}
+	t->len += (size_t)n;
+}
+
+/* Length of the UTF-8 sequence at s, 0 if there is none that a terminal may
+ * be shown: RFC 3629, without the C1 controls U+0080 to U+009F. */
+static size_t utf8_length(const unsigned char *s, size_t n)
+{
+	size_t len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+
+	if (s[0] < 0xc2 || s[0] > 0xf4 || n < len)
+		return 0;
+	for (size_t i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xc2 && s[1] < 0xa0) || (s[0] == 0xe0 && s[1] < 0xa0)
+	    || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90)
+	    || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+/* Appends s so that a terminal shows it and does not obey it: controls as
+ * ^X, stray bytes as \xNN. Newlines and tabs pass if lines is set, and a
+ * carriage return before a newline is dropped. */
+static void text_visible(struct text *t, const char *s, size_t n, bool lines)
+{
+	size_t len;
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s[i];
+
+		if (lines && c == '\r' && i + 1 < n && s[i + 1] == '\n')
+			continue;
+		if ((lines && (c == '\n' || c == '\t'))
+		    || (c >= ' ' && c < 0x7f)) {
+			text_bytes(t, s + i, 1);
+		} else if (c < ' ' || c == 0x7f) {
+			text_printf(t, "^%c", c ^ 0x40);
+		} else if ((len = utf8_length((const unsigned char *)s + i,
+					      n - i)) > 0) {
+			text_bytes(t, s + i, len);
+			i += len - 1;
+		} else {
+			text_printf(t, "\\x%02x", c);
+		}
+	}
+}
+
+static void write_all(int fd, const char *s, size_t n)
+{
+	while (n > 0) {
+		ssize_t w = write(fd, s, n);
+
+		if (w < 0) /* nowhere left to say so; EINTR: we are ending */
+			return;
+		s += w;
+		n -= (size_t)w;
+	}
+}
+
+/* Prints what the guest or QEMU said, made visible, in pieces that fit. */
+static void show(const struct ktest *k, const char *s, size_t n)
+{
+	char buf[4096];
+	struct text t;
+
+	while (k->o->log_fd >= 0 && n > 0) {
+		size_t part = n < sizeof buf / 5 ? n : sizeof buf / 5;
+
+		text_init(&t, buf, sizeof buf);
+		text_visible(&t, s, part, true);
+		write_all(k->o->log_fd, t.at, t.len);
+		s += part;
+		n -= part;
+	}
+}
+
+/* Prints "ktest: " and one line, whatever the names in it hold. */
+static void say_line(const struct ktest *k, const char *s)
+{
+	char buf[MESSAGE_SIZE * 2];
+	struct text t;
+
+	if (k->o->log_fd < 0)
+		return;
+	text_init(&t, buf, sizeof buf - 1);
+	text_add(&t, "ktest: ");
+	text_visible(&t, s, strlen(s), false);
+	t.at[t.len++] = '\n';
+	write_all(k->o->log_fd, t.at, t.len);
+}
+
+static void format(char *out, const char *fmt, va_list ap)
+{
+	int saved = errno;
+	size_t len;
+
+	(void)vsnprintf(out, MESSAGE_SIZE, fmt, ap);
+	len = strlen(out);
+	if (len > 0 && out[len - 1] == ':')
+		(void)snprintf(out + len, MESSAGE_SIZE - len, " %s",
+			       strerror(saved));
+}
+
+/* Something is wrong, the run goes on. A final ':' gets errno's text. */
+static void warn(const struct ktest *k, const char *fmt, ...)
+{
+	char line[MESSAGE_SIZE];
+	va_list ap;
+
+	va_start(ap, fmt);
+	format(line, fmt, ap);
+	va_end(ap);
+	say_line(k, line);
+}
+
+/* The run cannot go on: the first reason is kept, in the form of warn().
+ * Returns -1, so that callers can return it. */
+static int fail(struct ktest *k, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (k->error[0] == '\0') {
+		va_start(ap, fmt);
+		format(k->error, fmt, ap);
+		va_end(ap);
+	}
+	return -1;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	(void)clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static long long now_ms(void)
+{
+	return (long long)(clock_ns(CLOCK_MONOTONIC) / 1000000u);
+}
+
+/* A step, under -v, with the time since the start. */
+static void step(const struct ktest *k, const char *fmt, ...)
+{
+	char line[MESSAGE_SIZE];
+	long long ms = now_ms() - k->start;
+	int n;
+	va_list ap;
+
+	if (!k->o->verbose)
+		return;
+	n = snprintf(line, sizeof line, "%3lld.%03lld s  ", ms / 1000,
+		     ms % 1000);
+	va_start(ap, fmt);
+	(void)vsnprintf(line + n, sizeof line - (size_t)n, fmt, ap);
+	va_end(ap);
+	say_line(k, line);
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = -1;
+}
+
+static int set_cloexec(int fd)
+{
+	return fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+static int make_pipe(struct ktest *k, int fd[2])
+{
+	if (pipe(fd) < 0)
+		return fail(k, "pipe:");
+	(void)set_cloexec(fd[0]);
+	(void)set_cloexec(fd[1]);
+	return 0;
+}
+
+/* A formatted path in out[PATH_SIZE]. */
+static int path_set(struct ktest *k, char *out, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(out, PATH_SIZE, fmt, ap);
+	va_end(ap);
+	if (n < 0 || n >= PATH_SIZE)
+		return fail(k, "path is too long (limit %d bytes): %.100s...",
+			    PATH_SIZE - 1, out);
+	return 0;
+}
+
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* The absolute path of a file, symlinks of its directory resolved, its own
+ * name kept: what it is called here is what it is called in the guest. */
+static int path_absolute(struct ktest *k, const char *path, char *out)
+{
+	const char *slash = strrchr(path, '/'), *base = path;
+	char dir[PATH_SIZE], real[PATH_SIZE];
+
+	if (slash != NULL)
+		base = slash + 1;
+	if (strcmp(base, "") == 0 || strcmp(base, ".") == 0
+	    || strcmp(base, "..") == 0) { /* a directory, no name to keep */
+		if (realpath(path, out) == NULL)
+			return fail(k, "%s:", path);
+		return 0;
+	}
+	if (path_set(k, dir, "%.*s", slash == NULL ? 1 : (int)(base - path),
+		     slash == NULL ? "." : path) < 0)
+		return -1;
+	if (realpath(dir, real) == NULL)
+		return fail(k, "%s:", path);
+	return path_set(k, out, "%s/%s", strcmp(real, "/") == 0 ? "" : real,
+			base);
+}
+
+/* Finds the program name in PATH as execvp does. */
+static bool path_search(const char *name, char *out)
+{
+	const char *p = getenv("PATH");
+
+	if (p == NULL)
+		p = "/usr/local/bin:/usr/bin:/bin";
+	for (;;) {
+		size_t n = strcspn(p, ":");
+		int len = snprintf(out, PATH_SIZE, "%.*s%s%s", (int)n, p,
+				   n > 0 ? "/" : "", name);
+
+		if (len > 0 && len < PATH_SIZE && is_file(out)
+		    && access(out, X_OK) == 0)
+			return true;
+		if (p[n] == '\0')
+			return false;
+		p += n + 1;
+	}
+}
+
+/* Finds what[len] in s[n]; Horspool's method, for kernels of 50 MB. */
+static const char *find_bytes(const char *s, size_t n, const char *what,
+			      size_t len)
+{
+	size_t skip[UCHAR_MAX + 1];
+
+	for (size_t i = 0; i <= UCHAR_MAX; i++)
+		skip[i] = len;
+	for (size_t i = 0; i + 1 < len; i++)
+		skip[(unsigned char)what[i]] = len - 1 - i;
+	for (size_t at = 0; n >= len && at <= n - len;
+	     at += skip[(unsigned char)s[at + len - 1]])
+		if (memcmp(s + at, what, len) == 0)
+			return s + at;
+	return NULL;
+}
+
+struct map { /* a file, readable in memory */
+	const char *at;
+	size_t size;
+};
+
+/* Maps a regular file; what says in errors whose value the path is. An
+ * empty file gives size 0. */
+static int map_file(struct ktest *k, const char *what, const char *path,
+		    struct map *m)
+{
+	struct stat st;
+	void *at;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	*m = (struct map){ "", 0 };
+	if (fd < 0)
+		return fail(k, "%s %s:", what, path);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		(void)close(fd);
+		return fail(k, "%s %s: is %s, not a file", what, path,
+			    S_ISDIR(st.st_mode) ? "a directory" : "a device");
+	}
+	if (st.st_size > 0) {
+		at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE,
+			  fd, 0);
+		if (at == MAP_FAILED) {
+			(void)close(fd);
+			return fail(k, "%s %s: mmap:", what, path);
+		}
+		*m = (struct map){ at, (size_t)st.st_size };
+	}
+	(void)close(fd);
+	return 0;
+}
+
+static void unmap_file(struct map *m)
+{
+	if (m->size > 0)
+		(void)munmap((void *)(uintptr_t)m->at, m->size);
+	*m = (struct map){ "", 0 };
+}
+
+/* Unsigned little endian numbers inside formats. The caller has checked
+ * that they are there. */
+static uint64_t get_le(const char *p, size_t bytes)
+{
+	uint64_t v = 0;
+
+	for (size_t i = bytes; i-- > 0;)
+		v = v << 8 | (unsigned char)p[i];
+	return v;
+}
+
+/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
+ * with exec by themselves, and what was ignored before us stays so. */
+static void child_signals(void)
+{
+	sigset_t none;
+
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGTTIN, SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+struct child { /* a helper program whose output we read */
+	pid_t pid;
+	int out;
+};
+
+/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
+ * (NULL: ours). *c gets its stdout. A program that cannot be executed exits
+ * with 127. */
+static int child_start(struct ktest *k, char *const *argv, char *const *envp,
+		       int in, struct child *c)
+{
+	int fd[2], null;
+
+	if (make_pipe(k, fd) < 0)
+		return -1;
+	c->pid = fork();
+	if (c->pid < 0) {
+		(void)close(fd[0]);
+		(void)close(fd[1]);
+		return fail(k, "fork:");
+	}
+	if (c->pid == 0) {
+		child_signals();
+		null = open("/dev/null", O_RDWR);
+		(void)dup2(in < 0 ? null : in, 0);
+		(void)dup2(fd[1], 1);
+		(void)dup2(null, 2);
+		if (envp != NULL)
+			(void)execve(argv[0], argv, envp);
+		else
+			(void)execvp(argv[0], argv);
+		_exit(127);
+	}
+	(void)close(fd[1]);
+	c->out = fd[0];
+	return 0;
+}
+
+/* Waits for its end; returns its exit status, 128+N for a signal. */
+static int child_end(struct child *c)
+{
+	int status;
+
+	close_fd(&c->out);
+	while (waitpid(c->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 127;
+	return WIFEXITED(status) ? WEXITSTATUS(status)
+				 : 128 + WTERMSIG(status);
+}
+
+/* ==== 4. Options ========================================================
+ * argv -> struct ktest_options, by one table, from which the usage is
+ * printed as well. The syntax is that of Go's package flag, because existing
+ * callers use it: -name value, -name=value, either with two dashes; a flag
+ * takes its value only after '='; options end at "--" or at the first word
+ * that is none.
+ */
+enum opt_kind {
+	OPT_STRING, OPT_LIST, OPT_FLAG, OPT_CHOICE, OPT_SIZE, OPT_COUNT,
+	OPT_DURATION
+};
+
+struct opt {
+	const char *name, *value, *help;
+	enum opt_kind kind;
+	bool may_be_empty;
+	size_t offset;                /* in struct ktest_options */
+	const char *const *choices;   /* OPT_CHOICE */
+	long long min, max;           /* OPT_SIZE: MiB, OPT_COUNT */
+};
+
+#define AT(field) offsetof(struct ktest_options, field)
+static const struct opt opt_table[] = {
+	{ .name = NULL, .help = "The kernel" },
+	{ .name = "kernel-path", .value = "FILE", .offset = AT(kernel_path),
+	  .help = "bzImage or PVH vmlinux; $KTEST_KERNEL, else this host's" },
+	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
+	  .may_be_empty = true,
+	  .help = "initramfs; ours is appended to it if there is a PROGRAM" },
+	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
+	  .offset = AT(cmdline), .may_be_empty = true,
+	  .help = "added last to the kernel command line (repeatable)" },
+	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
+	  .help = "directory with modules.dep; by the kernel's version" },
+	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
+	  .offset = AT(modules),
+	  .help = "load this module and what it needs (repeatable)" },
+	{ .name = NULL, .help = "The program" },
+	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
+	  .offset = AT(env),
+	  .help = "set in its environment; ours without =VALUE (repeatable)" },
+	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
+	  .help = "its working directory in the guest; /" },
+	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
+	  .offset = AT(files),
+	  .help = "a file or tree to take along (repeatable)" },
+	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
+	  .offset = AT(timeout),
+	  .help = "end the guest after 90, 1m30s, 500ms ...; none" },
+	{ .name = NULL, .help = "The machine" },
+	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
+	  .offset = AT(accel), .choices = accel_names,
+	  .help = "accelerator; auto: kvm where it works" },
+	{ .name = "memory", .value = "SIZE", .kind = OPT_SIZE,
+	  .offset = AT(memory), .min = 32, .max = 1 << 20,
+	  .help = "32M to 1T, a bare number is in MiB; 1G" },
+	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
+	  .offset = AT(cpus), .min = 1, .max = 255,
+	  .help = "processors, 1 to 255; 1" },
+	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
+	  .offset = AT(acpi), .choices = acpi_names,
+	  .help = "how devices are announced; auto: as the kernel needs it" },
+	{ .name = "sandbox", .value = "on|off", .kind = OPT_CHOICE,
+	  .offset = AT(sandbox), .choices = on_off_names,
+	  .help = "QEMU under its seccomp filter; on" },
+	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
+	  .help = "$KTEST_QEMU, else qemu-system-x86_64" },
+	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
+	  .offset = AT(qemu_args),
+	  .help = "passed to QEMU as it is (repeatable)" },
+	{ .name = "bios", .value = "FILE", .offset = AT(bios),
+	  .help = "firmware; bios/bios.bin beside ktest, else qboot.rom" },
+	{ .name = "init", .value = "FILE", .offset = AT(init),
+	  .help = "PID 1 of the guest; init beside ktest" },
+	{ .name = NULL, .help = "What is shown" },
+	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
+	  .help = "the kernel's console, live on stderr" },
+	{ .name = "v", .kind = OPT_FLAG, .offset = AT(verbose),
+	  .help = "the steps and their times, and QEMU's arguments" },
+	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
+	  .help = "print the QEMU command line and exit" },
+	{ .name = "version", .kind = OPT_FLAG, .offset = AT(version),
+	  .help = "print the version and exit" },
+	{ .name = "h", .kind = OPT_FLAG, .offset = AT(help),
+	  .help = "print this and exit" },
+};
+
+static const char *const exit_table[] = {
+	"0..255  the program's own status; 128+N: signal N ended it",
+	"124     the timeout ran out",
+	"125     no verdict: one line on stderr says what kept it from coming",
+	"126     the program could not be executed",
+	"127     the program was not found",
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static void opt_usage(FILE *f)
+{
+	(void)fprintf(f,
+		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
+		"       ktest [option ...]    runs /tester of -initrd-path\n"
+		"Runs PROGRAM inside a real Linux kernel, as if here.\n");
+	for (size_t i = 0; i < COUNT(opt_table); i++) {
+		const struct opt *opt = &opt_table[i];
+		char left[64];
+
+		if (opt->name == NULL) {
+			(void)fprintf(f, "\n%s\n", opt->help);
+			continue;
+		}
+		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
+			       opt->value == NULL ? "" : " ",
+			       opt->value == NULL ? "" : opt->value);
+		(void)fprintf(f, "  %-22s %s\n", left, opt->help);
+	}
+	(void)fprintf(f, "\nExit status\n");
+	for (size_t i = 0; i < COUNT(exit_table); i++)
+		(void)fprintf(f, "  %s\n", exit_table[i]);
+}
+
+/* Decimal digits at *s, which moves past them. False: none, or too many. */
+static bool parse_number(const char **s, long long *out)
+{
+	const char *p = *s;
+
+	*out = 0;
+	while (*p >= '0' && *p <= '9') {
+		if (*out > LLONG_MAX / 10 - 1)
+			return false;
+		*out = *out * 10 + (*p++ - '0');
+	}
+	if (p == *s)
+		return false;
+	*s = p;
+	return true;
+}
+
+/* "512M", "1G", "2T", or a number of MiB. */
+static bool parse_size(const char *s, long long *mib)
+{
+	static const char units[] = "MGT";
+	const char *unit;
+
+	if (!parse_number(&s, mib))
+		return false;
+	if (*s == '\0')
+		return true;
+	unit = strchr(units, *s & ~0x20);
+	if (unit == NULL || *unit == '\0' || s[1] != '\0')
+		return false;
+	for (; unit > units; unit--) {
+		if (*mib > LLONG_MAX / 1024)
+			return false;
+		*mib *= 1024;
+	}
+	return true;
+}
+
+/* "90" (seconds), or as Go writes durations: "1h2m3.5s", "500ms". */
+static bool parse_duration(const char *s, long long *ms)
+{
+	static const struct {
+		const char *name;
+		long long ms;
+	} units[] = { { "ms", 1 }, { "h", 3600000 }, { "m", 60000 },
+		      { "s", 1000 } };
+	const long long max = 366LL * 24 * 3600000;
+
+	*ms = 0;
+	do {
+		long long n, digit_ms, fraction = 0;
+		size_t u = 3;
+
+		if (!parse_number(&s, &n))
+			return false;
+		digit_ms = 1000; /* of the fraction, of one unit's 1000th */
+		if (*s == '.')
+			for (s++; *s >= '0' && *s <= '9'; s++) {
+				digit_ms /= 10;
+				fraction += (*s - '0') * digit_ms;
+			}
+		if (*s != '\0' || *ms > 0) {
+			for (u = 0; u < COUNT(units); u++)
+				if (strncmp(s, units[u].name,
+					    strlen(units[u].name)) == 0)
+					break;
+			if (u == COUNT(units))
+				return false;
+			s += strlen(units[u].name);
+		}
+		if (n > max / units[u].ms)
+			return false;
+		*ms += n * units[u].ms + fraction * units[u].ms / 1000;
+		if (*ms > max)
+			return false;
+	} while (*s != '\0');
+	return true;
+}
+
+static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
+		      long long *out)
+{
+	const char *s = value;
+	bool ok;
+
+	if (opt->kind == OPT_DURATION) {
+		if (!parse_duration(value, out))
+			return fail(k, "-%s %.100s: is not a duration"
+				    " (90, 1m30s, 500ms, at most 366 days)",
+				    opt->name, value);
+		return 0;
+	}
+	ok = opt->kind == OPT_SIZE ? parse_size(value, out)
+				   : parse_number(&s, out) && *s == '\0';
+	if (!ok)
+		return fail(k, "-%s %.100s: is not a %s", opt->name, value,
+			    opt->kind == OPT_SIZE ? "size (512M, 1G)"
+						  : "number");
+	if (*out < opt->min || *out > opt->max)
+		return fail(k, "-%s %.100s: is not between %lld and %lld%s",
+			    opt->name, value, opt->min, opt->max,
+			    opt->kind == OPT_SIZE ? " MiB" : "");
+	return 0;
+}
+
+static int opt_flag(struct ktest *k, const struct opt *opt, const char *value,
+		    int *out)
+{
+	static const char *const words[] = { "0", "1", "f", "t", "F", "T",
+		"false", "true", "FALSE", "TRUE", "False", "True" };
+
+	if (value == NULL)
+		return *out = 1, 0;
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (strcmp(value, words[i]) == 0)
+			return *out = (int)(i & 1), 0;
+	return fail(k, "-%s=%.100s: is not true or false", opt->name, value);
+}
+
+static int opt_choice(struct ktest *k, const struct opt *opt,
+		      const char *value, int *out)
+{
+	for (int i = 0; opt->choices[i] != NULL; i++)
+		if (strcmp(value, opt->choices[i]) == 0)
+			return *out = i, 0;
+	return fail(k, "-%s %.100s: is not one of %s", opt->name, value,
+		    opt->value);
+}
+
+static int opt_set(struct ktest *k, struct ktest_options *o,
+		   const struct opt *opt, const char *value)
+{
+	void *field = (char *)o + opt->offset;
+	struct ktest_list *list = field;
+
+	if (opt->kind == OPT_FLAG)
+		return opt_flag(k, opt, value, field);
+	if (value == NULL)
+		return fail(k, "-%s: needs a value: %s", opt->name,
+			    opt->value);
+	if (value[0] == '\0' && !opt->may_be_empty)
+		return fail(k, "-%s: the value is empty, it should be %s",
+			    opt->name, opt->value);
+	switch (opt->kind) {
+	case OPT_STRING:
+		if (strlen(value) >= PATH_SIZE)
+			return fail(k, "-%s %.100s...: is too long (limit %d"
+				    " bytes)", opt->name, value,
+				    PATH_SIZE - 1);
+		*(const char **)field = value[0] != '\0' ? value : NULL;
+		return 0;
+	case OPT_LIST:
+		if (list->count == LIST_MAX)
+			return fail(k, "-%s %.100s: is one too many (limit"
+				    " %d)", opt->name, value, LIST_MAX);
+		list->item[list->count++] = value;
+		return 0;
+	case OPT_CHOICE:
+		return opt_choice(k, opt, value, field);
+	default:
+		return opt_number(k, opt, value, field);
+	}
+}
+
+static const struct opt *opt_find(const char *name, size_t len)
+{
+	for (size_t i = 0; i < COUNT(opt_table); i++)
+		if (opt_table[i].name != NULL
+		    && strlen(opt_table[i].name) == len
+		    && strncmp(opt_table[i].name, name, len) == 0)
+			return &opt_table[i];
+	return NULL;
+}
+
+/* Reads the command line into *o; what is left of it is the program. */
+static int opt_parse(struct ktest *k, struct ktest_options *o, char **argv)
+{
+	size_t i = 1;
+
+	for (; argv[0] != NULL && argv[i] != NULL; i++) {
+		const char *word = argv[i], *name, *value = NULL;
+		const struct opt *opt;
+		size_t len;
+
+		if (word[0] != '-' || word[1] == '\0')
+			break;
+		if (strcmp(word, "--") == 0) {
+			i++;
+			break;
+		}
+		name = word + (word[1] == '-' ? 2 : 1);
+		len = strcspn(name, "=");
+		opt = opt_find(name, len);
+		if (opt == NULL && len == 4 && strncmp(name, "help", 4) == 0)
+			opt = opt_find("h", 1);
+		if (opt == NULL)
+			return fail(k, "%.100s: no such option (ktest -h lists"
+				    " them)", word);
+		if (name[len] == '=')
+			value = name + len + 1;
+		else if (opt->kind != OPT_FLAG && argv[i + 1] != NULL)
+			value = argv[++i];
+		if (opt_set(k, o, opt, value) < 0)
+			return -1;
+	}
+	if (argv[0] != NULL && argv[i] != NULL)
+		o->argv = argv + i;
+	return 0;
+}
+
+/* Sets every option to its default; the environment's are read here. */
+void ktest_defaults(struct ktest_options *o)
+{
+	*o = (struct ktest_options){
+		.kernel_path = getenv("KTEST_KERNEL"),
+		.qemu = getenv("KTEST_QEMU"),
+		.memory = 1024, .cpus = 1, .sandbox = 1,
+		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
+		.wake_fd = -1,
+	};
+	if (o->kernel_path != NULL && o->kernel_path[0] == '\0')
+		o->kernel_path = NULL;
+	if (o->qemu == NULL || o->qemu[0] == '\0')
+		o->qemu = "qemu-system-x86_64";
+}
+
+/* ==== 5. Guest description ==============================================
+ * options + the files they name -> struct guest: which kernel this is, what
+ * it lacks, which program, init and firmware; and every policy: accelerator,
+ * ACPI, sandbox, clock. Reads files, changes nothing.
+ */
+
+/* -- The kernel's file --
+ * bzImage: Linux Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
+ * Header". vmlinux: ELF-64, and the note by which QEMU starts it, Xen's
+ * public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY ("PVH").
+ */
+enum {
+	BZ_SETUP_SECTS = 0x1f1, BZ_SYSSIZE = 0x1f4, BZ_BOOT_FLAG = 0x1fe,
+	BZ_MAGIC = 0x202, BZ_PROTOCOL = 0x206, BZ_VERSION = 0x20e,
+	BZ_LOADFLAGS = 0x211, BZ_XLOADFLAGS = 0x236, BZ_CMDLINE_SIZE = 0x238,
+	BZ_HEADER_END = 0x268,
+	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
+	ELF_CLASS = 4, ELF_DATA = 5, ELF_TYPE = 16, ELF_MACHINE = 18,
+	ELF_X86_64 = 62, ELF_I386 = 3,
+	ELF_NOTE_PVH = 18,
+	PT_LOAD_TYPE = 1, PT_INTERP_TYPE = 3, PT_NOTE_TYPE = 4
+};
+
+struct elf_segment {
+	uint32_t type;
+	uint64_t offset, size; /* in the file */
+};
+
+/* Program header i of an ELF file of either class; false if it has none, or
+ * the header is not all there. System V ABI, chapters 4 and 5. */
+static bool elf_segment(const char *p, size_t n, size_t i,
+			struct elf_segment *s)
+{
+	bool wide;
+	uint64_t table, entry;
+
+	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
+	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
+		return false;
+	wide = p[ELF_CLASS] == 2;
+	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
+	entry = get_le(p + (wide ? 54 : 42), 2);
+	if (i >= get_le(p + (wide ? 56 : 44), 2) || entry < (wide ? 56 : 32)
+	    || table > n || entry * (i + 1) > n - table)
+		return false;
+	p += table + entry * i;
+	s->type = (uint32_t)get_le(p, 4);
+	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
+	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
+	return true;
+}
+
+/* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
+ * descriptor size, type, then both padded to four bytes. */
+static bool elf_note_pvh(const char *p, uint64_t n)
+{
+	while (n >= 12) {
+		uint64_t name = get_le(p, 4), desc = get_le(p + 4, 4);
+		uint64_t size = 12 + ((name + 3) & ~(uint64_t)3)
+				+ ((desc + 3) & ~(uint64_t)3);
+
+		if (get_le(p + 8, 4) == ELF_NOTE_PVH && name == 4 && n >= 16
+		    && memcmp(p + 12, "Xen", 4) == 0)
+			return true;
+		if (size > n)
+			break;
+		p += size;
+		n -= size;
+	}
+	return false;
+}
+
+static void kernel_version(struct kernel *kernel, const char *s, size_t n)
+{
+	size_t len = 0;
+
+	while (len < n && len < sizeof kernel->version - 1 && s[len] > ' '
+	       && s[len] < 0x7f && s[len] != '/')
+		len++;
+	memcpy(kernel->version, s, len);
+	kernel->version[len] = '\0';
+}
+
+static bool contains(const struct map *m, const char *s)
+{
+	return find_bytes(m->at, m->size, s, strlen(s)) != NULL;
+}
+
+/* Linux reads QEMU's ACPI tables only if it was built with CONFIG_PCI too
+ * (else "AE_BAD_PARAMETER, During Region initialization"). A vmlinux shows
+ * by its messages whether it was; in a bzImage they are compressed. */
+static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
+		      struct kernel *kernel)
+{
+	static const char banner[] = "Linux version ";
+	struct elf_segment s;
+	bool pvh = false;
+	const char *p;
+	uint64_t machine = m->size >= 64 ? get_le(m->at + ELF_MACHINE, 2) : 0;
+
+	if (m->size < 64)
+		return fail(k, "-kernel-path %s: is a truncated ELF file",
+			    path);
+	if (machine != ELF_X86_64 && machine != ELF_I386)
+		return fail(k, "-kernel-path %s: is an ELF file for another"
+			    " architecture (machine %u), not x86", path,
+			    (unsigned)machine);
+	kernel->elf = true;
+	kernel->is64 = machine == ELF_X86_64;
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
+		if (s.offset > m->size || s.size > m->size - s.offset)
+			return fail(k, "-kernel-path %s: is truncated: %zu"
+				    " bytes, a segment ends at %llu", path,
+				    m->size,
+				    (unsigned long long)(s.offset + s.size));
+		if (s.type == PT_NOTE_TYPE)
+			pvh = pvh || elf_note_pvh(m->at + s.offset, s.size);
+	}
+	if (!pvh)
+		return fail(k, "-kernel-path %s: is an ELF file without a PVH"
+			    " note: not a kernel, or one built without"
+			    " CONFIG_PVH", path);
+	kernel->no_acpi = !contains(m, "No config space access function")
+		|| !contains(m, "Unable to load the System Description");
+	p = find_bytes(m->at, m->size, banner, sizeof banner - 1);
+	if (p != NULL) {
+		p += sizeof banner - 1;
+		kernel_version(kernel, p, (size_t)(m->at + m->size - p));
+	}
+	return 0;
+}
+
+static int kernel_bzimage(struct ktest *k, const char *path,
+			  const struct map *m, struct kernel *kernel)
+{
+	size_t setup = (unsigned char)m->at[BZ_SETUP_SECTS];
+	size_t body = (size_t)get_le(m->at + BZ_SYSSIZE, 4) * 16;
+	size_t want = ((setup == 0 ? 4 : setup) + 1) * 512 + body;
+	size_t version = (size_t)get_le(m->at + BZ_VERSION, 2) + 0x200;
+
+	if (get_le(m->at + BZ_PROTOCOL, 2) < 0x20c
+	    || !(m->at[BZ_LOADFLAGS] & BZ_LOADED_HIGH))
+		return fail(k, "-kernel-path %s: is too old a kernel (boot"
+			    " protocol before 2.12, or a zImage)", path);
+	if (m->size < want)
+		return fail(k, "-kernel-path %s: is truncated: %zu bytes, its"
+			    " header says %zu", path, m->size, want);
+	kernel->is64 = m->at[BZ_XLOADFLAGS] & BZ_KERNEL_64;
+	if (version > 0x200 && version < m->size)
+		kernel_version(kernel, m->at + version, m->size - version);
+	if (get_le(m->at + BZ_CMDLINE_SIZE, 4) > 0)
+		kernel->cmdline_max =
+			(size_t)get_le(m->at + BZ_CMDLINE_SIZE, 4);
+	return 0;
+}
+
+/* What a file that is no kernel of ours is instead, by its first bytes. */
+static const char *kernel_other(const struct map *m)
+{
+	static const struct {
+		size_t at;
+		const char *magic;
+		size_t len;
+		const char *what;
+	} others[] = {
+		{ 0, "\x1f\x8b", 2, "compressed with gzip (gzip -dc)" },
+		{ 0, "\xfd" "7zXZ", 5, "compressed with xz (xz -dc)" },
+		{ 0, "\x28\xb5\x2f\xfd", 4, "compressed with zstd" },
+		{ 0, "\x02\x21\x4c\x18", 4, "compressed with lz4" },
+		{ 0, "BZh", 3, "compressed with bzip2 (bzip2 -dc)" },
+		{ 56, "ARMd", 4, "a kernel for arm64, not x86" },
+		{ 56, "RSC\x05", 4, "a kernel for riscv, not x86" },
+		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image, not x86" },
+		{ 0, "070701", 6, "an initramfs (cpio), not a kernel" },
+		{ 0, "#!", 2, "a script, not a kernel" },
+		{ 0, "MZ", 2, "an EFI program without a Linux header" },
+	};
+
+	if (m->size == 0)
+		return "empty";
+	for (size_t i = 0; i < COUNT(others); i++)
+		if (m->size >= others[i].at + others[i].len
+		    && memcmp(m->at + others[i].at, others[i].magic,
+			      others[i].len) == 0)
+			return others[i].what;
+	return "neither a bzImage nor an ELF vmlinux";
+}
+
+static int kernel_parse(struct ktest *k, const char *path,
+			const struct map *m, struct kernel *kernel)
+{
+	*kernel = (struct kernel){ .cmdline_max = DEFAULT_CMDLINE_MAX };
+	if (m->size >= BZ_HEADER_END
+	    && memcmp(m->at + BZ_MAGIC, "HdrS", 4) == 0
+	    && get_le(m->at + BZ_BOOT_FLAG, 2) == 0xaa55)
+		return kernel_bzimage(k, path, m, kernel);
+	if (m->size >= 4 && memcmp(m->at, "\177ELF", 4) == 0)
+		return kernel_elf(k, path, m, kernel);
+	return fail(k, "-kernel-path %s: is %s", path, kernel_other(m));
+}
+
+/* The kernel to run: the option, else the running host's own. */
+static int guest_kernel(struct ktest *k, struct guest *g, char *path)
+{
+	struct utsname u;
+	struct map m;
+	int result;
+
+	if (k->o->kernel_path != NULL) {
+		if (path_set(k, path, "%s", k->o->kernel_path) < 0)
+			return -1;
+	} else {
+		(void)uname(&u);
+		if (path_set(k, path, "/boot/vmlinuz-%s", u.release) < 0)
+			return -1;
+		if (access(path, R_OK) != 0
+		    && path_set(k, path, "/lib/modules/%s/vmlinuz",
+				u.release) < 0)
+			return -1;
+		if (access(path, R_OK) != 0)
+			return fail(k, "-kernel-path is missing: $KTEST_KERNEL"
+				    " is not set, and neither /boot/vmlinuz-%s"
+				    " nor %s can be read", u.release, path);
+	}
+	if (map_file(k, "-kernel-path", path, &m) < 0)
+		return -1;
+	result = kernel_parse(k, path, &m, &g->kernel);
+	unmap_file(&m);
+	if (result == 0)
+		step(k, "kernel: %s, %s %s", path,
+		     g->kernel.elf ? "ELF" : "bzImage", g->kernel.version);
+	return result;
+}
+
+/* -- Modules --
+ * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
+ * nearest first, so they are loaded from the end of the line. Names in it
+ * may have '-' where the module has '_'. modules.builtin: one PATH a line.
+ */
+static const char *line_end(const char *p, const char *end)
+{
+	const char *nl = memchr(p, '\n', (size_t)(end - p));
+
+	return nl != NULL ? nl : end;
+}
+
+/* Whether the path [p, end) is that of the module name. */
+static bool module_is(const char *p, const char *end, const char *name)
+{
+	for (const char *q = p; q < end; q++)
+		if (*q == '/')
+			p = q + 1;
+	for (; *name != '\0'; p++, name++)
+		if (p == end || (*p == '-' ? '_' : *p)
+				!= (*name == '-' ? '_' : *name))
+			return false;
+	return end - p >= 3 && memcmp(p, ".ko", 3) == 0
+	       && (end - p == 3 || p[3] == '.');
+}
+
+/* The line of a module in modules.dep or modules.builtin. */
+static const char *module_line(const struct map *m, const char *name)
+{
+	const char *end = m->at + m->size, *p = m->at;
+
+	while (p < end) {
+		const char *stop = line_end(p, end);
+		const char *colon = memchr(p, ':', (size_t)(stop - p));
+
+		if (module_is(p, colon != NULL ? colon : stop, name))
+			return p;
+		p = stop < end ? stop + 1 : end;
+	}
+	return NULL;
+}
+
+/* Appends the path [p, end) to the modules to load, once. */
+static void module_add(struct text *list, const char *p, const char *end)
+{
+	size_t len = (size_t)(end - p);
+
+	for (const char *q = list->at; *q != '\0'; q += strcspn(q, "\n") + 1)
+		if (strcspn(q, "\n") == len && memcmp(q, p, len) == 0)
+			return;
+	if (len + 1 >= text_room(list)) {
+		list->full = true;
+		return;
+	}
+	text_bytes(list, p, len);
+	text_add(list, "\n");
+}
+
+/* Appends a line of modules.dep, from its end to its beginning. */
+static void module_add_line(struct text *list, const char *p, const char *end)
+{
+	const char *colon = memchr(p, ':', (size_t)(end - p));
+	const char *stop = end;
+
+	while (colon != NULL && stop > colon + 1) {
+		const char *from = stop;
+
+		while (from > colon + 1 && from[-1] != ' ')
+			from--;
+		if (from < stop)
+			module_add(list, from, stop);
+		stop = from > colon + 1 ? from - 1 : from;
+	}
+	module_add(list, p, colon != NULL ? colon : end);
+}
+
+/* Finds the directory with modules.dep for the kernel at path; leaves
+ * g->modules_dir empty when the kernel has none. */
+static int modules_find(struct ktest *k, struct guest *g, const char *path)
+{
+	const char *v = g->kernel.version, *dir = k->o->modules_dir;
+	const char *boot = strrchr(path, '/');
+	char tried[3][PATH_SIZE], dep[PATH_SIZE + 16];
+
+	if (boot == NULL ? path_set(k, tried[0], "../lib/modules/%s", v) < 0
+			 : path_set(k, tried[0], "%.*s/../lib/modules/%s",
+				    (int)(boot - path), path, v) < 0)
+		return -1;
+	if (path_set(k, tried[1], "/lib/modules/%s", v) < 0)
+		return -1;
+	tried[2][0] = '\0';
+	if (dir != NULL && (path_set(k, tried[0], "%s", dir) < 0
+	    || path_set(k, tried[1], "%s/%s", dir, v) < 0
+	    || path_set(k, tried[2], "%s/lib/modules/%s", dir, v) < 0))
+		return -1;
+	for (size_t i = 0; i < 3 && (dir != NULL || v[0] != '\0'); i++) {
+		(void)snprintf(dep, sizeof dep, "%s/modules.dep", tried[i]);
+		if (tried[i][0] != '\0' && is_file(dep))
+			return path_set(k, g->modules_dir, "%s", tried[i]);
+	}
+	if (dir != NULL)
+		return fail(k, "-modules %s: there is no modules.dep in it, in"
+			    " %s, or in %s", dir, tried[1], tried[2]);
+	if (k->o->modules.count > 0)
+		return fail(k, "-module %s: no modules for kernel %s: neither"
+			    " %s nor %s has a modules.dep",
+			    k->o->modules.item[0],
+			    v[0] != '\0' ? v : "of unknown version",
+			    tried[0], tried[1]);
+	step(k, "modules: none for kernel %s in %s or %s", v, tried[0],
+	     tried[1]);
+	return 0;
+}
+
+/* Fills g->modules: what our ports need and the kernel lacks built in, then
+ * what -module names. */
+static int modules_plan(struct ktest *k, struct guest *g)
+{
+	static const char *const ours[] = { "virtio_mmio", "virtio_console",
+					    "virtio_rng" };
+	const struct ktest_list *asked = &k->o->modules;
+	char path[PATH_SIZE + 32];
+	struct map dep, builtin = { "", 0 };
+	struct text list;
+	int result = 0;
+
+	text_init(&list, g->modules, sizeof g->modules);
+	(void)snprintf(path, sizeof path, "%s/modules.dep", g->modules_dir);
+	if (map_file(k, "-modules", path, &dep) < 0)
+		return -1;
+	(void)snprintf(path, sizeof path, "%s/modules.builtin",
+		       g->modules_dir);
+	if (is_file(path) && map_file(k, "-modules", path, &builtin) < 0)
+		result = -1;
+	for (size_t i = 0; result == 0 && i < COUNT(ours) + asked->count;
+	     i++) {
+		const char *name = i < COUNT(ours) ? ours[i]
+				   : asked->item[i - COUNT(ours)];
+		const char *line = module_line(&dep, name);
+
+		if (line != NULL)
+			module_add_line(&list, line, line_end(line,
+						dep.at + dep.size));
+		else if (module_line(&builtin, name) == NULL
+			 && i >= COUNT(ours))
+			result = fail(k, "-module %.100s: is not in %s"
+				      " (modules.dep, modules.builtin)",
+				      name, g->modules_dir);
+	}
+	if (result == 0 && list.full)
+		result = fail(k, "-module: too many modules (limit %d bytes"
+			      " of paths)", MODULES_SIZE);
+	unmap_file(&dep);
+	unmap_file(&builtin);
+	return result;
+}
+
+/* -- Our own files: init and the firmware --
+ * Beside the executable (a build), else where `make install` lays them.
+ */
+static bool self_directory(char *out)
+{
+	char *slash;
+#ifdef __linux__
+	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
+
+	if (n <= 0)
+		return false;
+	out[n] = '\0';
+#else
+	return false; /* then only the installed place is searched */
+#endif
+	slash = strrchr(out, '/');
+	if (slash != NULL)
+		*slash = '\0';
+	return slash != NULL;
+}
+
+static int find_own(struct ktest *k, const char *name, char *out)
+{
+	char dir[PATH_SIZE];
+
+	if (self_directory(dir)) {
+		if (path_set(k, out, "%s/%s", dir, name) < 0)
+			return -1;
+		if (is_file(out))
+			return 0;
+		if (path_set(k, out, "%s/../libexec/ktest/%s", dir, name) < 0)
+			return -1;
+		if (is_file(out))
+			return 0;
+	}
+	(void)path_set(k, out, "%s/%s", KTEST_LIBEXEC, name);
+	return is_file(out) ? 0 : 1;
+}
+
+static int guest_init(struct ktest *k, struct guest *g)
+{
+	struct map m;
+	int result = 0;
+
+	if (k->o->init != NULL)
+		result = path_set(k, g->init, "%s", k->o->init);
+	else if ((result = find_own(k, "init", g->init)) > 0)
+		return fail(k, "-init is missing: there is no init beside"
+			    " ktest, nor %s (cc line: see init.c)", g->init);
+	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
+		return -1;
+	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
+		result = fail(k, "-init %s: is not an ELF program", g->init);
+	unmap_file(&m);
+	return result;
+}
+
+static int guest_bios(struct ktest *k, struct guest *g)
+{
+	int found;
+
+	if (k->o->bios == NULL) {
+		found = find_own(k, "bios/bios.bin", g->bios);
+		return found > 0 ? path_set(k, g->bios, "qboot.rom") : found;
+	}
+	/* QEMU itself looks a bare name up among its own firmware */
+	if (strchr(k->o->bios, '/') != NULL && !is_file(k->o->bios))
+		return fail(k, "-bios %s: is not a readable file",
+			    k->o->bios);
+	return path_set(k, g->bios, "%s", k->o->bios);
+}
+
+/* -- The program -- */
+static int guest_program(struct ktest *k, struct guest *g)
+{
+	const char *name = k->o->argv[0];
+	char path[PATH_SIZE];
+	struct stat st;
+	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0;
+
+	if (name[0] == '\0')
+		return fail(k, "PROGRAM: the name is empty");
+	if (strchr(name, '/') == NULL) {
+		if (!path_search(name, path)) {
+			k->fail_status = KTEST_NOT_FOUND;
+			return fail(k, "%.200s: not found in PATH%s", name,
+				    is_file(name) ? " (./ before it?)" : "");
+		}
+	} else if (path_set(k, path, "%s", name) < 0) {
+		return -1;
+	}
+	if (stat(path, &st) < 0) {
+		if (elsewhere) /* it may come with -file or -initrd-path */
+			return path_set(k, g->program, "%s", path);
+		k->fail_status = errno == ENOENT || errno == ENOTDIR
+			    ? KTEST_NOT_FOUND : KTEST_CANNOT_EXECUTE;
+		return fail(k, "%s:", path);
+	}
+	if (!S_ISREG(st.st_mode) || access(path, X_OK) != 0) {
+		k->fail_status = KTEST_CANNOT_EXECUTE;
+		return fail(k, "%s: is not an executable file", path);
+	}
+	g->on_host = true;
+	return path_absolute(k, path, g->program);
+}
+
+/* The environment: nothing of ours but what -env asks for. A later value of
+ * a name replaces an earlier one. */
+static int guest_env(struct ktest *k, struct guest *g)
+{
+	static const char *const defaults[] = {
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
+		"/sbin:/bin",
+		"HOME=/root", "TERM=linux", "IN_KTEST=true"
+	};
+	const struct ktest_list *asked = &k->o->env;
+	size_t n = 0, j;
+
+	for (size_t i = 0; i < COUNT(defaults) + asked->count; i++) {
+		const char *s = i < COUNT(defaults) ? defaults[i]
+				: asked->item[i - COUNT(defaults)];
+		size_t len = strcspn(s, "=");
+
+		if (len == 0)
+			return fail(k, "-env %.100s: has no name before the"
+				    " '='", s);
+		if (s[len] == '\0') {
+			char **e = environ;
+
+			while (*e != NULL && (strncmp(*e, s, len) != 0
+					      || (*e)[len] != '='))
+				e++;
+			if (*e == NULL)
+				return fail(k, "-env %.100s: is not set in"
+					    " ktest's environment", s);
+			s = *e;
+		}
+		for (j = 0; j < n; j++)
+			if (strncmp(g->env[j], s, len + 1) == 0)
+				break;
+		g->env[j] = s;
+		n += j == n;
+	}
+	g->env[n] = NULL;
+	return 0;
+}
+
+/* -- Accelerator -- */
+/* Whether /dev/kvm can be opened. That it works is known only once a guest
+ * has run: see attempt_next(). */
+static bool kvm_usable(const struct ktest *k)
+{
+#if defined(__linux__) && defined(__x86_64__)
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0)
+		return (void)close(fd), true;
+	if (errno != ENOENT)
+		warn(k, "using tcg, because kvm failed: /dev/kvm:");
+#else
+	(void)k;
+#endif
+	return false;
+}
+
+/* -- The guest's clock under TCG --
+ * Its TSC is the host's tick counter (QEMU's cpu_get_host_ticks(), include/
+ * qemu/timer.h): rdtsc on x86, nanoseconds on ARM, something else elsewhere.
+ * A guest cannot measure it while the host is busy, so it is told.
+ */
+static void tick_read(uint64_t *ticks, uint64_t *ns)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	uint64_t best = UINT64_MAX;
+
+	/* The closest of a few pairs: an interruption spoils only one. */
+	for (int i = 0; i < 5; i++) {
+		uint32_t lo, hi;
+		uint64_t before = clock_ns(CLOCK_MONOTONIC), after;
+
+		__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+		after = clock_ns(CLOCK_MONOTONIC);
+		if (after - before < best) {
+			best = after - before;
+			*ticks = (uint64_t)hi << 32 | lo;
+			*ns = before + best / 2;
+		}
+	}
+#else
+	*ticks = *ns = clock_ns(CLOCK_MONOTONIC);
+#endif
+}
+
+/* kHz since k->tick_start, to 100 kHz (20 ppm at 2.5 GHz) so that one host
+ * always gives one command line; 0 where the counter is not known. */
+static unsigned long tick_khz(struct ktest *k)
+{
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) \
+	|| defined(__arm__)
+	uint64_t ticks, ns, wait = TICK_MEASURE_MS * 1000000u;
+	struct timespec nap = { 0 };
+
+	ns = clock_ns(CLOCK_MONOTONIC) - k->tick_start_ns;
+	if (ns < wait) {
+		nap.tv_nsec = (long)(wait - ns);
+		(void)nanosleep(&nap, NULL);
+	}
+	tick_read(&ticks, &ns);
+	ns -= k->tick_start_ns;
+	ticks = ((ticks - k->tick_start) * 10000 + ns / 2) / ns;
+	return (unsigned long)ticks * 100;
+#else
+	(void)k;
+	return 0;
+#endif
+}
+
+/* Everything about one machine, before anything is made of it. */
+static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
+{
+	const struct ktest_options *o = k->o;
+	struct stat out, err;
+
+	if (guest_kernel(k, g, kernel) < 0 || guest_bios(k, g) < 0)
+		return -1;
+	if (o->argv != NULL) {
+		if (!g->kernel.is64)
+			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
+				    " init is a 64-bit program", kernel);
+		if (o->cwd != NULL && o->cwd[0] != '/')
+			return fail(k, "-cwd %s: is not absolute", o->cwd);
+		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
+		    || guest_program(k, g) < 0
+		    || modules_find(k, g, kernel) < 0
+		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
+			return -1;
+		g->merged = fstat(o->stdout_fd, &out) == 0
+			    && fstat(o->stderr_fd, &err) == 0
+			    && out.st_dev == err.st_dev
+			    && out.st_ino == err.st_ino;
+	} else if (o->initrd_path == NULL) {
+		return fail(k, "PROGRAM is missing (or -initrd-path with a"
+			    " /tester in it); ktest -h explains");
+	}
+	g->attempt = (struct attempt){
+		.accel = o->accel, .acpi = o->acpi, .sandbox = o->sandbox,
+	};
+	if (o->accel == ACCEL_AUTO)
+		g->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
+	if (o->acpi == ACPI_AUTO)
+		g->attempt.acpi = g->kernel.no_acpi ? ACPI_OFF : ACPI_ON;
+	return 0;
+}
+
+/* ==== 6. Initramfs ======================================================
+ * struct guest + the files it names -> one unlinked temporary file that QEMU
+ * loads as initramfs: the user's -initrd-path, then an archive with what the
+ * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
+ * /.ktest/job, a second archive with what this run needs. The kernel unpacks
+ * the first, init the second.
+ *
+ * Both are cpio "newc" (Linux Documentation/driver-api/early-userspace/
+ * buffer-format.rst): per member a header of 110 bytes, "070701" and 13
+ * numbers of 8 hexadecimal digits; the name with its NUL; the data; header
+ * with name, and data, each padded to 4 bytes. "TRAILER!!!" ends it.
+ *
+ * The job's first member is named "job" and holds strings, each a letter, a
+ * value and a NUL: p the program's path, a an argument (argv[0] first), e a
+ * variable of its environment, d its working directory, c RLIMIT_CORE as
+ * soft:hard ("inf" for none), m (no value) if stderr goes where stdout goes.
+ * Every other member stands in the guest under "/" and its name.
+ */
+struct cpio {
+	struct ktest *k;
+	int fd;
+	uint64_t at;           /* bytes written, buffered ones included */
+	size_t buffered;       /* in k->scratch */
+	uint32_t ino;
+	struct text seen;      /* "\n"-terminated names of programs' files */
+	char seen_at[16384];
+};
+
+struct member { /* one that is being written */
+	uint64_t header_at, data_at;
+	uint64_t size;         /* as its header says */
+};
+
+static int cpio_flush(struct cpio *c)
+{
+	const char *p = c->k->scratch;
+
+	while (c->buffered > 0) {
+		ssize_t n = write(c->fd, p, c->buffered);
+
+		if (n < 0 && errno != EINTR)
+			return fail(c->k, "temporary file for the initramfs:");
+		if (n > 0) {
+			p += n;
+			c->buffered -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+static int cpio_write(struct cpio *c, const char *s, size_t n)
+{
+	while (n > 0) {
+		size_t room = sizeof c->k->scratch - c->buffered;
+		size_t part = n < room ? n : room;
+
+		memcpy(c->k->scratch + c->buffered, s, part);
+		c->buffered += part;
+		c->at += part;
+		s += part;
+		n -= part;
+		if (c->buffered == sizeof c->k->scratch && cpio_flush(c) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int cpio_pad(struct cpio *c)
+{
+	return cpio_write(c, "\0\0\0", (size_t)(-c->at & 3));
+}
+
+/* All of a file, from an open fd. */
+static int cpio_copy(struct cpio *c, const char *name, int fd)
+{
+	for (;;) {
+		ssize_t n = read(fd, c->k->scratch + c->buffered,
+				 sizeof c->k->scratch - c->buffered);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fail(c->k, "%s:", name);
+		if (n == 0)
+			return 0;
+		c->buffered += (size_t)n;
+		c->at += (size_t)n;
+		if (c->buffered == sizeof c->k->scratch && cpio_flush(c) < 0)
+			return -1;
+	}
+}
+
+/* Starts a member. mode is a st_mode. A size that is not known yet may be
+ * anything: cpio_end() corrects it. */
+static int cpio_begin(struct cpio *c, struct member *m, const char *name,
+		      unsigned mode, time_t mtime, uint64_t size)
+{
+	char header[111];
+	size_t len = strlen(name) + 1;
+	bool console = S_ISCHR(mode); /* the one device we need: 5, 1 */
+
+	m->header_at = c->at;
+	m->size = size;
+	(void)snprintf(header, sizeof header,
+		       "070701%08lx%08x%08x%08x%08x%08lx%08lx%08x%08x%08x"
+		       "%08x%08lx%08x", (unsigned long)++c->ino, mode, 0u, 0u,
+		       S_ISDIR(mode) ? 2u : 1u,
+		       (unsigned long)mtime & 0xffffffff,
+		       (unsigned long)size & 0xffffffff, 0u, 0u,
+		       console ? 5u : 0u, console ? 1u : 0u,
+		       (unsigned long)len, 0u);
+	if (cpio_write(c, header, 110) < 0 || cpio_write(c, name, len) < 0
+	    || cpio_pad(c) < 0)
+		return -1;
+	m->data_at = c->at;
+	return 0;
+}
+
+static int cpio_end(struct cpio *c, const struct member *m, const char *name)
+{
+	uint64_t size = c->at - m->data_at;
+	char digits[9];
+
+	if (size > UINT32_MAX)
+		return fail(c->k, "%s: is larger than 4 GiB, the limit of an"
+			    " initramfs", name);
+	if (size != m->size) {
+		(void)snprintf(digits, sizeof digits, "%08lx",
+			       (unsigned long)size);
+		if (cpio_flush(c) < 0)
+			return -1;
+		/* size is the 7th number of the header */
+		if (pwrite(c->fd, digits, 8,
+			   (off_t)m->header_at + 6 + 6 * 8) != 8)
+			return fail(c->k, "temporary file for the initramfs:");
+	}
+	return cpio_pad(c);
+}
+
+static int cpio_member(struct cpio *c, const char *name, unsigned mode,
+		       time_t mtime, const char *data, size_t n)
+{
+	struct member m;
+
+	if (cpio_begin(c, &m, name, mode, mtime, n) < 0
+	    || cpio_write(c, data, n) < 0)
+		return -1;
+	return cpio_end(c, &m, name);
+}
+
+static int cpio_trailer(struct cpio *c)
+{
+	return cpio_member(c, "TRAILER!!!", 0, 0, "", 0);
+}
+
+/* A regular file of the host as the member name. */
+static int cpio_file(struct cpio *c, const char *path, const char *name,
+		     unsigned mode)
+{
+	struct member m;
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), result = -1;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		(void)fail(c->k, "%s:", path);
+	else if (cpio_begin(c, &m, name, mode != 0 ? mode : st.st_mode,
+			    st.st_mtime, (uint64_t)st.st_size) == 0
+		 && cpio_copy(c, path, fd) == 0)
+		result = cpio_end(c, &m, path);
+	close_fd(&fd);
+	return result;
+}
+
+/* -- The machine's part -- */
+/* A module, through the host's decompressor where it has to be. */
+static int initramfs_module(struct cpio *c, const char *path,
+			    const char *name)
+{
+	static const struct {
+		const char *suffix, *tool;
+	} packed[] = { { ".xz", "xz" }, { ".zst", "zstd" }, { ".gz", "gzip" } };
+	const char *suffix = strrchr(path, '.');
+	char *argv[] = { NULL, (char *)(uintptr_t)"-dc", NULL };
+	struct member m;
+	struct child child;
+	int fd, result;
+
+	for (size_t i = 0; suffix != NULL && i < COUNT(packed); i++)
+		if (strcmp(suffix, packed[i].suffix) == 0)
+			argv[0] = (char *)(uintptr_t)packed[i].tool;
+	if (argv[0] == NULL)
+		return cpio_file(c, path, name, S_IFREG | 0644);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fail(c->k, "%s:", path);
+	result = child_start(c->k, argv, NULL, fd, &child);
+	(void)close(fd);
+	if (result < 0 || cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0)
+		return -1;
+	result = cpio_copy(c, path, child.out);
+	if (child_end(&child) != 0)
+		result = fail(c->k, "%s: cannot be unpacked with %s -dc"
+			      " (is it installed?)", path, argv[0]);
+	return result < 0 ? -1 : cpio_end(c, &m, path);
+}
+
+static int initramfs_modules(struct cpio *c, const struct guest *g)
+{
+	char path[PATH_SIZE * 2], name[256], list_at[MODULES_SIZE];
+	struct text list;
+	size_t len;
+
+	text_init(&list, list_at, sizeof list_at);
+	for (const char *p = g->modules; *p != '\0'; p += len + 1) {
+		const char *base = p;
+		int base_len;
+
+		len = strcspn(p, "\n");
+		for (size_t i = 0; i < len; i++)
+			if (p[i] == '/')
+				base = p + i + 1;
+		base_len = (int)strcspn(base, ".\n");
+		(void)snprintf(path, sizeof path, "%s/%.*s", g->modules_dir,
+			       (int)len, p);
+		(void)snprintf(name, sizeof name, ".ktest/%.*s.ko", base_len,
+			       base);
+		if (initramfs_module(c, path, name) < 0)
+			return -1;
+		text_printf(&list, "%.*s\n", base_len, base);
+	}
+	return cpio_member(c, ".ktest/modules", S_IFREG | 0644, 0, list.at,
+			   list.len);
+}
+
+/* -- The run's part: the job -- */
+static int job_string(struct cpio *c, const char *tag, const char *value)
+{
+	return cpio_write(c, tag, 1) < 0
+	       || cpio_write(c, value, strlen(value) + 1) < 0 ? -1 : 0;
+}
+
+static void limit_text(char out[24], rlim_t limit)
+{
+	if (limit == RLIM_INFINITY)
+		(void)snprintf(out, 24, "inf");
+	else
+		(void)snprintf(out, 24, "%llu", (unsigned long long)limit);
+}
+
+static int job_record(struct cpio *c, const struct guest *g)
+{
+	const struct ktest_options *o = c->k->o;
+	char soft[24], hard[24], core[64];
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+	struct member m;
+	int result = cpio_begin(c, &m, "job", S_IFREG | 0600, 0, 0);
+
+	(void)getrlimit(RLIMIT_CORE, &limit);
+	limit_text(soft, limit.rlim_cur);
+	limit_text(hard, limit.rlim_max);
+	(void)snprintf(core, sizeof core, "%s:%s", soft, hard);
+	if (result < 0 || job_string(c, "p", g->program) < 0
+	    || job_string(c, "d", o->cwd != NULL ? o->cwd : "/") < 0
+	    || job_string(c, "c", core) < 0
+	    || (g->merged && job_string(c, "m", "") < 0))
+		return -1;
+	for (size_t i = 0; o->argv[i] != NULL; i++)
+		if (job_string(c, "a", o->argv[i]) < 0)
+			return -1;
+	for (size_t i = 0; g->env[i] != NULL; i++)
+		if (job_string(c, "e", g->env[i]) < 0)
+			return -1;
+	return cpio_end(c, &m, "job");
+}
+
+/* The path of a program's interpreter in out, from its "#!" line or its
+ * PT_INTERP; word gets what follows it in a "#!" line. */
+static bool program_interpreter(const struct map *m, char *out, char *word,
+				bool *script)
+{
+	struct elf_segment s;
+	size_t n, len;
+	const char *p;
+
+	*script = m->size > 2 && memcmp(m->at, "#!", 2) == 0;
+	word[0] = '\0';
+	if (*script) {
+		n = (size_t)(line_end(m->at, m->at + m->size) - m->at);
+		for (p = m->at + 2, n -= 2; n > 0 && (*p == ' ' || *p == '\t');
+		     p++)
+			n--;
+		for (len = 0; len < n && p[len] != ' ' && p[len] != '\t';)
+			len++;
+		if (len == 0 || n >= PATH_SIZE)
+			return false;
+		(void)snprintf(out, PATH_SIZE, "%.*s", (int)len, p);
+		for (; len < n && (p[len] == ' ' || p[len] == '\t'); len++)
+			;
+		(void)snprintf(word, PATH_SIZE, "%.*s", (int)(n - len),
+			       p + len);
+		return true;
+	}
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
+		if (s.type == PT_INTERP_TYPE && s.offset < m->size
+		    && s.size < PATH_SIZE && s.size <= m->size - s.offset) {
+			(void)snprintf(out, PATH_SIZE, "%.*s", (int)s.size,
+				       m->at + s.offset);
+			return true;
+		}
+	return false;
+}
+
+/* A file of the host at its own absolute path, once. */
+static int job_same_file(struct cpio *c, const char *path)
+{
+	size_t len = strlen(path);
+
+	for (const char *q = c->seen.at; *q != '\0'; q += strcspn(q, "\n") + 1)
+		if (strcspn(q, "\n") == len && memcmp(q, path, len) == 0)
+			return 0;
+	if (len + 2 < text_room(&c->seen)) {
+		text_add(&c->seen, path);
+		text_add(&c->seen, "\n");
+	}
+	return cpio_file(c, path, path + 1, 0);
+}
+
+/* One line of what an interpreter lists: "NAME => PATH (ADDRESS)", or "PATH
+ * (ADDRESS)" for itself, or "NAME => not found"; a name alone is the vDSO. */
+static int job_library(struct cpio *c, const char *program, char *line)
+{
+	char *arrow = strstr(line, "=> "), *path, *end;
+
+	path = arrow != NULL ? arrow + 3 : line + strspn(line, " \t");
+	if (arrow != NULL && strncmp(path, "not found", 9) == 0)
+		return fail(c->k, "%s: needs the library %.*s, which its"
+			    " interpreter does not find", program,
+			    (int)strcspn(line + strspn(line, " \t"), " "),
+			    line + strspn(line, " \t"));
+	end = strstr(path, " (0x");
+	if (path[0] != '/' || end == NULL)
+		return 0;
+	*end = '\0';
+	return job_same_file(c, path);
+}
+
+/* Adds the libraries of a dynamically linked program: its interpreter is
+ * asked, as ldd does, in the environment that the program will have. */
+static int job_libraries(struct cpio *c, const char *program, char *interp)
+{
+	char *argv[] = { interp, (char *)(uintptr_t)"--list",
+			 (char *)(uintptr_t)program, NULL };
+	char text[16384], *line, *next;
+	struct child child;
+	size_t len = 0;
+	ssize_t n;
+	int status;
+
+	if (child_start(c->k, argv, (char *const *)(uintptr_t)
+			c->k->guest.env, -1, &child) < 0)
+		return -1;
+	while (len < sizeof text - 1
+	       && (n = read(child.out, text + len, sizeof text - 1 - len)) > 0)
+		len += (size_t)n;
+	status = child_end(&child);
+	text[len] = '\0';
+	if (len == sizeof text - 1)
+		return fail(c->k, "%s: has too many libraries", program);
+	for (line = text; *line != '\0'; line = next) {
+		next = line + strcspn(line, "\n");
+		if (*next != '\0')
+			*next++ = '\0';
+		if (job_library(c, program, line) < 0)
+			return -1;
+	}
+	if (status != 0)
+		return fail(c->k, "%s: its interpreter %s --list ended with"
+			    " status %d", program, interp, status);
+	return 0;
+}
+
+/* Adds what a program needs to start: interpreter and libraries. One that is
+ * missing here is left out: the guest's exec says so. */
+static int job_needs(struct cpio *c, const char *path, int depth)
+{
+	char interp[PATH_SIZE], word[PATH_SIZE], found[PATH_SIZE];
+	struct map m;
+	bool script, any;
+
+	if (map_file(c->k, "PROGRAM", path, &m) < 0)
+		return -1;
+	any = program_interpreter(&m, interp, word, &script);
+	unmap_file(&m);
+	if (!any || interp[0] != '/' || !is_file(interp))
+		return 0;
+	if (job_same_file(c, interp) < 0)
+		return -1;
+	if (!script) {
+		if (c->k->o->initrd_path == NULL && is_file("/etc/ld.so.cache")
+		    && job_same_file(c, "/etc/ld.so.cache") < 0)
+			return -1;
+		return job_libraries(c, path, interp);
+	}
+	if (depth == SCRIPT_DEPTH)
+		return fail(c->k, "%s: its #! lines lead too far", path);
+	if (job_needs(c, interp, depth + 1) < 0)
+		return -1;
+	word[strcspn(word, " \t")] = '\0';
+	if (strcmp(strrchr(interp, '/'), "/env") != 0
+	    || strchr(word, '/') != NULL || !path_search(word, found)
+	    || found[0] != '/')
+		return 0;
+	return job_same_file(c, found) < 0 ? -1
+					   : job_needs(c, found, depth + 1);
+}
+
+static int job_tree(struct cpio *c, const char *host, const char *guest);
+
+static int job_directory(struct cpio *c, const char *host, const char *guest)
+{
+	char from[PATH_SIZE], to[PATH_SIZE];
+	struct dirent *e;
+	DIR *dir = opendir(host);
+	int result = dir != NULL ? 0 : fail(c->k, "-file %s:", host);
+
+	while (result == 0 && (errno = 0, e = readdir(dir)) != NULL) {
+		if (strcmp(e->d_name, ".") == 0
+		    || strcmp(e->d_name, "..") == 0)
+			continue;
+		if (path_set(c->k, from, "%s/%s", host, e->d_name) < 0
+		    || path_set(c->k, to, "%s/%s", guest, e->d_name) < 0)
+			result = -1;
+		else
+			result = job_tree(c, from, to);
+	}
+	if (result == 0 && errno != 0)
+		result = fail(c->k, "-file %s:", host);
+	if (dir != NULL)
+		(void)closedir(dir);
+	return result;
+}
+
+/* Adds what stands at host as guest (absolute), symlinks as they are. */
+static int job_tree(struct cpio *c, const char *host, const char *guest)
+{
+	char link[PATH_SIZE];
+	struct stat st;
+	ssize_t n;
+
+	if (lstat(host, &st) < 0)
+		return fail(c->k, "-file %s:", host);
+	if (S_ISREG(st.st_mode))
+		return cpio_file(c, host, guest + 1, 0);
+	if (S_ISDIR(st.st_mode)) {
+		return cpio_member(c, guest + 1, st.st_mode, st.st_mtime, "",
+				   0) < 0 ? -1 : job_directory(c, host, guest);
+	}
+	if (S_ISLNK(st.st_mode)) {
+		n = readlink(host, link, sizeof link);
+		if (n < 0)
+			return fail(c->k, "-file %s:", host);
+		return cpio_member(c, guest + 1, S_IFLNK | 0777, st.st_mtime,
+				   link, (size_t)n);
+	}
+	warn(c->k, "-file %s: is neither a file, a directory nor a symlink:"
+	     " left out", host);
+	return 0;
+}
+
+/* One -file HOST[:GUEST]. The colon is the last one that an absolute path
+ * follows, unless all of it is a name on the host. */
+static int job_file(struct cpio *c, const char *value)
+{
+	char host[PATH_SIZE], guest[PATH_SIZE], real[PATH_SIZE];
+	struct stat st;
+	const char *colon = NULL;
+
+	if (stat(value, &st) < 0)
+		for (const char *p = value; (p = strstr(p, ":/")) != NULL; p++)
+			colon = p;
+	if (path_set(c->k, host, "%.*s", colon != NULL
+		     ? (int)(colon - value) : (int)strlen(value), value) < 0)
+		return -1;
+	if (stat(host, &st) < 0)
+		return fail(c->k, "-file %s%s:", value, strchr(value, ':')
+			    != NULL && colon == NULL
+			    ? " (GUEST has to be absolute)" : "");
+	if (path_absolute(c->k, host, guest) < 0)
+		return -1;
+	if (colon != NULL) {
+		const char *base = strrchr(guest, '/');
+		size_t len = strlen(colon + 1);
+
+		if (path_set(c->k, real, "%s%s", colon + 1,
+			     colon[len] == '/' ? base + 1 : "") < 0
+		    || path_set(c->k, guest, "%s", real) < 0)
+			return -1;
+	}
+	if (realpath(host, real) == NULL)
+		return fail(c->k, "-file %s:", host);
+	if (job_tree(c, real, guest) < 0)
+		return -1;
+	return S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0
+	       ? job_needs(c, real, 0) : 0;
+}
+
+/* The job: a whole archive inside the member that the caller has begun. */
+static int job_write(struct cpio *c, const struct guest *g)
+{
+	const struct ktest_options *o = c->k->o;
+
+	if (job_record(c, g) < 0
+	    || cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0)
+		return -1;
+	if (o->cwd != NULL && o->cwd[1] != '\0'
+	    && cpio_member(c, o->cwd + 1, S_IFDIR | 0755, 0, "", 0) < 0)
+		return -1;
+	if (g->on_host && (job_same_file(c, g->program) < 0
+			   || job_needs(c, g->program, 0) < 0))
+		return -1;
+	for (size_t i = 0; i < o->files.count; i++)
+		if (job_file(c, o->files.item[i]) < 0)
+			return -1;
+	return cpio_trailer(c);
+}
+
+/* -- The file -- */
+static int temporary_file(struct ktest *k)
+{
+	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
+	const char *first = getenv("TMPDIR");
+	char path[PATH_SIZE];
+	int fd = -1;
+
+#if defined(__linux__) && defined(SYS_memfd_create)
+	fd = (int)syscall(SYS_memfd_create, "initramfs", 1u /* CLOEXEC */);
+#endif
+	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
+		const char *dir = i > 0 ? dirs[i - 1] : first;
+
+		if (dir == NULL || snprintf(path, sizeof path,
+			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
+			continue;
+		fd = mkstemp(path);
+		if (fd >= 0) {
+			(void)unlink(path);
+			(void)set_cloexec(fd);
+		}
+	}
+	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
+				   " /tmp, /var/tmp or /dev/shm:");
+}
+
+/* Writes the initramfs; returns its fd, which the caller owns. */
+static int initramfs_build(struct ktest *k, const struct guest *g)
+{
+	struct cpio c = { .k = k, .fd = temporary_file(k) };
+	struct member job;
+	int base, result = c.fd < 0 ? -1 : 0;
+
+	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
+	if (result == 0 && k->o->initrd_path != NULL) {
+		base = open(k->o->initrd_path, O_RDONLY | O_CLOEXEC);
+		result = base < 0 ? fail(k, "-initrd-path %s:",
+					 k->o->initrd_path)
+			: cpio_copy(&c, k->o->initrd_path, base) < 0
+			  || cpio_pad(&c) < 0 ? -1 : 0;
+		close_fd(&base);
+	}
+	if (result < 0
+	    || cpio_member(&c, "dev", S_IFDIR | 0755, 0, "", 0) < 0
+	    || cpio_member(&c, "dev/console", S_IFCHR | 0600, 0, "", 0) < 0
+	    || cpio_file(&c, g->init, "init", S_IFREG | 0755) < 0
+	    || cpio_member(&c, ".ktest", S_IFDIR | 0700, 0, "", 0) < 0
+	    || initramfs_modules(&c, g) < 0
+	    || cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0) < 0
+	    || job_write(&c, g) < 0 || cpio_end(&c, &job, ".ktest/job") < 0
+	    || cpio_trailer(&c) < 0 || cpio_flush(&c) < 0) {
+		close_fd(&c.fd);
+		return -1;
+	}
+	step(k, "initramfs: %llu bytes", (unsigned long long)c.at);
+	return c.fd;
+}
+
+/* ==== 7. QEMU argv ======================================================
+ * struct guest -> struct qemu: QEMU's arguments and the kernel's command
+ * line. One capability is one function, which writes its part of both.
+ * QEMU inherits its fds from 3 up, in the order of enum qemu_fd.
+ */
+enum qemu_fd {
+	FD_CONSOLE = 3,  /* socket: virtconsole, /dev/hvc0 */
+	FD_EARLY,        /* socket: serial line and firmware's debug console */
+	FD_CONTROL,      /* socket: port ktest.control */
+	FD_STDIN, FD_STDOUT, FD_STDERR, /* sockets: ports ktest.stdin ... */
+	FD_INITRAMFS,    /* file */
+	FD_END
+};
+
+struct key { /* of a QEMU option; without value it stands alone */
+	const char *key, *value;
+};
+#define KEYS(...) (const struct key[]){ __VA_ARGS__, { NULL, NULL } }
+
+static void qemu_arg(struct qemu *q, const char *s)
+{
+	char *at = q->args.at + q->args.len;
+
+	text_bytes(&q->args, s, strlen(s) + 1);
+	if (q->args.full || q->argc == ARGV_MAX) {
+		q->args.full = true;
+		return;
+	}
+	q->argv[q->argc++] = at;
+	q->argv[q->argc] = NULL;
+}
+
+/* Adds "-option NAME,KEY=VALUE,...", or "KEY=VALUE,..." if name is "". A
+ * comma in a value is doubled: QEMU's util/keyval.c, "value-expr". */
+static void qemu_option(struct qemu *q, const char *option, const char *name,
+			const struct key *keys)
+{
+	char buf[PATH_SIZE * 2 + 1024];
+	struct text t;
+
+	text_init(&t, buf, sizeof buf);
+	text_add(&t, name);
+	for (; keys->key != NULL; keys++) {
+		text_printf(&t, "%s%s", t.len > 0 ? "," : "", keys->key);
+		if (keys->value != NULL)
+			text_add(&t, "=");
+		for (const char *p = keys->value; p != NULL && *p; p++)
+			text_bytes(&t, *p == ',' ? ",," : p, 1 + (*p == ','));
+	}
+	q->args.full = q->args.full || t.full;
+	qemu_arg(q, option);
+	qemu_arg(q, buf);
+}
+
+static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
+{
+	char buf[64];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(buf, sizeof buf, fmt, ap);
+	va_end(ap);
+	if (q->cmdline.len > 0)
+		text_add(&q->cmdline, " ");
+	text_add(&q->cmdline, buf);
+}
+
+/* The machine. Under KVM exactly Monogon's; under TCG with the PIT and the
+ * RTC, without which kernels cannot calibrate, or wait for seconds. */
+static void qemu_machine(struct qemu *q, const struct ktest_options *o,
+			 const struct guest *g)
+{
+	const bool kvm = g->attempt.accel == ACCEL_KVM;
+	const char *acpi = g->attempt.acpi == ACPI_OFF ? "off" : NULL;
+	char n[32];
+
+	qemu_arg(q, "-nodefaults");
+	qemu_arg(q, "-no-user-config");
+	qemu_arg(q, "-nographic");
+	qemu_arg(q, "-no-reboot");
+	qemu_arg(q, "-accel");
+	qemu_arg(q, accel_names[g->attempt.accel]);
+	qemu_arg(q, "-cpu");
+	qemu_arg(q, kvm ? "host" : "max");
+	(void)snprintf(n, sizeof n, "%lld%c", o->memory % 1024 == 0
+		       ? o->memory / 1024 : o->memory,
+		       o->memory % 1024 == 0 ? 'G' : 'M');
+	qemu_arg(q, "-m");
+	qemu_arg(q, n);
+	if (o->cpus > 1) {
+		(void)snprintf(n, sizeof n, "%lld", o->cpus);
+		qemu_arg(q, "-smp");
+		qemu_arg(q, n);
+	}
+	qemu_arg(q, "-bios");
+	qemu_arg(q, g->bios);
+	qemu_option(q, "-M", "microvm", kvm
+		? KEYS({ "x-option-roms", "off" }, { "pic", "off" },
+		       { "pit", "off" }, { "rtc", "off" },
+		       { "isa-serial", "off" },
+		       { acpi != NULL ? "acpi" : NULL, acpi })
+		: KEYS({ "x-option-roms", "off" }, { "pit", "on" },
+		       { "pic", "on" }, { "rtc", "on" },
+		       { "isa-serial", "off" },
+		       { acpi != NULL ? "acpi" : NULL, acpi }));
+	/* Triple fault: the other ways to restart need ACPI or a keyboard
+	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
+	qemu_kernel_arg(q, "reboot=t");
+	qemu_kernel_arg(q, "console=hvc0");
+	if (!o->console)
+		qemu_kernel_arg(q, "quiet");
+	qemu_kernel_arg(q, "panic=-1");
+	if (kvm)
+		return;
+	if (g->tick_khz > 0)
+		qemu_kernel_arg(q, "tsc_early_khz=%lu", g->tick_khz);
+	qemu_kernel_arg(q, "no_timer_check");
+	qemu_kernel_arg(q, "cryptomgr.notests");
+}
+
+static void qemu_sandbox(struct qemu *q, const struct guest *g)
+{
+	if (g->attempt.sandbox)
+		qemu_option(q, "-sandbox", "on", KEYS(
+			{ "obsolete", "deny" }, { "elevateprivileges", "deny" },
+			{ "spawn", "deny" }, { "resourcecontrol", "deny" }));
+}
+
+static void qemu_socket(struct qemu *q, const char *id, int fd, bool mux)
+{
+	char n[16];
+
+	(void)snprintf(n, sizeof n, "%d", fd);
+	qemu_option(q, "-chardev", "socket", KEYS({ "id", id }, { "fd", n },
+		{ mux ? "mux" : NULL, "on" }));
+}
+
+/* The consoles. What is said before /dev/hvc0 exists comes over the serial
+ * line; the firmware writes to the debug console. */
+static void qemu_consoles(struct qemu *q)
+{
+	qemu_option(q, "-device", "virtio-rng-device", KEYS(
+		{ "max-bytes", "1024" }, { "period", "1000" }));
+	qemu_option(q, "-device", "virtio-serial-device",
+		    KEYS({ "max_ports", "16" }));
+	qemu_socket(q, "con0", FD_CONSOLE, false);
+	qemu_option(q, "-device", "virtconsole", KEYS({ "chardev", "con0" }));
+	qemu_socket(q, "early0", FD_EARLY, true);
+	qemu_option(q, "-device", "isa-serial", KEYS({ "chardev", "early0" }));
+	qemu_option(q, "-device", "isa-debugcon", KEYS(
+		{ "iobase", "0x402" }, { "chardev", "early0" }));
+	qemu_kernel_arg(q, "earlyprintk=serial");
+}
+
+static void qemu_port(struct qemu *q, const char *id, int fd,
+		      const char *name)
+{
+	qemu_socket(q, id, fd, false);
+	qemu_option(q, "-device", "virtserialport",
+		    KEYS({ "chardev", id }, { "name", name }));
+}
+
+static void qemu_ports(struct qemu *q, const struct ktest_options *o,
+		       const struct guest *g)
+{
+	qemu_port(q, "ctl0", FD_CONTROL, "ktest.control");
+	if (o->argv == NULL)
+		return;
+	qemu_port(q, "in0", FD_STDIN, "ktest.stdin");
+	qemu_port(q, "out0", FD_STDOUT, "ktest.stdout");
+	if (!g->merged)
+		qemu_port(q, "err0", FD_STDERR, "ktest.stderr");
+}
+
+static void qemu_initrd(struct qemu *q, const struct ktest_options *o)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof path, "/dev/fd/%d", FD_INITRAMFS);
+	qemu_arg(q, "-initrd");
+	qemu_arg(q, o->argv != NULL ? path : o->initrd_path);
+}
+
+/* The kernel, whose command line is complete by now. With acpi=off QEMU
+ * itself appends "virtio_mmio.device=512@0xfeb00e00:12" for each device. */
+static int qemu_kernel(struct ktest *k, struct qemu *q,
+		       const struct guest *g, const char *kernel)
+{
+	const struct ktest_list *more = &k->o->cmdline;
+	size_t max = g->kernel.cmdline_max;
+
+	for (size_t i = 0; i < more->count; i++) {
+		if (more->item[i][0] == '\0')
+			continue;
+		text_add(&q->cmdline, " ");
+		text_add(&q->cmdline, more->item[i]);
+	}
+	if (g->attempt.acpi == ACPI_OFF)
+		max -= max < 128 ? max : 128;
+	if (q->cmdline.full || q->cmdline.len > max)
+		return fail(k, "-cmdline %.100s...: the kernel command line is"
+			    " too long for this kernel (limit %zu bytes)",
+			    more->count > 0 ? more->item[0] : "",
+			    max < CMDLINE_SIZE ? max : CMDLINE_SIZE - 1);
+	qemu_arg(q, "-kernel");
+	qemu_arg(q, kernel);
+	qemu_arg(q, "-append");
+	qemu_arg(q, q->cmdline.at);
+	return 0;
+}
+
+static int qemu_build(struct ktest *k, const struct guest *g,
+		      const char *kernel)
+{
+	const struct ktest_options *o = k->o;
+	struct qemu *q = &k->qemu;
+
+	q->argc = 0;
+	text_init(&q->args, q->args_at, sizeof q->args_at);
+	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
+	qemu_arg(q, o->qemu);
+	qemu_machine(q, o, g);
+	qemu_sandbox(q, g);
+	qemu_consoles(q);
+	qemu_ports(q, o, g);
+	if (qemu_kernel(k, q, g, kernel) < 0)
+		return -1;
+	qemu_initrd(q, o);
+	for (size_t i = 0; i < o->qemu_args.count; i++)
+		qemu_arg(q, o->qemu_args.item[i]);
+	if (q->args.full)
+		return fail(k, "-qemu-arg: QEMU's arguments are too long"
+			    " (limit %d bytes, %d words)", ARGV_SIZE,
+			    ARGV_MAX);
+	return 0;
+}
+
+/* Prints the arguments so that a shell reads them back as they are. */
+static void qemu_print(const struct qemu *q, FILE *f)
+{
+	for (size_t i = 0; i < q->argc; i++) {
+		const char *s = q->argv[i];
+		bool plain = *s != '\0' && s[strspn(s, "abcdefghijklmnopqrst"
+			"uvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+			"-_./,=:@%+")] == '\0';
+
+		(void)fputs(i > 0 ? " " : "", f);
+		if (plain) {
+			(void)fputs(s, f);
+			continue;
+		}
+		(void)fputc('\'', f);
+		for (; *s != '\0'; s++)
+			if (*s == '\'')
+				(void)fputs("'\\''", f);
+			else
+				(void)fputc(*s, f);
+		(void)fputc('\'', f);
+	}
+	(void)fputc('\n', f);
+}
+
+/* Logs the arguments, one option a line, as Monogon's launcher does: lines
+ * "TT| %20s ! first", "TT| %20s | more". */
+static void qemu_log(const struct ktest *k, const struct qemu *q)
+{
+	char buf[MESSAGE_SIZE];
+	struct text t;
+
+	text_init(&t, buf, sizeof buf);
+	text_printf(&t, "TT| %20s ! Running ktest:\n", "test launch");
+	for (size_t i = 0; i < q->argc; i++) {
+		const char *next = q->argv[i + 1];
+
+		if (i <= 1 || q->argv[i][0] == '-')
+			text_printf(&t, "TT| %20s |   ", "");
+		text_visible(&t, q->argv[i], strlen(q->argv[i]), false);
+		if (i > 0 && next != NULL && next[0] != '-') {
+			text_add(&t, " ");
+			continue;
+		}
+		text_add(&t, "\n");
+		if (k->o->log_fd >= 0)
+			write_all(k->o->log_fd, t.at, t.len);
+		text_init(&t, buf, sizeof buf);
+	}
+}
+
+/* ==== 8. Spawn ==========================================================
+ * struct qemu -> a QEMU process and our ends of its sockets in struct vm.
+ */
+
+/* In the child, between fork and exec: source[i] becomes fd 3+i, and every
+ * other fd but 0, 1 and 2 is closed. */
+static void spawn_fds(int *source, int count, int *exec_error)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+	int first = 3 + count;
+
+	/* above all targets first, so that none is overwritten unread */
+	*exec_error = fcntl(*exec_error, F_DUPFD_CLOEXEC, first + 1);
+	for (int i = 0; i < count; i++)
+		if (source[i] >= 0)
+			source[i] = fcntl(source[i], F_DUPFD_CLOEXEC,
+					  first + 1);
+	for (int i = 0; i < count; i++)
+		if (source[i] >= 0)
+			(void)dup2(source[i], 3 + i);
+		else
+			(void)close(3 + i);
+	(void)dup2(*exec_error, first);
+	(void)set_cloexec(first);
+	*exec_error = first;
+#if defined(__linux__) && defined(SYS_close_range)
+	if (syscall(SYS_close_range, first + 1, ~0u, 0u) == 0)
+		return;
+#endif
+	for (int fd = first + 1; fd < (max > 0 && max < 65536 ? max : 65536);
+	     fd++)
+		(void)close(fd);
+}
+
+/* The child: never returns. The errno of a failed exec goes to error. */
+static void spawn_child(char *const *argv, int *source, int count, int log,
+			int error, pid_t parent)
+{
+	int null = open("/dev/null", O_RDONLY), why;
+
+	child_signals();
+	(void)dup2(null, 0);
+	(void)dup2(log, 1);
+	(void)dup2(log, 2);
+	spawn_fds(source, count, &error);
+#ifdef __linux__
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+	if (getppid() == parent) { /* else ktest is gone already */
+		(void)execvp(argv[0], argv);
+		why = errno;
+		write_all(error, (const char *)&why, sizeof why);
+	}
+	_exit(127);
+}
+
+static int spawn_socket(struct ktest *k, int *ours, int *theirs)
+{
+	int fd[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
+		return fail(k, "socketpair:");
+	(void)set_cloexec(fd[0]);
+	(void)set_cloexec(fd[1]);
+	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
+	*ours = fd[0];
+	*theirs = fd[1];
+	return 0;
+}
+
+static void vm_reset(struct vm *v)
+{
+	*v = (struct vm){
+		.console = -1, .early = -1, .control = -1, .log = -1,
+		.in = { .from = -1, .to = -1 },
+		.out = { .from = -1, .to = -1 },
+		.err = { .from = -1, .to = -1 },
+	};
+}
+
+static void vm_close(struct vm *v)
+{
+	close_fd(&v->console);
+	close_fd(&v->early);
+	close_fd(&v->control);
+	close_fd(&v->log);
+	close_fd(&v->in.to);    /* the other ends of the streams are the */
+	close_fd(&v->out.from); /* caller's */
+	close_fd(&v->err.from);
+}
+
+/* Our ends of QEMU's sockets in *v, QEMU's in source[]. Without a program
+ * the console is the output. */
+static int vm_open(struct ktest *k, const struct guest *g, int *source)
+{
+	const struct ktest_options *o = k->o;
+	struct vm *v = &k->vm;
+
+	v->out.to = o->stdout_fd;
+	v->err.to = o->stderr_fd;
+	if (spawn_socket(k, o->argv != NULL ? &v->console : &v->out.from,
+			 &source[FD_CONSOLE - 3]) < 0
+	    || spawn_socket(k, &v->early, &source[FD_EARLY - 3]) < 0
+	    || spawn_socket(k, &v->control, &source[FD_CONTROL - 3]) < 0)
+		return -1;
+	if (o->argv == NULL)
+		return 0;
+	v->in.from = o->stdin_fd;
+	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
+	if (spawn_socket(k, &v->in.to, &source[FD_STDIN - 3]) < 0
+	    || spawn_socket(k, &v->out.from, &source[FD_STDOUT - 3]) < 0)
+		return -1;
+	return g->merged ? 0 : spawn_socket(k, &v->err.from,
+					    &source[FD_STDERR - 3]);
+}
+
+/* Starts QEMU; on failure nothing is left open or running. */
+static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
+{
+	struct vm *v = &k->vm;
+	int source[FD_END - 3], error[2] = { -1, -1 }, log[2] = { -1, -1 };
+	int why = 0, result = 0;
+	pid_t parent = getpid();
+
+	vm_reset(v);
+	for (size_t i = 0; i < COUNT(source); i++)
+		source[i] = -1;
+	if (vm_open(k, g, source) < 0 || make_pipe(k, error) < 0
+	    || make_pipe(k, log) < 0)
+		result = -1;
+	v->log = log[0];
+	source[FD_INITRAMFS - 3] = initramfs;
+	if (result == 0 && (v->pid = fork()) == 0)
+		spawn_child(k->qemu.argv, source, COUNT(source), log[1],
+			    error[1], parent);
+	if (result == 0 && v->pid < 0)
+		result = fail(k, "fork:");
+	for (size_t i = 0; i < FD_INITRAMFS - 3; i++)
+		close_fd(&source[i]);
+	close_fd(&log[1]);
+	close_fd(&error[1]);
+	if (result == 0 && read(error[0], &why, sizeof why) == sizeof why) {
+		(void)waitpid(v->pid, NULL, 0);
+		errno = why;
+		result = fail(k, "-qemu %s: cannot be executed:",
+			      k->qemu.argv[0]);
+	}
+	close_fd(&error[0]);
+	if (result < 0)
+		vm_close(v);
+	else
+		step(k, "QEMU runs: pid %ld, %s, acpi=%s", (long)v->pid,
+		     accel_names[g->attempt.accel],
+		     acpi_names[g->attempt.acpi]);
+	return result;
+}
+
+/* ==== 9. Supervise ======================================================
+ * struct vm -> struct vm: moves bytes between QEMU and the caller until
+ * there is a reason to stop, v->end, then leaves no process behind. All
+ * waiting is done in one poll().
+ *
+ * The control port, guest to host, when there is a program:
+ *     'h'                 hello: init is there, nothing was run yet
+ *     'x' STATUS OUT ERR  the verdict: a byte; the numbers of bytes written
+ *                         to stdout and to stderr, 8 bytes little endian
+ *     'e' TEXT '\n'       init gives up, no verdict will come
+ * Host to guest: CLOCK_REALTIME in nanoseconds, 8 bytes little endian, once,
+ * as the answer to 'h'. The verdict counts once all bytes announced have
+ * arrived; QEMU need not be waited for then.
+ *
+ * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
+ * own end.
+ */
+static void vm_stop(struct vm *v, enum ending end)
+{
+	if (v->end == END_NONE)
+		v->end = end;
+}
+
+/* The black box keeps what the console says. */
+static void console_bytes(struct ktest *k, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
+	k->ring_total += n;
+	if (k->o->console)
+		show(k, s, n);
+}
+
+/* QEMU's stderr; its beginning is kept. */
+static void log_bytes(struct ktest *k, const char *s, size_t n)
+{
+	size_t room = LOG_SIZE - k->log_len;
+
+	memcpy(k->log + k->log_len, s, n < room ? n : room);
+	k->log_len += n < room ? n : room;
+	if (k->o->verbose)
+		show(k, s, n);
+	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
+	if (find_bytes(k->log, k->log_len, "KVM internal error", 18) != NULL)
+		vm_stop(&k->vm, END_KVM);
+}
+
+static void control_hello(struct ktest *k)
+{
+	uint64_t ns = clock_ns(CLOCK_REALTIME);
+	char le[8];
+
+	for (size_t i = 0; i < 8; i++)
+		le[i] = (char)(ns >> (8 * i) & 0xff);
+	(void)send(k->vm.control, le, 8, MSG_NOSIGNAL);
+	k->vm.hello = true;
+	step(k, "init is there");
+}
+
+/* One byte of the control port, when there is a program. */
+static void control_byte(struct ktest *k, char c)
+{
+	struct vm *v = &k->vm;
+
+	if (v->init_error_len > 0) { /* TEXT; [0] is its 'e' */
+		if (c == '\n')
+			vm_stop(v, END_INIT);
+		else if (v->init_error_len < sizeof v->init_error - 1)
+			v->init_error[v->init_error_len++] = c;
+		return;
+	}
+	if (v->have_status)
+		return;
+	v->message[v->message_len++] = c;
+	if (v->message[0] == 'h' && !v->hello) {
+		control_hello(k);
+		v->message_len = 0;
+	} else if (v->message[0] == 'e') {
+		v->init_error[v->init_error_len++] = c;
+	} else if (v->message[0] != 'x' || !v->hello) {
+		vm_stop(v, END_GARBAGE);
+	} else if (v->message_len == sizeof v->message) {
+		v->have_status = true;
+		v->status = (unsigned char)v->message[1];
+		v->want_out = get_le(v->message + 2, 8);
+		v->want_err = get_le(v->message + 10, 8);
+		step(k, "the program ended: status %d, %llu and %llu bytes",
+		     v->status, (unsigned long long)v->want_out,
+		     (unsigned long long)v->want_err);
+	}
+}
+
+static void control_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct vm *v = &k->vm;
+
+	if (k->o->argv == NULL && !v->have_status) {
+		v->have_status = true;
+		v->status = (unsigned char)s[0];
+		v->stall_deadline = now_ms() + STALL_WAIT_MS;
+	}
+	for (size_t i = 0; k->o->argv != NULL && i < n; i++)
+		control_byte(k, s[i]);
+}
+
+/* Reads what fd has now and hands it on; closes it at its end. */
+static void drain(struct ktest *k, int *fd,
+		  void (*bytes)(struct ktest *, const char *, size_t))
+{
+	ssize_t n = *fd < 0 ? -1 : read(*fd, k->scratch, sizeof k->scratch);
+
+	if (n > 0)
+		bytes(k, k->scratch, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		close_fd(fd);
+}
+
+/* Whether a write of any size to fd returns at once. To others not more is
+ * written than poll() has promised room for. */
+static bool never_blocks(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static void stream_write(struct ktest *k, struct stream *s)
+{
+	size_t len = s->len;
+	ssize_t n;
+
+	if (s == &k->vm.in) {
+		n = send(s->to, s->data + s->at, len, MSG_NOSIGNAL);
+	} else {
+		if (len > PIPE_BUF && !never_blocks(s->to))
+			len = PIPE_BUF;
+		n = write(s->to, s->data + s->at, len);
+	}
+	if (n >= 0) {
+		s->at += (size_t)n;
+		s->len -= (size_t)n;
+		return;
+	}
+	if (errno == EINTR || errno == EAGAIN)
+		return;
+	s->len = 0;
+	if (s == &k->vm.in) { /* nobody reads it any more */
+		s->from = -1;
+	} else if (errno == EPIPE) {
+		k->vm.signal = SIGPIPE;
+		vm_stop(&k->vm, END_SIGNAL);
+	} else {
+		(void)fail(k, "%s:", s == &k->vm.out ? "stdout" : "stderr");
+		vm_stop(&k->vm, END_OUTPUT);
+	}
+}
+
+static void stream_read(struct ktest *k, struct stream *s)
+{
+	ssize_t n = read(s->from, s->data, sizeof s->data);
+
+	if (n > 0) {
+		s->at = 0;
+		s->len = (size_t)n;
+		s->total += (uint64_t)n;
+		k->vm.stall_deadline = now_ms() + STALL_WAIT_MS;
+		return;
+	}
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (s != &k->vm.in) {
+		close_fd(&s->from);
+		return;
+	}
+	s->from = -1;
+	/* not close(): QEMU may drop what it has not read at a hang-up */
+	(void)shutdown(s->to, SHUT_WR);
+}
+
+/* What has to be waited for before the stream can move on. */
+static struct pollfd stream_poll(const struct stream *s)
+{
+	if (s->len > 0)
+		return (struct pollfd){ .fd = s->to, .events = POLLOUT };
+	return (struct pollfd){ .fd = s->from, .events = POLLIN };
+}
+
+static void stream_move(struct ktest *k, struct stream *s)
+{
+	if (s->len > 0)
+		stream_write(k, s);
+	else
+		stream_read(k, s);
+}
+
+/* The caller's wake_fd: children to look for, or a signal to end by. */
+static void wake(struct ktest *k)
+{
+	char byte;
+
+	while (k->vm.end == END_NONE && read(k->o->wake_fd, &byte, 1) == 1)
+		if (byte != SIGCHLD) {
+			k->vm.signal = byte;
+			vm_stop(&k->vm, END_SIGNAL);
+		}
+}
+
+static void vm_look(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+
+	if (v->ended || waitpid(v->pid, &v->wait_status, WNOHANG) != v->pid)
+		return;
+	v->ended = true;
+	v->end_deadline = now_ms() + BYTE_WAIT_MS;
+	step(k, "QEMU ended");
+}
+
+static bool passed(long long deadline)
+{
+	return deadline > 0 && now_ms() >= deadline;
+}
+
+/* Whether there is a reason to stop now; sets v->end then. */
+static bool vm_done(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const bool program = k->o->argv != NULL;
+	const bool flushed = v->out.len == 0 && v->err.len == 0;
+	const bool all_read = v->control < 0 && v->console < 0 && v->early < 0
+			      && v->log < 0 && v->out.from < 0
+			      && v->err.from < 0;
+
+	if (passed(v->deadline))
+		vm_stop(v, END_TIMEOUT);
+	if (!v->hello && passed(v->kvm_deadline))
+		vm_stop(v, END_KVM);
+	if (program && v->have_status && flushed
+	    && v->out.total == v->want_out && v->err.total == v->want_err)
+		vm_stop(v, END_VERDICT);
+	if (v->ended && flushed && (all_read || passed(v->end_deadline)))
+		vm_stop(v, END_QEMU);
+	if (v->have_status && flushed && !v->ended
+	    && passed(v->stall_deadline))
+		vm_stop(v, program ? END_STALL : END_VERDICT);
+	return v->end != END_NONE;
+}
+
+/* Milliseconds until something has to be looked at without an event. */
+static int vm_patience(const struct vm *v)
+{
+	const long long at[] = { v->deadline, v->end_deadline,
+		v->hello ? 0 : v->kvm_deadline,
+		v->have_status ? v->stall_deadline : 0 };
+	long long now = now_ms(), wait = CHILD_TICK_MS;
+
+	if (v->log < 0 && !v->ended) /* QEMU is about to end */
+		wait = 10;
+	for (size_t i = 0; i < COUNT(at); i++)
+		if (at[i] > 0 && at[i] - now < wait)
+			wait = at[i] > now ? at[i] - now : 0;
+	return (int)wait;
+}
+
+static void vm_poll(struct ktest *k)
+{
+	enum { WAKE, CONTROL, CONSOLE, EARLY, LOG, IN, OUT, ERR, ALL };
+	struct vm *v = &k->vm;
+	struct pollfd p[ALL] = {
+		[WAKE] = { .fd = k->o->wake_fd, .events = POLLIN },
+		[CONTROL] = { .fd = v->control, .events = POLLIN },
+		[CONSOLE] = { .fd = v->console, .events = POLLIN },
+		[EARLY] = { .fd = v->early, .events = POLLIN },
+		[LOG] = { .fd = v->log, .events = POLLIN },
+		[IN] = stream_poll(&v->in),
+		[OUT] = stream_poll(&v->out),
+		[ERR] = stream_poll(&v->err),
+	};
+
+	if (!v->hello) /* another attempt may have to start from nothing */
+		p[IN].fd = -1;
+	if (poll(p, ALL, vm_patience(v)) < 0 && errno != EINTR) {
+		(void)fail(k, "poll:");
+		vm_stop(v, END_OUTPUT);
+	}
+	if (p[WAKE].revents)
+		wake(k);
+	if (p[CONTROL].revents)
+		drain(k, &v->control, control_bytes);
+	if (p[CONSOLE].revents)
+		drain(k, &v->console, console_bytes);
+	if (p[EARLY].revents)
+		drain(k, &v->early, console_bytes);
+	if (p[LOG].revents)
+		drain(k, &v->log, log_bytes);
+	if (p[IN].revents)
+		stream_move(k, &v->in);
+	if (p[OUT].revents)
+		stream_move(k, &v->out);
+	if (p[ERR].revents)
+		stream_move(k, &v->err);
+	vm_look(k);
+}
+
+/* Supervises until there is an end, then leaves no process behind. */
+static void vm_supervise(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const struct ktest_options *o = k->o;
+
+	if (o->timeout > 0)
+		v->deadline = k->start + o->timeout;
+	if (o->accel == ACCEL_AUTO && k->guest.attempt.accel == ACCEL_KVM
+	    && o->argv != NULL)
+		v->kvm_deadline = now_ms() + KVM_WAIT_MS;
+	while (!vm_done(k))
+		vm_poll(k);
+	if (!v->ended) {
+		(void)kill(v->pid, SIGKILL);
+		while (waitpid(v->pid, &v->wait_status, 0) < 0
+		       && errno == EINTR)
+			;
+	}
+	for (int i = 0; i < 4; i++) { /* last words */
+		drain(k, &v->console, console_bytes);
+		drain(k, &v->early, console_bytes);
+	}
+	vm_close(v);
+	step(k, "the guest is gone");
+}
+
+/* ==== 10. Verdict =======================================================
+ * struct vm -> the exit status and, if there is none, the one line that says
+ * why, with what the guest's kernel and QEMU said last.
+ */
+
+/* The first line of text in which what stands, from there on, or NULL. */
+static bool find_line(const char *s, size_t n, const char *what, char *out,
+		      size_t size)
+{
+	const char *p = find_bytes(s, n, what, strlen(what));
+	size_t len = 0;
+
+	out[0] = '\0';
+	if (p == NULL)
+		return false;
+	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
+	       && len < size - 1)
+		len++;
+	memcpy(out, p, len);
+	out[len] = '\0';
+	return true;
+}
+
+/* The ring in order, in k->scratch, which is larger; returns its length. */
+static size_t ring_text(struct ktest *k)
+{
+	size_t n = k->ring_total < RING_SIZE ? (size_t)k->ring_total
+					     : RING_SIZE;
+
+	for (size_t i = 0; i < n; i++)
+		k->scratch[i] = k->ring[(k->ring_total - n + i) % RING_SIZE];
+	return n;
+}
+
+static void show_text(struct ktest *k, const char *title, const char *s,
+		      size_t n)
+{
+	if (n == 0)
+		return;
+	warn(k, "%s", title);
+	show(k, s, n);
+	if (s[n - 1] != '\n')
+		show(k, "\n", 1);
+}
+
+/* QEMU ended, and without a verdict: why. */
+static void explain_qemu(struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+	char line[512], first[512];
+	size_t n = ring_text(k);
+
+	if (!find_line(k->log, k->log_len, "", first, sizeof first)
+	    || first[0] == '\0')
+		(void)snprintf(first, sizeof first, "it said nothing");
+	if (WIFSIGNALED(v->wait_status))
+		(void)fail(k, "QEMU died by signal %d (%s): %s",
+			   WTERMSIG(v->wait_status),
+			   strsignal(WTERMSIG(v->wait_status)), first);
+	else if (WEXITSTATUS(v->wait_status) != 0)
+		(void)fail(k, "QEMU ended with status %d: %s",
+			   WEXITSTATUS(v->wait_status), first);
+	else if (v->have_status)
+		(void)fail(k, "output was lost: %llu of %llu bytes of stdout"
+			   " and %llu of %llu of stderr came",
+			   (unsigned long long)v->out.total,
+			   (unsigned long long)v->want_out,
+			   (unsigned long long)v->err.total,
+			   (unsigned long long)v->want_err);
+	else if (find_line(k->scratch, n, "Kernel panic - not syncing: ",
+			   line, sizeof line))
+		(void)fail(k, "the guest panicked: %s",
+			   line + strlen("Kernel panic - not syncing: "));
+	else if (find_line(k->scratch, n, "bios: ", line, sizeof line))
+		(void)fail(k, "the firmware gave up: %s", line + 6);
+	else
+		(void)fail(k, "the guest ended without an exit code, %s",
+			   v->hello ? "while the program ran (restarted,"
+			   " powered off, or a triple fault)"
+			   : k->o->argv != NULL ? "before init was ready"
+			   : "or with no byte on its control port");
+}
+
+/* The exit status; when it is ktest's own, k->error says why. */
+static int verdict(struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+	int status = KTEST_NO_VERDICT;
+
+	switch (v->end) {
+	case END_VERDICT:
+		return v->status;
+	case END_SIGNAL:
+		k->signal = v->signal;
+		return 128 + v->signal;
+	case END_QEMU:
+		if (k->o->argv == NULL && v->have_status
+		    && v->wait_status == 0)
+			return v->status;
+		explain_qemu(k);
+		break;
+	case END_TIMEOUT:
+		(void)fail(k, "timeout: no verdict within %lld.%03lld s",
+			   k->o->timeout / 1000, k->o->timeout % 1000);
+		status = KTEST_TIMEOUT;
+		break;
+	case END_INIT:
+		(void)fail(k, "init gave up: %.*s",
+			   (int)v->init_error_len - 1, v->init_error + 1);
+		break;
+	case END_KVM:
+		(void)fail(k, "kvm failed: %s", k->log_len > 0
+			   ? "KVM internal error" : "no sign of life");
+		break;
+	case END_STALL:
+		(void)fail(k, "output was lost: nothing came for %d s, %llu"
+			   " of %llu bytes of stdout and %llu of %llu of"
+			   " stderr are there", STALL_WAIT_MS / 1000,
+			   (unsigned long long)v->out.total,
+			   (unsigned long long)v->want_out,
+			   (unsigned long long)v->err.total,
+			   (unsigned long long)v->want_err);
+		break;
+	case END_GARBAGE:
+		(void)fail(k, "the guest spoke nonsense on its control port:"
+			   " byte 0x%02x", (unsigned char)v->message[0]);
+		break;
+	default: /* END_OUTPUT: the line is there */
+		return status;
+	}
+	return status;
+}
+
+/* Shows the guest's and QEMU's last words after the line that says why. */
+static void last_words(struct ktest *k)
+{
+	size_t n;
+
+	if (k->vm.pid == 0)
+		return;
+	if (k->log_len > 0 && !k->o->verbose)
+		show_text(k, "QEMU said:", k->log, k->log_len);
+	n = ring_text(k);
+	if (!k->o->console)
+		show_text(k, "the kernel's console said last:", k->scratch, n);
+}
+
+/* Whether to try again, another way, after an attempt that came to nothing:
+ * never once a program may have run. Says why. */
+static bool attempt_next(struct ktest *k, struct attempt *a)
+{
+	const struct vm *v = &k->vm;
+	char why[512];
+	bool failed = v->end == END_KVM
+		      || (v->end == END_QEMU && v->wait_status != 0);
+
+	if (v->hello || v->have_status || v->out.total > 0
+	    || (v->end != END_QEMU && v->end != END_KVM))
+		return false;
+	if (failed && a->sandbox
+	    && (find_bytes(k->log, k->log_len, "sandbox", 7) != NULL
+		|| find_bytes(k->log, k->log_len, "seccomp", 7) != NULL)) {
+		step(k, "QEMU has no sandbox: trying without");
+		a->sandbox = false;
+		return true;
+	}
+	if (failed && k->o->accel == ACCEL_AUTO && a->accel == ACCEL_KVM) {
+		if (!find_line(k->log, k->log_len, v->end == END_KVM
+			       ? "KVM internal error" : "", why, sizeof why)
+		    || why[0] == '\0')
+			(void)snprintf(why, sizeof why, "no sign of life");
+		warn(k, "using tcg, because kvm failed: %s", why);
+		a->accel = ACCEL_TCG;
+		return true;
+	}
+	if (!failed && k->o->acpi == ACPI_AUTO && k->o->argv != NULL
+	    && !a->acpi_turned) {
+		a->acpi_turned = true;
+		a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;
+		step(k, "init found no ports: trying acpi=%s",
+		     acpi_names[a->acpi]);
+		return true;
+	}
+	return false;
+}
+
+static int run_attempts(struct ktest *k, const char *kernel, int initramfs)
+{
+	struct guest *g = &k->guest;
+
+	do {
+		k->log_len = 0;
+		k->ring_total = 0;
+		if (g->attempt.accel != ACCEL_KVM && g->tick_khz == 0)
+			g->tick_khz = tick_khz(k);
+		if (qemu_build(k, g, kernel) < 0)
+			return -1;
+		if (k->o->dry_run)
+			return qemu_print(&k->qemu, stdout), 0;
+		if (k->o->verbose)
+			qemu_log(k, &k->qemu);
+		if (vm_spawn(k, g, initramfs) < 0)
+			return -1;
+		vm_supervise(k);
+	} while (attempt_next(k, &g->attempt));
+	return verdict(k);
+}
+
+/* Runs *o to its end. Returns the exit status, see the table above; if it
+ * is ktest's own, k->error is the line that says why, and it was printed. If
+ * k->signal is not 0, that signal ended the run. */
+int ktest_run(struct ktest *k, const struct ktest_options *o)
+{
+	char kernel[PATH_SIZE];
+	int initramfs = -1, status = -1;
+
+	memset(k, 0, offsetof(struct ktest, scratch));
+	k->o = o;
+	k->start = now_ms();
+	tick_read(&k->tick_start, &k->tick_start_ns);
+	if (guest_describe(k, &k->guest, kernel) == 0
+	    && (o->argv == NULL || o->dry_run
+		|| (initramfs = initramfs_build(k, &k->guest)) >= 0))
+		status = run_attempts(k, kernel, initramfs);
+	close_fd(&initramfs);
+	if (status < 0)
+		status = k->fail_status != 0 ? k->fail_status
+					     : KTEST_NO_VERDICT;
+	if (k->error[0] != '\0') {
+		say_line(k, k->error);
+		last_words(k);
+	}
+	return status;
+}
+
+/* ==== 11. main ==========================================================
+ * The command line around ktest_run(): signals, and usage.
+ */
+#ifndef KTEST_LIB
+static int signal_pipe[2];
+
+static void signal_handler(int number)
+{
+	int saved = errno;
+	char byte = (char)number;
+
+	(void)!write(signal_pipe[1], &byte, 1);
+	errno = saved;
+}
+
+/* What was ignored when we were started, as nohup does, stays ignored. */
+static void signals_catch(void)
+{
+	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
+	struct sigaction new = { .sa_handler = signal_handler }, old;
+
+	for (size_t i = 0; i < COUNT(caught); i++)
+		if (sigaction(caught[i], NULL, &old) == 0
+		    && (old.sa_handler != SIG_IGN || caught[i] == SIGCHLD))
+			(void)sigaction(caught[i], &new, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGTTIN, SIG_IGN); /* a background job reads EOF */
+}
+
+/* 0, 1 and 2 have to be something, or our own fds would be taken for them. */
+static void standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	close_fd(&fd);
+}
+
+static void die_by(int number)
+{
+	sigset_t set;
+
+	(void)signal(number, SIG_DFL);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, number);
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+	(void)raise(number);
+}
+
+int main(int argc, char **argv)
+{
+	static struct ktest k;
+	static struct ktest_options o;
+	int status;
+
+	(void)argc;
+	standard_fds();
+	ktest_defaults(&o);
+	k.o = &o;
+	if (opt_parse(&k, &o, argv) < 0 || make_pipe(&k, signal_pipe) < 0) {
+		say_line(&k, k.error);
+		return KTEST_NO_VERDICT;
+	}
+	if (o.help || o.version) {
+		if (o.help)
+			opt_usage(stdout);
+		else
+			(void)puts("ktest " KTEST_VERSION);
+		return fflush(stdout) == 0 ? 0 : KTEST_NO_VERDICT;
+	}
+	(void)fcntl(signal_pipe[0], F_SETFL, O_NONBLOCK);
+	(void)fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
+	o.wake_fd = signal_pipe[0];
+	signals_catch();
+	status = ktest_run(&k, &o);
+	if (k.signal != 0)
+		die_by(k.signal);
+	return status;
+}
+#endif

@@ -894,20 +894,25 @@ static int opt_flag(struct ktest *k, const struct opt *opt, const char *value,
 	static const char *const words[] = { "0", "1", "f", "t", "F", "T",
 		"false", "true", "FALSE", "TRUE", "False", "True" };
 
-	if (value == NULL)
-		return *out = 1, 0;
-	for (size_t i = 0; i < COUNT(words); i++)
-		if (strcmp(value, words[i]) == 0)
-			return *out = (int)(i & 1), 0;
-	return fail(k, "-%s=%.100s: is not true or false", opt->name, value);
+	*out = 1;
+	for (size_t i = 0; value != NULL; i++) {
+		if (i == COUNT(words))
+			return fail(k, "-%s=%.100s: is not true or false",
+				    opt->name, value);
+		if (strcmp(value, words[i]) == 0) {
+			*out = (int)(i & 1);
+			break;
+		}
+	}
+	return 0;
 }
 
 static int opt_choice(struct ktest *k, const struct opt *opt,
 		      const char *value, int *out)
 {
-	for (int i = 0; opt->choices[i] != NULL; i++)
-		if (strcmp(value, opt->choices[i]) == 0)
-			return *out = i, 0;
+	for (*out = 0; opt->choices[*out] != NULL; ++*out)
+		if (strcmp(value, opt->choices[*out]) == 0)
+			return 0;
 	return fail(k, "-%s %.100s: is not one of %s", opt->name, value,
 		    opt->value);
 }
@@ -1319,41 +1324,43 @@ static void module_add_line(struct text *list, const char *p, const char *end)
 	module_add(list, p, colon != NULL ? colon : end);
 }
 
-/* Finds the directory with modules.dep for the kernel at path; leaves
+/* Finds the directory with modules.dep for the kernel at path: by -modules,
+ * else in the tree that the kernel stands in, else this host's. Leaves
  * g->modules_dir empty when the kernel has none. */
 static int modules_find(struct ktest *k, struct guest *g, const char *path)
 {
 	const char *v = g->kernel.version, *dir = k->o->modules_dir;
-	const char *boot = strrchr(path, '/');
-	char tried[3][PATH_SIZE], dep[PATH_SIZE + 16];
+	const char *const below[] = { "", "/", "/lib/modules/" };
+	const char *const beside[] = { ".", "../lib/modules/",
+				       "/lib/modules/" };
+	const char *slash = strrchr(path, '/');
+	int base = slash != NULL ? (int)(slash - path) + 1 : 0;
+	char at[PATH_SIZE], tried_at[3 * PATH_SIZE];
+	struct text tried;
 
-	if (boot == NULL ? path_set(k, tried[0], "../lib/modules/%s", v) < 0
-			 : path_set(k, tried[0], "%.*s/../lib/modules/%s",
-				    (int)(boot - path), path, v) < 0)
-		return -1;
-	if (path_set(k, tried[1], "/lib/modules/%s", v) < 0)
-		return -1;
-	tried[2][0] = '\0';
-	if (dir != NULL && (path_set(k, tried[0], "%s", dir) < 0
-	    || path_set(k, tried[1], "%s/%s", dir, v) < 0
-	    || path_set(k, tried[2], "%s/lib/modules/%s", dir, v) < 0))
-		return -1;
-	for (size_t i = 0; i < 3 && (dir != NULL || v[0] != '\0'); i++) {
-		(void)snprintf(dep, sizeof dep, "%s/modules.dep", tried[i]);
-		if (tried[i][0] != '\0' && is_file(dep))
-			return path_set(k, g->modules_dir, "%s", tried[i]);
+	text_init(&tried, tried_at, sizeof tried_at);
+	for (size_t i = 0; i < 3; i++) {
+		int n = dir != NULL
+			? path_set(k, at, "%s%s%s/modules.dep", dir, below[i],
+				   i > 0 ? v : "")
+			: path_set(k, at, "%.*s%s%s/modules.dep",
+				   i < 2 ? base : 0, path, beside[i],
+				   i > 0 ? v : "");
+		if (n < 0)
+			return -1;
+		if (is_file(at)) {
+			*strrchr(at, '/') = '\0';
+			return path_set(k, g->modules_dir, "%s", at);
+		}
+		text_printf(&tried, "%s%s", i > 0 ? ", " : "", at);
 	}
-	if (dir != NULL)
-		return fail(k, "-modules %s: there is no modules.dep in it, in"
-			    " %s, or in %s", dir, tried[1], tried[2]);
-	if (k->o->modules.count > 0)
-		return fail(k, "-module %s: no modules for kernel %s: neither"
-			    " %s nor %s has a modules.dep",
-			    k->o->modules.item[0],
+	if (dir != NULL || k->o->modules.count > 0)
+		return fail(k, "-module%s %s: no modules for kernel %s, there"
+			    " is none of %s", dir != NULL ? "s" : "",
+			    dir != NULL ? dir : k->o->modules.item[0],
 			    v[0] != '\0' ? v : "of unknown version",
-			    tried[0], tried[1]);
-	step(k, "modules: none for kernel %s in %s or %s", v, tried[0],
-	     tried[1]);
+			    tried.at);
+	step(k, "modules: none, there is none of %s", tried.at);
 	return 0;
 }
 
@@ -1364,19 +1371,18 @@ static int modules_plan(struct ktest *k, struct guest *g)
 	static const char *const ours[] = { "virtio_mmio", "virtio_console",
 					    "virtio_rng" };
 	const struct ktest_list *asked = &k->o->modules;
-	char path[PATH_SIZE + 32];
+	char path[PATH_SIZE];
 	struct map dep, builtin = { "", 0 };
 	struct text list;
-	int result = 0;
+	int result;
 
 	text_init(&list, g->modules, sizeof g->modules);
-	(void)snprintf(path, sizeof path, "%s/modules.dep", g->modules_dir);
-	if (map_file(k, "-modules", path, &dep) < 0)
+	if (path_set(k, path, "%s/modules.dep", g->modules_dir) < 0
+	    || map_file(k, "-modules", path, &dep) < 0)
 		return -1;
-	(void)snprintf(path, sizeof path, "%s/modules.builtin",
-		       g->modules_dir);
-	if (is_file(path) && map_file(k, "-modules", path, &builtin) < 0)
-		result = -1;
+	result = path_set(k, path, "%s/modules.builtin", g->modules_dir);
+	if (result == 0 && is_file(path))
+		result = map_file(k, "-modules", path, &builtin);
 	for (size_t i = 0; result == 0 && i < COUNT(ours) + asked->count;
 	     i++) {
 		const char *name = i < COUNT(ours) ? ours[i]
@@ -1511,8 +1517,7 @@ static int guest_program(struct ktest *k, struct guest *g)
 static int guest_env(struct ktest *k, struct guest *g)
 {
 	static const char *const defaults[] = {
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
-		"/sbin:/bin",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "TERM=linux", "IN_KTEST=true"
 	};
 	const struct ktest_list *asked = &k->o->env;
@@ -1555,14 +1560,15 @@ static bool kvm_usable(const struct ktest *k)
 #if defined(__linux__) && defined(__x86_64__)
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
-	if (fd >= 0)
-		return (void)close(fd), true;
-	if (errno != ENOENT)
+	if (fd < 0 && errno != ENOENT)
 		warn(k, "using tcg, because kvm failed: /dev/kvm:");
+	if (fd >= 0)
+		(void)close(fd);
+	return fd >= 0;
 #else
 	(void)k;
-#endif
 	return false;
+#endif
 }
 
 /* -- The guest's clock under TCG --
@@ -1751,21 +1757,24 @@ static int cpio_copy(struct cpio *c, const char *name, int fd)
 static int cpio_begin(struct cpio *c, struct member *m, const char *name,
 		      unsigned mode, time_t mtime, uint64_t size)
 {
-	char header[111];
-	size_t len = strlen(name) + 1;
-	bool console = S_ISCHR(mode); /* the one device we need: 5, 1 */
+	const uint32_t console = S_ISCHR(mode); /* the one device: 5, 1 */
+	const uint32_t len = (uint32_t)strlen(name) + 1;
+	const uint32_t number[] = { /* ino, mode, uid, gid, nlink, mtime, */
+		++c->ino, mode, 0, 0, S_ISDIR(mode) ? 2 : 1, (uint32_t)mtime,
+		/* filesize, devmajor, devminor, rdevmajor, rdevminor, */
+		(uint32_t)size, 0, 0, console * 5, console,
+		/* namesize, check */
+		len, 0 };
+	char header[128];
+	struct text t;
 
 	m->header_at = c->at;
 	m->size = size;
-	(void)snprintf(header, sizeof header,
-		       "070701%08lx%08x%08x%08x%08x%08lx%08lx%08x%08x%08x"
-		       "%08x%08lx%08x", (unsigned long)++c->ino, mode, 0u, 0u,
-		       S_ISDIR(mode) ? 2u : 1u,
-		       (unsigned long)mtime & 0xffffffff,
-		       (unsigned long)size & 0xffffffff, 0u, 0u,
-		       console ? 5u : 0u, console ? 1u : 0u,
-		       (unsigned long)len, 0u);
-	if (cpio_write(c, header, 110) < 0 || cpio_write(c, name, len) < 0
+	text_init(&t, header, sizeof header);
+	text_add(&t, "070701");
+	for (size_t i = 0; i < COUNT(number); i++)
+		text_printf(&t, "%08lx", (unsigned long)number[i]);
+	if (cpio_write(c, t.at, t.len) < 0 || cpio_write(c, name, len) < 0
 	    || cpio_pad(c) < 0)
 		return -1;
 	m->data_at = c->at;
@@ -3156,10 +3165,10 @@ static void last_words(struct ktest *k)
 	if (k->vm.pid == 0)
 		return;
 	if (k->log_len > 0 && !k->o->verbose)
-		show_text(k, "QEMU said:", k->log, k->log_len);
+		show_text(k, "QEMU said", k->log, k->log_len);
 	n = ring_text(k);
 	if (!k->o->console)
-		show_text(k, "the kernel's console said last:", k->scratch, n);
+		show_text(k, "the kernel's last words", k->scratch, n);
 }
 
 /* Whether to try again, another way, after an attempt that came to nothing:
@@ -3212,8 +3221,10 @@ static int run_attempts(struct ktest *k, const char *kernel, int initramfs)
 			g->tick_khz = tick_khz(k);
 		if (qemu_build(k, g, kernel) < 0)
 			return -1;
-		if (k->o->dry_run)
-			return qemu_print(&k->qemu, stdout), 0;
+		if (k->o->dry_run) {
+			qemu_print(&k->qemu, stdout);
+			return 0;
+		}
 		if (k->o->verbose)
 			qemu_log(k, &k->qemu);
 		if (vm_spawn(k, g, initramfs) < 0)

@@ -3029,7 +3029,9 @@ static void vm_supervise(struct ktest *k)
  * why, with what the guest's kernel and QEMU said last.
  */
 
-/* The first line of text in which what stands, from there on, or NULL. */
+#define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
+
+/* The first line of text in which what stands, from there on. */
 static bool find_line(const char *s, size_t n, const char *what, char *out,
 		      size_t size)
 {
@@ -3093,10 +3095,11 @@ static void explain_qemu(struct ktest *k)
 			   (unsigned long long)v->want_out,
 			   (unsigned long long)v->err.total,
 			   (unsigned long long)v->want_err);
-	else if (find_line(k->scratch, n, "Kernel panic - not syncing: ",
-			   line, sizeof line))
-		(void)fail(k, "the guest panicked: %s",
-			   line + strlen("Kernel panic - not syncing: "));
+	else if (find_line(k->scratch, n, PANIC, line, sizeof line))
+		(void)fail(k, "the guest panicked: %s", line + strlen(PANIC));
+	else if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
+		(void)fail(k, "init gave up: %s (-v shows which modules were"
+			   " found; see -modules, -acpi)", line + 9);
 	else if (find_line(k->scratch, n, "bios: ", line, sizeof line))
 		(void)fail(k, "the firmware gave up: %s", line + 6);
 	else
@@ -3162,7 +3165,7 @@ static void last_words(struct ktest *k)
 {
 	size_t n;
 
-	if (k->vm.pid == 0)
+	if (k->vm.pid == 0 || k->vm.end == END_OUTPUT)
 		return;
 	if (k->log_len > 0 && !k->o->verbose)
 		show_text(k, "QEMU said", k->log, k->log_len);
@@ -3199,11 +3202,11 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 		a->accel = ACCEL_TCG;
 		return true;
 	}
-	if (!failed && k->o->acpi == ACPI_AUTO && k->o->argv != NULL
-	    && !a->acpi_turned) {
+	if (!failed && k->o->acpi == ACPI_AUTO && !a->acpi_turned
+	    && !find_line(k->scratch, ring_text(k), PANIC, why, sizeof why)) {
 		a->acpi_turned = true;
 		a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;
-		step(k, "init found no ports: trying acpi=%s",
+		step(k, "the guest found no ports: trying acpi=%s",
 		     acpi_names[a->acpi]);
 		return true;
 	}

@@ -2764,7 +2764,7 @@ static void control_byte(struct ktest *k, char c)
 			v->init_error[v->init_error_len++] = c;
 		return;
 	}
-	if (v->have_status)
+	if (v->have_status || v->end == END_GARBAGE)
 		return;
 	v->message[v->message_len++] = c;
 	if (v->message[0] == 'h' && !v->hello) {

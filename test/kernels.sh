@@ -1,0 +1,186 @@
+#!/bin/sh
+# kernels.sh: the kernels that the demo and the tests boot.
+#
+#	test/kernels.sh [path] NAME...
+#
+#	cloud	Debian's kernel for virtual machines
+#	full	Debian's kernel for everything
+#	tiny	a small one without PCI and modules, built from Debian's kernel
+#		source with the fragment tiny.config
+#
+# Makes what is missing and prints the kernels' files, one a line; with `path`
+# it makes nothing. What it makes:
+#
+#	build/kernels/cloud/boot/vmlinuz-VERSION
+#	build/kernels/cloud/lib/modules/VERSION/
+#	build/kernels/full/		likewise
+#	build/kernels/tiny/vmlinux	and vmlinux.config, what it was built from
+#	build/kernels/NAME/from		the package it came from
+#
+# What is there is used as it is, without a look at the network; only tiny is
+# built again, when its fragment or its recipe below changed. To move on to
+# newer packages remove build/kernels. Each appears complete or not at all.
+
+set -u
+LC_ALL=C
+export LC_ALL
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+umask 022
+PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
+
+test=$(cd "$(dirname "$0")" && pwd) || exit 1
+kernels=${test%/*}/build/kernels
+work=
+
+die() {
+	echo "kernels.sh: $*" >&2
+	exit 1
+}
+
+# What the tools say goes to a log, of which the end is shown on failure.
+fail() {
+	[ ! -s "$work/log" ] || tail -n 15 "$work/log" | sed 's/^/    /' >&2
+	die "$@"
+}
+
+clean_up() {
+	[ -z "$work" ] || rm -rf "$work"
+}
+
+# needed PACKAGE: the one package of the kind linux-* that it depends on
+needed() {
+	apt-cache depends "$1" 2>/dev/null |
+	    sed -n 's/^ *Depends: \(linux-[a-z]*-[0-9].*\)$/\1/p' | head -n 1
+}
+
+try_fetch() {
+	package=$(needed "$1")
+	[ -n "$package" ] || return 1
+	rm -f "$work"/*.deb
+	(cd "$work" && apt-get -q download "$package") >>"$work/log" 2>&1
+}
+
+# fetch METAPACKAGE: $deb is then the file of the package it stands for
+fetch() {
+	command -v apt-get >/dev/null ||
+	    die "$1: there is no apt-get here; this needs Debian"
+	echo "kernels.sh: fetching $1" >&2
+	if ! try_fetch "$1"; then	# the package lists may be old or missing
+		[ "$(id -u)" = 0 ] ||
+		    fail "cannot download $1; try: sudo apt-get update"
+		apt-get -q update >>"$work/log" 2>&1
+		try_fetch "$1" || fail "cannot download $1"
+	fi
+	deb=$(echo "$work"/*.deb)
+}
+
+# unpack METAPACKAGE: Debian's kernel, with the modules' index, which the
+# package's installation would have made
+unpack() {
+	command -v depmod >/dev/null || die "$1: there is no depmod (kmod)"
+	fetch "$1"
+	new=$work/new
+	dpkg -x "$deb" "$new" 2>>"$work/log" || fail "$1: cannot unpack"
+	rm -rf "$new/usr/share"
+	[ -d "$new/lib/modules" ] || ln -s usr/lib "$new/lib"
+	version=$(ls "$new/lib/modules")
+	[ -f "$new/boot/vmlinuz-$version" ] || fail "$1: no kernel in it"
+	depmod -b "$new" "$version" 2>>"$work/log" || fail "$1: depmod failed"
+}
+
+# The lines of the fragment that did not make it into the configuration
+lost_lines() {
+	while read -r line; do
+		case $line in
+		CONFIG_*)
+			grep -qxF "$line" .config || echo "$line" ;;
+		'# CONFIG_'*' is not set')
+			option=${line#\# }
+			option=${option%% *}
+			! grep -q "^$option=" .config || echo "$line" ;;
+		esac
+	done <"$test/tiny.config"
+}
+
+build_tiny() {
+	tree=$work/tree
+	mkdir "$tree" "$new"
+	dpkg-deb --fsys-tarfile "$deb" |
+	    tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
+	    xz -dc -T0 | tar -x --strip-components=1 -C "$tree" \
+	    --exclude='*/drivers/gpu/*.[ch]' &&	# half a gigabyte, unused
+	    rm "$deb" && cd "$tree" || fail 'tiny: cannot unpack the source'
+	{
+		make ARCH=x86_64 tinyconfig &&
+		scripts/kconfig/merge_config.sh -m .config "$test/tiny.config" &&
+		make ARCH=x86_64 olddefconfig
+	} >>"$work/log" 2>&1 </dev/null || fail 'tiny: cannot be configured'
+	lost=$(lost_lines)
+	[ -z "$lost" ] || die "tiny: not possible in this kernel:" $lost
+	make -j"$(nproc)" ARCH=x86_64 vmlinux KBUILD_BUILD_USER=ktest \
+	    KBUILD_BUILD_HOST=ktest >>"$work/log" 2>&1 </dev/null ||
+	    fail 'tiny: the build failed'
+	mv vmlinux "$new/vmlinux"
+	mv .config "$new/vmlinux.config"
+	cd "$test"
+}
+
+# What tiny is made from, but for the source
+recipe() {
+	{
+		grep -e '^CONFIG_' -e '^# CONFIG_' "$test/tiny.config"
+		sed -n '/^build_tiny/,/^}/p' "$test/kernels.sh"
+	} | cksum
+}
+
+# kernel NAME: the kernel's file, if it is there and of use
+kernel() {
+	dir=$kernels/$1
+	case $1 in
+	tiny)
+		[ -f "$dir/vmlinux" ] &&
+		    grep -qxF "recipe $(recipe)" "$dir/from" &&
+		    echo "$dir/vmlinux" ;;
+	cloud | full)
+		[ -f "$dir/from" ] && ls "$dir"/boot/vmlinuz-* ;;
+	*)
+		die "there is no kernel called $1" ;;
+	esac
+}
+
+make_kernel() {
+	work=$(mktemp -d "$kernels/new.XXXXXX") || exit 1
+	new=$work/new
+	case $1 in
+	cloud) unpack linux-image-cloud-amd64 ;;
+	full) unpack linux-image-amd64 ;;
+	tiny)
+		fetch linux-source
+		echo "kernels.sh: building tiny, a few minutes" >&2
+		build_tiny ;;
+	esac
+	echo "${deb##*/}" >"$new/from"
+	[ "$1" != tiny ] || echo "recipe $(recipe)" >>"$new/from"
+	rm -rf "${kernels:?}/$1"
+	mv "$new" "$kernels/$1" || exit 1
+	clean_up
+	work=
+}
+
+build=yes
+[ "${1:-}" != path ] || { build= && shift; }
+[ $# -gt 0 ] || die 'usage: test/kernels.sh [path] cloud|full|tiny...'
+trap clean_up EXIT
+trap 'exit 1' HUP INT TERM
+for name; do
+	kernel "$name" >/dev/null || {
+		[ -n "$build" ] ||
+		    die "$name is not there; make it: test/kernels.sh $name"
+		mkdir -p "$kernels" && [ -w "$kernels" ] ||
+		    die "cannot write to $kernels"
+		exec 9>"$kernels/lock"
+		flock 9
+		kernel "$name" >/dev/null || make_kernel "$name"
+	}
+	kernel "$name"
+done

@@ -1,0 +1,93 @@
+#!/bin/sh
+# setup.sh: the Debian packages that the Makefile's targets need.
+#
+#	test/setup.sh demo|check|bench|lint
+#
+# Looks for the tools themselves, however they came here, and installs the
+# packages of those that are missing. A user other than root is told the one
+# command that does it, and the exit status is 125.
+
+set -u
+
+# One line each: for what purposes, what must be there (a command, or a file
+# of a library), its package. Every purpose needs what the demo needs.
+tools='
+demo		cc				gcc
+demo		/usr/include/stdio.h		libc6-dev
+demo		make				make
+demo		qemu-system-x86_64		qemu-system-x86
+demo		depmod				kmod
+check		flex				flex
+check		bison				bison
+check		bc				bc
+check		xz				xz-utils
+check		/usr/include/libelf.h		libelf-dev
+check		zstd				zstd
+check		strace				strace
+check		tmux				tmux
+check		libclang_rt.asan-x86_64.a	libclang-rt-dev
+check,lint	clang				clang
+check,lint	tcc				tcc
+check,lint	musl-gcc			musl-tools
+check,lint	cppcheck			cppcheck
+check,lint	clang-tidy			clang-tidy
+'
+# flex to libelf-dev build the tiny kernel; xz and zstd also unpack modules;
+# strace and tmux watch ktest; clang's runtime is for sanitizers and fuzzing.
+
+PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
+
+present() {
+	case $1 in
+	/*) [ -e "$1" ] ;;
+	libclang*) [ -e "$(clang -print-file-name="$1" 2>/dev/null)" ] ;;
+	*) command -v "$1" >/dev/null ;;
+	esac
+}
+
+missing() {
+	echo "$tools" | while read -r purposes tool package; do
+		case ,$purposes, in
+		*,demo,* | *,"$1",*)
+			present "$tool" || printf ' %s' "$package" ;;
+		esac
+	done
+}
+
+install() {
+	apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+	    install "$@" </dev/null
+}
+
+case ${1:-} in
+demo | check | bench | lint) ;;
+*)
+	echo "usage: test/setup.sh demo|check|bench|lint" >&2
+	exit 125 ;;
+esac
+packages=$(missing "$1")
+[ -n "$packages" ] || exit 0
+command -v apt-get >/dev/null || {
+	echo "setup.sh: missing, by Debian's names:$packages" >&2
+	exit 125
+}
+[ "$(id -u)" = 0 ] || {
+	echo "setup.sh: first run: sudo apt-get install" \
+	    "--no-install-recommends$packages" >&2
+	exit 125
+}
+echo "setup.sh: installing$packages" >&2
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # one word a package
+install $packages >/dev/null 2>&1 || {
+	# The lists of packages may be missing, or older than the archive.
+	apt-get -q update && install $packages
+} >&2 || {
+	echo "setup.sh: these could not be installed:$packages" >&2
+	exit 125
+}
+packages=$(missing "$1")
+[ -z "$packages" ] || {
+	echo "setup.sh: installed, yet not found:$packages" >&2
+	exit 125
+}

@@ -1,0 +1,1829 @@
+/*
+ * init.c - process 1 of the machine that ktest starts
+ *
+ * It makes an empty kernel habitable (mounts, modules, clock, loopback), runs
+ * one program, carries its streams through the ports of a virtio serial
+ * device, tells ktest how the program ended and restarts the machine, which
+ * under QEMU's -no-reboot ends it.
+ *
+ *   cc -std=c99 -Os -static -nostdlib -ffreestanding -fno-stack-protector \
+ *      -fno-pie -no-pie -s -o init init.c
+ *
+ * gcc and clang take this line, musl-gcc too; tcc takes it without -no-pie.
+ * It needs no library and no header of the kernel. The Makefile adds flags
+ * that only make the file smaller.
+ *
+ * What it stands for:
+ *  - It never exits and never waits for ever: whatever fails is said (on the
+ *    control port, before that in the kernel's log) and the machine restarts.
+ *    A running program alone may take as long as it likes.
+ *  - It allocates nothing while the program runs, so it works on in a machine
+ *    that is out of memory or out of processes.
+ *  - Whatever the program does to its streams, its children or its parent,
+ *    the verdict is that of the program itself.
+ *
+ * Order of the file: protocol, architectures, constants, system calls,
+ * strings, reports, mounts, devices, modules, ports, job, program, relay,
+ * verdict, the original's mode, main.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ======================================================================
+ * Protocol
+ *
+ * Program mode: /.ktest/job exists. The ports, by name:
+ *
+ *   ktest.control   guest -> host  'h'              ready, nothing run yet
+ *                   host -> guest  8 bytes          CLOCK_REALTIME in ns
+ *                   guest -> host  'e' TEXT '\n'    init failed: no verdict
+ *                   guest -> host  'x' STATUS OUT ERR
+ *                                  1 byte, then 8 bytes each: how many bytes
+ *                                  went into the stdout and the stderr port
+ *   ktest.stdin     its first byte is 'i' and is dropped: a read of 0 bytes
+ *                   before it says "not connected yet", after it "the end"
+ *   ktest.stdout    the program's bytes, nothing else
+ *   ktest.stderr    the same; absent when the job says 'm'
+ *
+ * Numbers are little endian. 'x' comes when the program has ended, all other
+ * processes were killed, its pipes were emptied into the ports and the disks
+ * were synced. A port takes bytes before the host has them, so the host reads
+ * OUT and ERR bytes and then ends the machine.
+ *
+ * Original's mode: there is no job. /tester -test.v runs with the console for
+ * its output; the control port takes one raw byte, the status. It is the port
+ * with the name above or, under a launcher that gives no names, port 1.
+ *
+ * Status: the program's own, 128 + the signal that killed it, 126 if it could
+ * not be executed, 127 if it or its interpreter does not exist.
+ *
+ * In the initramfs:
+ *   /.ktest/modules   names, one a line, in the order to load them
+ *   /.ktest/NAME.ko   the modules
+ *   /.ktest/job       the job, an archive described at its reader below
+ * ====================================================================== */
+
+#define JOB_FILE     "/.ktest/job"
+#define MODULE_LIST  "/.ktest/modules"
+#define CONTROL_PORT "ktest.control"
+
+enum { STATUS_NOT_EXECUTED = 126, STATUS_NOT_FOUND = 127 };
+
+/* ======================================================================
+ * Architectures
+ *
+ * Each block gives: the numbers of the system calls; sys1 to sys6, which pass
+ * that many arguments and return the kernel's answer (a negative errno on
+ * failure); signal_return, where a signal handler returns to; _start.
+ * All are 64-bit and little endian: struct layouts below rely on that.
+ * ====================================================================== */
+
+long sys1(long nr, long a);
+long sys2(long nr, long a, long b);
+long sys3(long nr, long a, long b, long c);
+long sys4(long nr, long a, long b, long c, long d);
+long sys5(long nr, long a, long b, long c, long d, long e);
+long sys6(long nr, long a, long b, long c, long d, long e, long f);
+void signal_return(void);
+
+#if defined(__x86_64__)
+
+enum {
+	SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8,
+	SYS_mmap = 9, SYS_munmap = 11, SYS_rt_sigaction = 13,
+	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
+	SYS_socket = 41, SYS_clone = 56, SYS_execve = 59, SYS_exit = 60,
+	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
+	SYS_fchmod = 91, SYS_umask = 95, SYS_setsid = 112,
+	SYS_mlockall = 151, SYS_sync = 162, SYS_mount = 165,
+	SYS_reboot = 169, SYS_getdents64 = 217, SYS_clock_settime = 227,
+	SYS_clock_gettime = 228, SYS_openat = 257, SYS_mkdirat = 258,
+	SYS_mknodat = 259, SYS_unlinkat = 263, SYS_symlinkat = 266,
+	SYS_fchmodat = 268, SYS_faccessat = 269, SYS_ppoll = 271,
+	SYS_utimensat = 280, SYS_fallocate = 285, SYS_dup3 = 292,
+	SYS_pipe2 = 293, SYS_prlimit64 = 302, SYS_finit_module = 313
+};
+
+enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000 };
+
+/*
+ * C passes arguments in rdi rsi rdx rcx r8 r9 and then on the stack; the
+ * kernel takes the number in rax, arguments in rdi rsi rdx r10 r8 r9, returns
+ * in rax and spoils rcx and r11, which C calls may spoil too. The kernel does
+ * not look at registers beyond a call's arguments, so one stub serves all six.
+ * At _start the stack pointer is what the kernel left, 16 byte aligned.
+ */
+__asm__(
+	".text\n"
+	".globl sys1, sys2, sys3, sys4, sys5, sys6, signal_return, _start\n"
+	"sys1:\n"
+	"sys2:\n"
+	"sys3:\n"
+	"sys4:\n"
+	"sys5:\n"
+	"sys6:\n"
+	"	mov %rdi, %rax\n"
+	"	mov %rsi, %rdi\n"
+	"	mov %rdx, %rsi\n"
+	"	mov %rcx, %rdx\n"
+	"	mov %r8, %r10\n"
+	"	mov %r9, %r8\n"
+	"	mov 8(%rsp), %r9\n"
+	"	syscall\n"
+	"	ret\n"
+	"signal_return:\n"
+	"	mov $15, %eax\n"
+	"	syscall\n"
+	"_start:\n"
+	"	xor %ebp, %ebp\n"
+	"	call main\n"
+	"	hlt\n"
+);
+
+#else
+#error "init.c: no block for this architecture: see 'Architectures'"
+#endif
+
+/* ======================================================================
+ * Constants
+ *
+ * Of the kernel's interface: the names that its headers use. The numbers are
+ * the same on every architecture; those that differ stand in the blocks above.
+ * ====================================================================== */
+
+enum {
+	EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, E2BIG = 7, ENOEXEC = 8,
+	ECHILD = 10, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16,
+	EEXIST = 17, ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22,
+	ETXTBSY = 26, ENOSPC = 28, EPIPE = 32, ENAMETOOLONG = 36,
+	ENOSYS = 38, ELOOP = 40, ETIMEDOUT = 110
+};
+
+enum {
+	O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, O_CREAT = 0100, O_EXCL = 0200,
+	O_NOCTTY = 0400, O_NONBLOCK = 04000, O_CLOEXEC = 02000000,
+	O_PATH = 010000000, AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100,
+	SEEK_SET = 0, SEEK_END = 2, F_SETFL = 4,
+	FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2
+};
+
+enum {
+	S_IFMT = 0170000, S_IFDIR = 0040000, S_IFREG = 0100000,
+	S_IFLNK = 0120000, S_IFCHR = 0020000
+};
+
+enum {
+	MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8,
+	PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20,
+	MAP_POPULATE = 0x8000, MCL_CURRENT = 1, RLIMIT_CORE = 4
+};
+
+enum {
+	SIGKILL = 9, SIGCHLD = 17, SIG_SETMASK = 2, WNOHANG = 1,
+	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000,
+	POLLIN = 1, POLLOUT = 4, POLLHUP = 16
+};
+
+enum {
+	AF_INET = 2, SOCK_DGRAM = 2, SOCK_CLOEXEC = 02000000,
+	SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914, IFF_UP = 1,
+	CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1
+};
+
+#define LINUX_REBOOT_MAGIC1        0xfee1deadL
+#define LINUX_REBOOT_MAGIC2        672274793L
+#define LINUX_REBOOT_CMD_RESTART   0x01234567L
+#define LINUX_REBOOT_CMD_POWER_OFF 0x4321fedcL
+
+/* Ours. Times in milliseconds. */
+enum {
+	PORT_WAIT = 10000,          /* a port is there within 100 on a busy host */
+	PORT_POLL = 1,              /* ports raise no event that we could await */
+	CLOCK_WAIT = 2000,          /* the host answers 'h' at once, or never */
+	CONTROL_WAIT = 10000,       /* control messages fit any queue */
+	REAP_WAIT = 2000,           /* since the last process that died */
+	SYNC_WAIT = 60000,          /* a frozen filesystem never syncs */
+	STALL_WAIT = 10 * 60000,    /* a slow reader on the host is no error */
+	REST = 5,                   /* before a port is tried again */
+
+	CHUNK = 16384,              /* what one write hands to a port */
+	PATH_SIZE = 4098,           /* "/", a name of PATH_MAX bytes, NUL */
+	UNPACK_CHUNK = 1 << 20,     /* written, then given back: see unpack */
+	RESERVE = 1 << 20           /* memory for what follows the program */
+};
+
+/* ======================================================================
+ * System calls: the ones used in more than one place
+ * ====================================================================== */
+
+struct timespec {
+	int64_t sec, nsec;
+};
+
+struct pollfd {
+	int32_t fd;
+	int16_t events, revents;
+};
+
+static long sys_open(const char *path, long flags, long mode)
+{
+	return sys4(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, mode);
+}
+
+static void sys_close(long fd)
+{
+	sys1(SYS_close, fd);
+}
+
+static long sys_read(long fd, void *to, size_t size)
+{
+	return sys3(SYS_read, fd, (long)to, (long)size);
+}
+
+static long sys_write(long fd, const void *from, size_t size)
+{
+	return sys3(SYS_write, fd, (long)from, (long)size);
+}
+
+static long sys_mkdir(const char *path, long mode)
+{
+	return sys3(SYS_mkdirat, AT_FDCWD, (long)path, mode);
+}
+
+static long sys_unlink(const char *path)
+{
+	return sys3(SYS_unlinkat, AT_FDCWD, (long)path, 0);
+}
+
+static int file_exists(const char *path)
+{
+	return sys3(SYS_faccessat, AT_FDCWD, (long)path, 0) == 0;
+}
+
+/* Readable and writable memory, zeroed, or a private copy of a file. */
+static void *sys_map(size_t size, long flags, long fd)
+{
+	long at = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | flags, fd, 0);
+
+	return at < 0 && at > -4096 ? NULL : (void *)at;
+}
+
+static void sys_unmap(void *at, size_t size)
+{
+	sys2(SYS_munmap, (long)at, (long)size);
+}
+
+static int64_t clock_ms(void)
+{
+	struct timespec now = {0, 0};
+
+	sys2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);
+	return now.sec * 1000 + now.nsec / 1000000;
+}
+
+/*
+ * Everything that may wait waits here. SIGCHLD is let in here and nowhere
+ * else, so the end of a child always ends the wait. But a wait that finds fds
+ * ready lets no signal in: ask for dead children after every wait.
+ * A negative time means: until something happens.
+ */
+static long wait_events(struct pollfd *fds, size_t n, int64_t ms)
+{
+	const uint64_t mask = ~(1ULL << (SIGCHLD - 1));
+	struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+
+	return sys5(SYS_ppoll, (long)fds, (long)n,
+	    ms < 0 ? 0 : (long)&time, (long)&mask, sizeof mask);
+}
+
+static void sleep_ms(int64_t ms)
+{
+	wait_events(NULL, 0, ms);
+}
+
+static void wake_up(int signal)
+{
+	(void)signal;
+}
+
+static void signal_mask(uint64_t mask)
+{
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof mask);
+}
+
+/*
+ * Blocks every signal; wait_events opens the door to SIGCHLD. A handler, not
+ * a signalfd, because a small kernel may have been built without the latter.
+ * exec resets it for the program, which unblocks everything itself.
+ */
+static void signals_prepare(void)
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} action;
+
+	action.handler = wake_up;
+	action.flags = SA_NOCLDSTOP | SA_RESTORER;
+	action.restorer = signal_return;
+	action.mask = ~0ULL;
+	signal_mask(~0ULL);
+	sys4(SYS_rt_sigaction, SIGCHLD, (long)&action, 0, sizeof action.mask);
+}
+
+/* ======================================================================
+ * Strings
+ *
+ * struct text is a line being written: what does not fit is cut, which only
+ * happens to names of absurd length inside diagnostics.
+ * ====================================================================== */
+
+/* Compilers call these two by name; volatile keeps them from calling
+ * themselves. */
+void *memcpy(void *to, const void *from, size_t n);
+void *memset(void *to, int byte, size_t n);
+
+void *memcpy(void *to, const void *from, size_t n)
+{
+	volatile char *t = to;
+	const char *f = from;
+
+	while (n-- > 0)
+		*t++ = *f++;
+	return to;
+}
+
+void *memset(void *to, int byte, size_t n)
+{
+	volatile char *t = to;
+
+	while (n-- > 0)
+		*t++ = (char)byte;
+	return to;
+}
+
+static size_t str_length(const char *s)
+{
+	size_t n = 0;
+
+	while (s[n] != '\0')
+		n++;
+	return n;
+}
+
+static int str_equal(const char *a, const char *b)
+{
+	while (*a != '\0' && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+static int str_begins(const char *s, const char *prefix)
+{
+	while (*prefix != '\0' && *s == *prefix) {
+		s++;
+		prefix++;
+	}
+	return *prefix == '\0';
+}
+
+/* Digits of the base, as many as there are; moves *s behind them. */
+static uint64_t str_number(const char **s, unsigned base)
+{
+	uint64_t value = 0;
+	unsigned digit;
+
+	for (;; (*s)++) {
+		unsigned c = (unsigned char)**s;
+
+		if (c >= '0' && c <= '9')
+			digit = c - '0';
+		else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+			digit = (c | 32) - 'a' + 10;
+		else
+			return value;
+		if (digit >= base)
+			return value;
+		value = value * base + digit;
+	}
+}
+
+struct text {
+	size_t length;
+	char s[1024];       /* always ends with a NUL */
+};
+
+static void text_char(struct text *t, char c)
+{
+	if (t->length + 1 < sizeof t->s)
+		t->s[t->length++] = c;
+	t->s[t->length] = '\0';
+}
+
+static void text_add(struct text *t, const char *s)
+{
+	while (*s != '\0')
+		text_char(t, *s++);
+}
+
+/* A name from outside: control characters would break the line. */
+static void text_name(struct text *t, const char *s)
+{
+	for (; *s != '\0'; s++)
+		text_char(t, (unsigned char)*s < 32 || *s == 127 ? '?' : *s);
+}
+
+static void text_number(struct text *t, unsigned long value)
+{
+	if (value >= 10)
+		text_number(t, value / 10);
+	text_char(t, (char)('0' + value % 10));
+}
+
+static void text_error(struct text *t, long error)
+{
+	static const struct {
+		int error;
+		const char *text;
+	} table[] = {
+		{EPERM, "operation not permitted"},
+		{ENOENT, "no such file or directory"},
+		{EIO, "input/output error"},
+		{E2BIG, "argument list too long"},
+		{ENOEXEC, "exec format error"},
+		{EAGAIN, "resource temporarily unavailable"},
+		{ENOMEM, "out of memory"},
+		{EACCES, "permission denied"},
+		{EBUSY, "device or resource busy"},
+		{EEXIST, "file exists"},
+		{ENODEV, "no such device"},
+		{ENOTDIR, "not a directory"},
+		{EISDIR, "is a directory"},
+		{EINVAL, "invalid argument"},
+		{ETXTBSY, "text file busy"},
+		{ENOSPC, "no space left on device"},
+		{ENAMETOOLONG, "name too long"},
+		{ENOSYS, "the kernel lacks the system call"},
+		{ELOOP, "too many levels of symbolic links"},
+		{ETIMEDOUT, "timed out"},
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof table / sizeof *table; i++)
+		if (table[i].error == -error) {
+			text_add(t, table[i].text);
+			return;
+		}
+	text_add(t, "error ");
+	text_number(t, (unsigned long)-error);
+}
+
+/* ======================================================================
+ * Reports
+ *
+ * warn says a thing in the kernel's log and goes on, die says it there and on
+ * the control port and restarts the machine. Both print "ktest: WHAT NAME:
+ * ERROR", without NAME where it is NULL and without ERROR where it is 0.
+ * ====================================================================== */
+
+static long control_port = -1;
+
+/* The answer of the last resort: should the kernel refuse to restart, it may
+ * still power off; should it refuse that, ktest's timeout ends the machine. */
+__attribute__((noreturn))
+static void restart(void)
+{
+	for (;;) {
+		sys4(SYS_reboot, (long)LINUX_REBOOT_MAGIC1,
+		    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART, 0);
+		sys4(SYS_reboot, (long)LINUX_REBOOT_MAGIC1,
+		    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
+		sleep_ms(1000);
+	}
+}
+
+/*
+ * Writes to the control port, all or nothing. The write that does not block
+ * returns when the bytes are queued; the one that does returns when the host
+ * has them, which counts if the machine restarts next. So it blocks, but only
+ * after poll said that the host listens and that the queue has room.
+ */
+static int control_send(const void *bytes, size_t size)
+{
+	struct pollfd port = {(int32_t)control_port, POLLOUT, 0};
+	int64_t end = clock_ms() + CONTROL_WAIT;
+
+	while (control_port >= 0 && clock_ms() < end) {
+		wait_events(&port, 1, REST);
+		if ((port.revents & POLLOUT) != 0) {
+			sys3(SYS_fcntl, control_port, F_SETFL, 0);
+			return sys_write(control_port, bytes, size) > 0;
+		}
+		sleep_ms(PORT_POLL);
+	}
+	return 0;
+}
+
+static void kmsg_write(char level, const char *message)
+{
+	static struct text line;
+	long fd = sys_open("/dev/kmsg", O_WRONLY, 0);
+
+	line.length = 0;
+	text_char(&line, '<');
+	text_char(&line, level);
+	text_add(&line, ">ktest: ");
+	text_add(&line, message);
+	text_char(&line, '\n');
+	if (fd >= 0) {
+		sys_write(fd, line.s, line.length);
+		sys_close(fd);
+	}
+}
+
+static void message_make(struct text *t, const char *what, const char *name,
+    long error)
+{
+	t->length = 0;
+	text_add(t, what);
+	if (name != NULL) {
+		text_char(t, ' ');
+		text_name(t, name);
+	}
+	if (error != 0) {
+		text_add(t, ": ");
+		text_error(t, error);
+	}
+}
+
+static void warn(const char *what, const char *name, long error)
+{
+	struct text t;
+
+	message_make(&t, what, name, error);
+	kmsg_write('3', t.s);
+}
+
+__attribute__((noreturn))
+static void die(const char *what, const char *name, long error)
+{
+	struct text t;
+	char frame[sizeof t.s + 2];
+
+	message_make(&t, what, name, error);
+	kmsg_write('2', t.s);
+	frame[0] = 'e';
+	memcpy(frame + 1, t.s, t.length);
+	frame[t.length + 1] = '\n';
+	control_send(frame, t.length + 2);
+	restart();
+}
+
+/* ======================================================================
+ * Mounts
+ *
+ * A filesystem that the kernel was built without is no news; every other
+ * failure is reported, and ends the run where nothing works without the mount.
+ * /dev comes first because reports need it.
+ * ====================================================================== */
+
+enum { NO_EXEC = MS_NOEXEC | MS_NOSUID | MS_NODEV };
+
+static const struct mount {
+	const char *dir, *type, *options;
+	long flags;
+	int required;
+} mount_table[] = {
+	{"/dev", "devtmpfs", "", MS_NOEXEC | MS_NOSUID, 0},
+	{"/sys", "sysfs", "", NO_EXEC, 1},
+	{"/sys/kernel/debug", "debugfs", "", NO_EXEC, 0},
+	{"/sys/kernel/tracing", "tracefs", "", NO_EXEC, 0},
+	{"/sys/fs/cgroup", "cgroup2", "", NO_EXEC, 0},
+	{"/sys/fs/bpf", "bpf", "mode=700", NO_EXEC, 0},
+	{"/proc", "proc", "", NO_EXEC, 0},
+	{"/dev/pts", "devpts", "mode=620,ptmxmode=666",
+	    MS_NOEXEC | MS_NOSUID, 0},
+	{"/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV, 0},
+	{"/run", "tmpfs", "mode=755", MS_NOSUID | MS_NODEV, 0},
+	{"/tmp", "tmpfs", "", 0, 0},
+};
+
+/* What a kernel without devtmpfs does not make; where it did, making them
+ * again fails and changes nothing. Numbers: devices.txt in the kernel's admin
+ * guide. */
+static const struct node {
+	const char *path;
+	unsigned char major, minor;
+} node_table[] = {
+	{"/dev/null", 1, 3}, {"/dev/zero", 1, 5}, {"/dev/full", 1, 7},
+	{"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/kmsg", 1, 11},
+	{"/dev/tty", 5, 0}, {"/dev/console", 5, 1}, {"/dev/ptmx", 5, 2},
+};
+
+/* No udev will make these, and programs write to /dev/stdout. */
+static const struct link {
+	const char *path, *target;
+} link_table[] = {
+	{"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
+	{"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
+};
+
+static long node_make(const char *path, unsigned major, unsigned minor)
+{
+	return sys4(SYS_mknodat, AT_FDCWD, (long)path, S_IFCHR | 0666,
+	    (long)(major << 8 | (minor & 0xff) | (minor & ~0xffU) << 12));
+}
+
+static void mount_one(const struct mount *m)
+{
+	long error;
+
+	sys_mkdir(m->dir, 0755);
+	error = sys5(SYS_mount, (long)m->type, (long)m->dir, (long)m->type,
+	    m->flags, (long)m->options);
+	if (error == 0)
+		return;
+	if (m->required)
+		die("cannot mount", m->dir, error);
+	/* sysfs has no place for what the kernel lacks: then ENOENT. */
+	if (error != -ENODEV && error != -ENOENT)
+		warn("cannot mount", m->dir, error);
+}
+
+static void mounts_make(void)
+{
+	size_t i;
+
+	sys1(SYS_umask, 0);
+	mount_one(&mount_table[0]);
+	for (i = 0; i < sizeof node_table / sizeof *node_table; i++)
+		node_make(node_table[i].path, node_table[i].major,
+		    node_table[i].minor);
+	for (i = 1; i < sizeof mount_table / sizeof *mount_table; i++)
+		mount_one(&mount_table[i]);
+	for (i = 0; i < sizeof link_table / sizeof *link_table; i++)
+		sys3(SYS_symlinkat, (long)link_table[i].target, AT_FDCWD,
+		    (long)link_table[i].path);
+}
+
+/* ======================================================================
+ * Devices: what /sys knows, and the nodes in /dev
+ * ====================================================================== */
+
+static const char ports_class[] = "/sys/class/virtio-ports";
+
+/* The first line of a small file; -1 if there is none. */
+static int file_line(const char *path, char *line, size_t size)
+{
+	long fd = sys_open(path, O_RDONLY, 0), n, i;
+
+	if (fd < 0)
+		return -1;
+	n = sys_read(fd, line, size - 1);
+	sys_close(fd);
+	if (n < 0)
+		return -1;
+	for (i = 0; i < n && line[i] != '\n'; i++)
+		continue;
+	line[i] = '\0';
+	return 0;
+}
+
+/* Finds the first entry of a directory that `match` accepts and puts its name
+ * into found, which holds 64 bytes: the names in question are short. */
+static int dir_find(const char *dir, int (*match)(const char *entry,
+    const char *want), const char *want, char *found)
+{
+	struct dirent {
+		uint64_t inode, offset;
+		uint16_t size;
+		uint8_t type;
+		char name[];
+	};
+	static union {
+		uint64_t align;
+		char bytes[2048];
+	} buffer;
+	long fd = sys_open(dir, O_RDONLY | O_DIRECTORY, 0), n, at;
+	int hit = 0;
+
+	while (fd >= 0 && !hit && (n = sys3(SYS_getdents64, fd,
+	    (long)buffer.bytes, sizeof buffer.bytes)) > 0) {
+		for (at = 0; at < n && !hit; ) {
+			struct dirent *d = (void *)(buffer.bytes + at);
+			size_t length = str_length(d->name);
+
+			hit = length < 64 && match(d->name, want);
+			if (hit)
+				memcpy(found, d->name, length + 1);
+			at += d->size;
+		}
+	}
+	if (fd >= 0)
+		sys_close(fd);
+	return hit;
+}
+
+static int match_beginning(const char *entry, const char *want)
+{
+	return str_begins(entry, want);
+}
+
+static int match_ending(const char *entry, const char *want)
+{
+	size_t n = str_length(entry), m = str_length(want);
+
+	return n >= m && str_equal(entry + n - m, want);
+}
+
+static int match_port_name(const char *entry, const char *want)
+{
+	struct text path = {0, ""};
+	char name[64];
+
+	text_add(&path, ports_class);
+	text_char(&path, '/');
+	text_add(&path, entry);
+	text_add(&path, "/name");
+	return file_line(path.s, name, sizeof name) == 0 &&
+	    str_equal(name, want);
+}
+
+/* Opens /dev/NAME, making the node where no devtmpfs does. */
+static long device_open(const char *class, const char *name, long flags)
+{
+	struct text path = {0, "/dev/"}, info = {0, ""};
+	char numbers[32];
+	const char *s = numbers;
+	unsigned major;
+	long fd;
+
+	path.length = str_length(path.s);
+	text_add(&path, name);
+	fd = sys_open(path.s, flags, 0);
+	if (fd != -ENOENT)
+		return fd;
+	text_add(&info, class);
+	text_char(&info, '/');
+	text_add(&info, name);
+	text_add(&info, "/dev");
+	if (file_line(info.s, numbers, sizeof numbers) != 0)
+		return fd;
+	major = (unsigned)str_number(&s, 10);
+	s++;
+	node_make(path.s, major, (unsigned)str_number(&s, 10));
+	return sys_open(path.s, flags, 0);
+}
+
+/*
+ * The kernel gives process 1 a console for fds 0 to 2, or nothing at all when
+ * no console is there yet. Either way these numbers must be taken, so that no
+ * file of ours ever gets one, and must not lead anywhere.
+ */
+static void fds_secure(void)
+{
+	long fd = sys_open("/dev/null", O_RDWR, 0), i;
+
+	for (i = 0; i < 3; i++)
+		if (fd >= 0 && fd != i)
+			sys3(SYS_dup3, fd, i, O_CLOEXEC);
+	if (fd > 2)
+		sys_close(fd);
+}
+
+/* ======================================================================
+ * Modules
+ *
+ * In: the list that ktest wrote. A module that is there already, loaded or
+ * built in, is fine; one that does not load ends the run, because what needs
+ * it would fail later and less clearly.
+ * ====================================================================== */
+
+/* The whole file in memory that may be written to; NULL if it is not there
+ * or empty. */
+static char *file_map(const char *path, size_t *size, long *file)
+{
+	long fd = sys_open(path, O_RDWR, 0), end;
+	char *at = NULL;
+
+	if (fd < 0)
+		return NULL;
+	end = sys3(SYS_lseek, fd, 0, SEEK_END);
+	if (end > 0)
+		at = sys_map((size_t)end, 0, fd);
+	*size = end > 0 ? (size_t)end : 0;
+	*file = fd;
+	if (at == NULL)
+		sys_close(fd);
+	return at;
+}
+
+static void module_load(const char *name, size_t length)
+{
+	struct text path = {0, ""};
+	size_t i, start;
+	long fd, error;
+
+	text_add(&path, "/.ktest/");
+	start = path.length;
+	for (i = 0; i < length; i++)
+		text_char(&path, name[i]);
+	text_add(&path, ".ko");
+	fd = sys_open(path.s, O_RDONLY, 0);
+	error = fd < 0 ? fd : sys3(SYS_finit_module, fd, (long)"", 0);
+	if (error != 0 && error != -EEXIST)
+		die("cannot load module", path.s + start, error);
+	sys_close(fd);
+	sys_unlink(path.s);
+}
+
+static void modules_load(void)
+{
+	size_t size, at, start = 0;
+	long fd;
+	char *list = file_map(MODULE_LIST, &size, &fd);
+
+	if (list == NULL)
+		return;
+	for (at = 0; at < size; at++)
+		if (list[at] == '\n') {
+			if (at > start)
+				module_load(list + start, at - start);
+			start = at + 1;
+		}
+	sys_unmap(list, size);
+	sys_close(fd);
+	sys_unlink(MODULE_LIST);
+}
+
+/* ======================================================================
+ * Ports
+ *
+ * The kernel makes them one by one as the host announces them. A port is of
+ * use once the host is connected; poll says POLLHUP before that. Each can be
+ * opened once only, and closing it throws away what has arrived, so a port
+ * that was opened stays open. The source of all this is the kernel's
+ * drivers/char/virtio_console.c.
+ * ====================================================================== */
+
+/* Without a device that works, no port will ever come. The first message is
+ * what ktest looks for to try the other way of announcing devices. */
+static void ports_expect(void)
+{
+	char found[64];
+
+	if (dir_find("/sys/bus/virtio/drivers/virtio_console",
+	    match_beginning, "virtio", found))
+		return;
+	if (!dir_find("/sys/bus/virtio/devices", match_beginning, "virtio",
+	    found))
+		die("no virtio device found", NULL, 0);
+	die("no virtio console works (CONFIG_VIRTIO_CONSOLE)", NULL, 0);
+}
+
+static int port_connected(long fd)
+{
+	struct pollfd port = {(int32_t)fd, 0, 0};
+
+	wait_events(&port, 1, 0);
+	return (port.revents & POLLHUP) == 0;
+}
+
+/*
+ * Waits for the port with that name and opens it; if `position` is given,
+ * takes one whose device ends with that if none has the name. The host sends
+ * a port's name before it connects, so a connected port without a name will
+ * not get one.
+ */
+static long port_open(const char *name, const char *position, int connected)
+{
+	int64_t end = clock_ms() + PORT_WAIT;
+	char entry[64], opened[64] = "";
+	long fd = -1;
+
+	for (;; sleep_ms(PORT_POLL)) {
+		if (dir_find(ports_class, match_port_name, name, entry) ||
+		    (position != NULL && dir_find(ports_class, match_ending,
+		    position, entry))) {
+			if (fd >= 0 && !str_equal(entry, opened)) {
+				sys_close(fd);
+				fd = -1;
+			}
+			if (fd < 0)
+				fd = device_open(ports_class, entry,
+				    O_RDWR | O_NONBLOCK);
+			memcpy(opened, entry, sizeof opened);
+		}
+		if (fd >= 0 && (!connected || port_connected(fd)))
+			return fd;
+		if (clock_ms() > end)
+			die("cannot open port", name,
+			    fd < -1 ? fd : -ETIMEDOUT);
+	}
+}
+
+/* ======================================================================
+ * Job
+ *
+ * An archive in cpio's "newc" format (buffer-format.rst in the kernel's
+ * driver-api/early-userspace): per member a header of 110 characters, the name
+ * with its NUL, zeros to a multiple of 4, the data, zeros to a multiple of 4;
+ * a member named TRAILER!!! ends it. The header is "070701" and 13 numbers of
+ * 8 hexadecimal digits; those of use here are mode, mtime, filesize and
+ * namesize.
+ *
+ * The first member is named "job": strings, each ended by a NUL, each a letter
+ * and a value:
+ *
+ *   p PATH   the program        a ARG   an argument, argv[0] first
+ *   d DIR    working directory  e N=V   an environment variable
+ *   c S:H    RLIMIT_CORE, soft and hard, in bytes or "inf"
+ *   m        stderr goes where stdout goes, through one pipe
+ *
+ * Every other member is made at "/" + its name: files, directories, symbolic
+ * links. Missing parents are made, links in the path are followed, an existing
+ * file is replaced, an existing directory stays as it is.
+ *
+ * The reader takes bytes in memory that may be written to. Where they are a
+ * file's, it gives back the space of what it has copied, because the archive
+ * and its contents together may not fit into the machine.
+ * ====================================================================== */
+
+enum {
+	CPIO_HEADER = 110, CPIO_MODE = 14, CPIO_MTIME = 46, CPIO_SIZE = 54,
+	CPIO_NAME_SIZE = 94, CPIO_CHECK = 102
+};
+
+struct archive {
+	char *bytes;
+	size_t size, at;
+	long fd;                /* the file behind the bytes, or -1 */
+	const char *name;       /* the last member that was read */
+};
+
+struct member {
+	char *header, *data;
+	const char *name;
+	size_t size, data_at;
+	uint32_t mode;
+	int64_t mtime;
+};
+
+struct job {
+	const char *path, *dir;
+	char **argv, **envp;
+	uint64_t core[2];       /* RLIMIT_CORE, soft and hard */
+	int core_given, merged;
+};
+
+__attribute__((noreturn))
+static void archive_die(const struct archive *a)
+{
+	die("the job is damaged after", a->name, 0);
+}
+
+static uint32_t header_number(const struct archive *a, size_t offset)
+{
+	const char *from = a->bytes + a->at + offset, *s = from;
+	char digits[9];
+	uint64_t value;
+
+	memcpy(digits, from, 8);
+	digits[8] = '\0';
+	s = digits;
+	value = str_number(&s, 16);
+	if (s != digits + 8)
+		archive_die(a);
+	return (uint32_t)value;
+}
+
+static size_t round_up_4(size_t n)
+{
+	return (n + 3) & ~(size_t)3;
+}
+
+/* 1 and the next member, or 0 at the trailer. */
+static int archive_next(struct archive *a, struct member *m)
+{
+	size_t left = a->size - a->at, name_size, data;
+
+	if (left < CPIO_HEADER || !str_begins(a->bytes + a->at, "070701"))
+		archive_die(a);
+	name_size = header_number(a, CPIO_NAME_SIZE);
+	data = round_up_4(CPIO_HEADER + name_size);
+	m->header = a->bytes + a->at;
+	m->name = m->header + CPIO_HEADER;
+	m->mode = header_number(a, CPIO_MODE);
+	m->mtime = header_number(a, CPIO_MTIME);
+	m->size = header_number(a, CPIO_SIZE);
+	if (name_size == 0 || name_size > PATH_SIZE - 1 || data > left ||
+	    m->size > left - data || m->name[name_size - 1] != '\0' ||
+	    str_length(m->name) != name_size - 1)
+		archive_die(a);
+	m->data_at = a->at + data;
+	m->data = a->bytes + m->data_at;
+	a->name = m->name;
+	a->at = round_up_4(m->data_at + m->size);
+	if (a->at > a->size)
+		a->at = a->size;
+	return !str_equal(m->name, "TRAILER!!!");
+}
+
+static uint64_t limit_number(const char **s)
+{
+	if (!str_begins(*s, "inf"))
+		return str_number(s, 10);
+	*s += 3;
+	return ~0ULL;
+}
+
+static void job_line(struct job *job, char *line, char ***arg, char ***env)
+{
+	const char *s = line + 1;
+
+	switch (line[0]) {
+	case 'p':
+		job->path = s;
+		break;
+	case 'a':
+		*(*arg)++ = line + 1;
+		break;
+	case 'e':
+		*(*env)++ = line + 1;
+		break;
+	case 'd':
+		job->dir = s;
+		break;
+	case 'c':
+		job->core[0] = limit_number(&s);
+		s += *s == ':';
+		job->core[1] = limit_number(&s);
+		job->core_given = 1;
+		break;
+	case 'm':
+		job->merged = 1;
+		break;
+	default:
+		die("the job has a line that this init does not know:", line,
+		    0);
+	}
+}
+
+/* Reads the first member. What the job points to is a copy, so the archive
+ * can go; it stays until the program is started. */
+static void job_read(struct archive *a, struct job *job)
+{
+	size_t i, args = 0, envs = 0;
+	struct member m;
+	char *text, **arg, **env;
+	int first = 1;
+
+	if (!archive_next(a, &m) || !str_equal(m.name, "job") ||
+	    m.size == 0 || m.data[m.size - 1] != '\0')
+		archive_die(a);
+	for (i = 0; i < m.size; i++) {
+		args += first && m.data[i] == 'a';
+		envs += first && m.data[i] == 'e';
+		first = m.data[i] == '\0';
+	}
+	arg = sys_map((args + envs + 2) * sizeof *arg + m.size, MAP_ANONYMOUS,
+	    -1);
+	if (arg == NULL)
+		die("no memory for the job", NULL, 0);
+	env = arg + args + 1;
+	text = (char *)(env + envs + 1);
+	memcpy(text, m.data, m.size);
+	job->argv = arg;
+	job->envp = env;
+	job->dir = "/";
+	for (i = 0; i < m.size; i += str_length(text + i) + 1)
+		job_line(job, text + i, &arg, &env);
+	if (job->path == NULL || job->argv[0] == NULL)
+		die("the job names no program", NULL, 0);
+}
+
+static void parents_make(char *path)
+{
+	char *s;
+
+	for (s = path + 1; *s != '\0'; s++)
+		if (*s == '/') {
+			*s = '\0';
+			sys_mkdir(path, 0755);
+			*s = '/';
+		}
+}
+
+static long times_set(long dir, const char *path, int64_t mtime, long flags)
+{
+	struct timespec times[2] = {{0, 0}, {0, 0}};
+
+	times[0].sec = times[1].sec = mtime;
+	return sys4(SYS_utimensat, dir, (long)path, (long)times, flags);
+}
+
+static long unpack_file(const struct archive *a, const struct member *m,
+    const char *path)
+{
+	long fd = sys_open(path, O_WRONLY | O_CREAT | O_EXCL, 0600), n;
+	size_t done = 0, released = 0;
+
+	if (fd < 0)
+		return fd;
+	while (done < m->size) {
+		size_t part = m->size - done;
+
+		n = sys_write(fd, m->data + done,
+		    part < UNPACK_CHUNK ? part : UNPACK_CHUNK);
+		if (n <= 0) {
+			sys_close(fd);
+			return n < 0 ? n : -ENOSPC;
+		}
+		done += (size_t)n;
+		/* Not every filesystem can; nothing is lost where not. */
+		if (a->fd >= 0)
+			sys4(SYS_fallocate, a->fd,
+			    FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+			    (long)(m->data_at + released),
+			    (long)(done - released));
+		released = done;
+	}
+	sys2(SYS_fchmod, fd, m->mode & 07777);
+	times_set(fd, NULL, m->mtime, 0);
+	sys_close(fd);
+	return 0;
+}
+
+static long unpack_link(const struct member *m, const char *path)
+{
+	static char target[PATH_SIZE];
+	long error;
+
+	if (m->size >= sizeof target)
+		return -ENAMETOOLONG;
+	memcpy(target, m->data, m->size);
+	target[m->size] = '\0';
+	error = sys3(SYS_symlinkat, (long)target, AT_FDCWD, (long)path);
+	if (error == 0)
+		times_set(AT_FDCWD, path, m->mtime, AT_SYMLINK_NOFOLLOW);
+	return error;
+}
+
+/* The header's check field means nothing in this format: it remembers which
+ * directories are new, whose times are set when all is in them. */
+static long unpack_dir(const struct member *m, const char *path)
+{
+	long fd, error = sys_mkdir(path, 0755);
+
+	if (error == 0) {
+		m->header[CPIO_CHECK] = 'n';
+		return sys3(SYS_fchmodat, AT_FDCWD, (long)path,
+		    m->mode & 07777);
+	}
+	if (error != -EEXIST)
+		return error;
+	fd = sys_open(path, O_PATH | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	sys_close(fd);
+	m->header[CPIO_CHECK] = '0';
+	return 0;
+}
+
+static long unpack_member(const struct archive *a, const struct member *m,
+    const char *path)
+{
+	switch (m->mode & S_IFMT) {
+	case S_IFREG:
+		return unpack_file(a, m, path);
+	case S_IFLNK:
+		return unpack_link(m, path);
+	case S_IFDIR:
+		return unpack_dir(m, path);
+	default:
+		return -EINVAL;
+	}
+}
+
+static void path_make(char *path, const char *name)
+{
+	path[0] = '/';
+	memcpy(path + 1, name, str_length(name) + 1);
+}
+
+/* Everything behind the job itself. */
+static void job_unpack(struct archive *a)
+{
+	static char path[PATH_SIZE];
+	size_t start = a->at;
+	struct member m;
+	long error;
+
+	while (archive_next(a, &m)) {
+		path_make(path, m.name);
+		error = unpack_member(a, &m, path);
+		if (error == -ENOENT) {
+			parents_make(path);
+			error = unpack_member(a, &m, path);
+		}
+		if (error == -EEXIST) {
+			error = sys_unlink(path);
+			if (error == 0)
+				error = unpack_member(a, &m, path);
+		}
+		if (error != 0)
+			die("cannot unpack", path, error);
+	}
+	for (a->at = start; archive_next(a, &m); )
+		if ((m.mode & S_IFMT) == S_IFDIR &&
+		    m.header[CPIO_CHECK] == 'n') {
+			path_make(path, m.name);
+			times_set(AT_FDCWD, path, m.mtime, 0);
+		}
+}
+
+/* ======================================================================
+ * Program
+ *
+ * In: the job and the three fds that it shall have. The child takes nothing
+ * else along: every other fd closes on exec, handlers are reset by it, its
+ * session is new and its signal mask empty. If it cannot become the program,
+ * it says why on what would have been the program's stderr.
+ * ====================================================================== */
+
+/* The parts of an ELF file that name its interpreter (elf.h's names). */
+struct elf_header {
+	unsigned char ident[16];
+	uint16_t type, machine;
+	uint32_t version;
+	uint64_t entry, phoff, shoff;
+	uint32_t flags;
+	uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+};
+
+struct elf_segment {
+	uint32_t type, flags;
+	uint64_t offset, vaddr, paddr, filesz, memsz, align;
+};
+
+enum { EI_CLASS = 4, ELFCLASS64 = 2, PT_INTERP = 3, INTERP_SIZE = 256 };
+
+static int elf_interpreter(long fd, const struct elf_header *h, char *name)
+{
+	struct elf_segment s;
+	uint16_t i;
+
+	for (i = 0; i < h->phnum; i++) {
+		if (sys4(SYS_pread64, fd, (long)&s, sizeof s,
+		    (long)(h->phoff + (uint64_t)i * sizeof s)) != sizeof s)
+			return 0;
+		if (s.type == PT_INTERP)
+			return s.filesz < INTERP_SIZE && sys4(SYS_pread64, fd,
+			    (long)name, (long)s.filesz, (long)s.offset) > 0;
+	}
+	return 0;
+}
+
+static int script_interpreter(const char *line, char *name)
+{
+	size_t n = 0;
+
+	for (line += 2; *line == ' ' || *line == '\t'; line++)
+		continue;
+	while (*line > ' ' && n < INTERP_SIZE - 1)
+		name[n++] = *line++;
+	return n > 0;
+}
+
+/* Which program runs this one; 0 if it names none that we can tell. */
+static int interpreter_find(const char *path, char *name)
+{
+	union {
+		struct elf_header elf;
+		char line[INTERP_SIZE];
+	} head;
+	long fd = sys_open(path, O_RDONLY, 0), n;
+	int found = 0;
+
+	memset(&head, 0, sizeof head);
+	memset(name, 0, INTERP_SIZE);
+	if (fd < 0)
+		return 0;
+	n = sys_read(fd, head.line, sizeof head.line - 1);
+	if (n > 2 && head.line[0] == '#' && head.line[1] == '!')
+		found = script_interpreter(head.line, name);
+	else if (n >= (long)sizeof head.elf &&
+	    str_begins(head.line, "\177ELF") &&
+	    head.elf.ident[EI_CLASS] == ELFCLASS64 &&
+	    head.elf.phentsize == sizeof(struct elf_segment))
+		found = elf_interpreter(fd, &head.elf, name);
+	sys_close(fd);
+	return found;
+}
+
+/* "Not found" for a program that is there means that an interpreter is not:
+ * its own, or that of its interpreter (a script's shell has one too). */
+static void explain_missing(struct text *t, const char *path)
+{
+	char names[2][INTERP_SIZE];
+	int depth;
+
+	if (!file_exists(path)) {
+		text_add(t, "not found in the guest");
+		return;
+	}
+	text_add(t, "its interpreter");
+	for (depth = 0; depth < 4; depth++) {
+		char *name = names[depth % 2];
+
+		if (!interpreter_find(path, name))
+			break;
+		if (!file_exists(name)) {
+			text_char(t, ' ');
+			text_name(t, name);
+			break;
+		}
+		path = name;
+	}
+	text_add(t, " is not found in the guest");
+}
+
+__attribute__((noreturn))
+static void child_fail(const char *name, const char *path, const char *dir,
+    long error)
+{
+	struct text t = {0, ""};
+	int status = STATUS_NOT_EXECUTED;
+
+	text_add(&t, "ktest: ");
+	text_name(&t, name);
+	text_add(&t, ": ");
+	if (dir != NULL) {
+		text_add(&t, "cannot enter its working directory ");
+		text_name(&t, dir);
+		text_add(&t, ": ");
+		text_error(&t, error);
+	} else if (error == -ENOENT || error == -ENOTDIR) {
+		status = STATUS_NOT_FOUND;
+		explain_missing(&t, path);
+	} else {
+		text_add(&t, "cannot be executed: ");
+		text_error(&t, error);
+	}
+	text_char(&t, '\n');
+	sys_write(2, t.s, t.length);
+	for (;;)
+		sys1(SYS_exit, status);
+}
+
+__attribute__((noreturn))
+static void child_run(const struct job *job, const long fds[3])
+{
+	long error, i;
+
+	sys1(SYS_setsid, 0);
+	for (i = 0; i < 3; i++)
+		sys3(SYS_dup3, fds[i], i, 0);
+	if (job->core_given)
+		sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)job->core, 0);
+	sys1(SYS_umask, 022);
+	error = sys1(SYS_chdir, (long)job->dir);
+	if (error != 0)
+		child_fail(job->argv[0], job->path, job->dir, error);
+	signal_mask(0);
+	error = sys3(SYS_execve, (long)job->path, (long)job->argv,
+	    (long)job->envp);
+	child_fail(job->argv[0], job->path, NULL, error);
+}
+
+static long child_start(const struct job *job, const long fds[3])
+{
+	long pid = sys5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+	if (pid < 0)
+		die("cannot start a process", NULL, pid);
+	if (pid == 0)
+		child_run(job, fds);
+	return pid;
+}
+
+/* Buries whoever has ended. Tells whether the program has, and how. */
+static int children_reap(long program, int *status)
+{
+	int32_t how;
+	long pid;
+	int ended = 0;
+
+	while ((pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0)) > 0)
+		if (pid == program) {
+			ended = 1;
+			*status = (how & 0x7f) != 0 ? 128 + (how & 0x7f) :
+			    how >> 8 & 0xff;
+		}
+	return ended;
+}
+
+/* ======================================================================
+ * Relay
+ *
+ * A flow takes bytes from one fd to another through its own buffer, and reads
+ * only when the buffer is empty: a slow reader slows the writer and nobody
+ * else. A flow that poll calls ready but that cannot move (a port that is not
+ * connected, or lost, or a kernel without memory for the copy) rests for a
+ * moment, so that nothing here ever spins.
+ * ====================================================================== */
+
+enum flow_name { FLOW_IN, FLOW_OUT, FLOW_ERR, FLOWS };
+
+struct flow {
+	long from, to;          /* -1: closed */
+	size_t at, length;      /* what of the buffer is yet to be written */
+	uint64_t written;
+	int64_t connect_until;  /* for the stdin port, until its 'i' was read */
+	int resting;
+	char buffer[CHUNK];
+};
+
+static void flow_close(struct flow *f)
+{
+	if (f->from >= 0)
+		sys_close(f->from);
+	f->from = -1;
+	f->length = 0;
+}
+
+/* 0 if there was nothing to read. The end is an event too. */
+static int flow_read(struct flow *f, int final)
+{
+	long n = sys_read(f->from, f->buffer, sizeof f->buffer);
+
+	if (n == -EINTR || n == -ENOMEM || (n == -EAGAIN && !final))
+		return 0;
+	if (n <= 0) {
+		if (f->connect_until != 0 && clock_ms() < f->connect_until)
+			return 0;
+		flow_close(f);
+		return 1;
+	}
+	f->at = f->connect_until != 0;
+	f->length = (size_t)n - f->at;
+	f->connect_until = 0;
+	return 1;
+}
+
+/* 0 if nothing could be written. Who refuses for good gets nothing more. */
+static int flow_write(struct flow *f)
+{
+	long n = sys_write(f->to, f->buffer + f->at, f->length);
+
+	if (n == -EAGAIN || n == -EINTR || n == -ENOMEM || n == 0)
+		return 0;
+	if (n < 0) {
+		flow_close(f);
+		return 1;
+	}
+	f->at += (size_t)n;
+	f->length -= (size_t)n;
+	f->written += (uint64_t)n;
+	return 1;
+}
+
+static int flow_open(const struct flow *f)
+{
+	return f->length > 0 || f->from >= 0;
+}
+
+/*
+ * One turn for all flows: wait until one of them can move, or a child ends,
+ * or the time is over; move. Returns whether anything moved.
+ * `final` says that nobody writes into the pipes any more: an empty one is
+ * at its end, even if a process that cannot be killed still holds it open.
+ */
+static int flows_turn(struct flow *flows, int final, int64_t ms)
+{
+	struct pollfd fds[FLOWS];
+	int i, moved = 0;
+
+	for (i = 0; i < FLOWS; i++) {
+		struct flow *f = &flows[i];
+
+		fds[i].fd = (int32_t)(f->length > 0 ? f->to : f->from);
+		fds[i].events = f->length > 0 ? POLLOUT : POLLIN;
+		fds[i].revents = 0;
+		if (final && f->length == 0 && f->from >= 0)
+			ms = 0;
+		if (f->resting) {
+			f->resting = 0;
+			fds[i].fd = -1;
+			if (ms < 0 || ms > REST)
+				ms = REST;
+		}
+	}
+	wait_events(fds, FLOWS, ms);
+	for (i = 0; i < FLOWS; i++) {
+		struct flow *f = &flows[i];
+		int did;
+
+		if (f->length > 0 && fds[i].revents != 0)
+			did = flow_write(f);
+		else if (f->from >= 0 && (fds[i].revents != 0 || final))
+			did = flow_read(f, final);
+		else
+			continue;
+		f->resting = !did;
+		moved |= did;
+	}
+	return moved;
+}
+
+/* The program's end of a pipe; ours is what the flow has. */
+static long pipe_make(long *ours, int ours_reads)
+{
+	int32_t ends[2];
+	long error = sys2(SYS_pipe2, (long)ends, O_CLOEXEC);
+
+	if (error != 0)
+		die("cannot make a pipe", NULL, error);
+	*ours = ends[!ours_reads];
+	sys3(SYS_fcntl, *ours, F_SETFL, O_NONBLOCK);
+	return ends[ours_reads];
+}
+
+/* Runs the program with pipes between it and the ports; returns its status
+ * as soon as it has ended, whatever else still runs. */
+static int program_run(const struct job *job, struct flow *flows)
+{
+	long fds[3], program;
+	int status = 0;
+
+	fds[0] = pipe_make(&flows[FLOW_IN].to, 0);
+	fds[1] = pipe_make(&flows[FLOW_OUT].from, 1);
+	fds[2] = job->merged ? fds[1] : pipe_make(&flows[FLOW_ERR].from, 1);
+	program = child_start(job, fds);
+	sys_close(fds[0]);
+	sys_close(fds[1]);
+	if (!job->merged)
+		sys_close(fds[2]);
+	for (;;) {
+		flows_turn(flows, 0, -1);
+		if (!flow_open(&flows[FLOW_IN]) && flows[FLOW_IN].to >= 0) {
+			sys_close(flows[FLOW_IN].to);
+			flows[FLOW_IN].to = -1;
+		}
+		if (children_reap(program, &status))
+			return status;
+	}
+}
+
+/* ======================================================================
+ * Verdict
+ *
+ * In: the status. Nobody is left to write, the pipes are emptied, the disks
+ * are synced, then ktest is told. Each step has its bound.
+ * ====================================================================== */
+
+static void processes_kill(void)
+{
+	int64_t end = clock_ms() + REAP_WAIT;
+	int32_t how;
+	long pid;
+
+	sys2(SYS_kill, -1, SIGKILL);
+	for (;;) {
+		pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0);
+		if (pid == -ECHILD)
+			return;
+		if (pid > 0)
+			end = clock_ms() + REAP_WAIT;
+		else if (clock_ms() >= end)
+			break;
+		else
+			sleep_ms(end - clock_ms());
+	}
+	warn("a process cannot be killed", NULL, 0);
+}
+
+static void flows_drain(struct flow *flows)
+{
+	int64_t end = clock_ms() + STALL_WAIT;
+
+	flow_close(&flows[FLOW_IN]);
+	while (flow_open(&flows[FLOW_OUT]) || flow_open(&flows[FLOW_ERR])) {
+		if (flows_turn(flows, 1, STALL_WAIT))
+			end = clock_ms() + STALL_WAIT;
+		else if (clock_ms() >= end)
+			die("the host takes no output", NULL, -ETIMEDOUT);
+	}
+}
+
+/* In a process of its own: a frozen filesystem holds it for ever. */
+static void disks_sync(void)
+{
+	int64_t end = clock_ms() + SYNC_WAIT;
+	long pid = sys5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	int status;
+
+	if (pid == 0) {
+		sys1(SYS_sync, 0);
+		for (;;)
+			sys1(SYS_exit, 0);
+	}
+	while (pid > 0 && !children_reap(pid, &status)) {
+		if (clock_ms() >= end) {
+			pid = -ETIMEDOUT;
+			break;
+		}
+		sleep_ms(end - clock_ms());
+	}
+	if (pid < 0)
+		warn("cannot sync", NULL, pid);
+}
+
+/* ======================================================================
+ * The two modes
+ * ====================================================================== */
+
+static void clock_set(void)
+{
+	struct pollfd port = {(int32_t)control_port, POLLIN, 0};
+	int64_t end = clock_ms() + CLOCK_WAIT;
+	unsigned char bytes[8];
+	struct timespec time;
+	uint64_t ns = 0;
+	size_t have = 0, i;
+	long n, error;
+
+	while (have < sizeof bytes && clock_ms() < end) {
+		wait_events(&port, 1, end - clock_ms());
+		n = sys_read(control_port, bytes + have, sizeof bytes - have);
+		if (n > 0)
+			have += (size_t)n;
+		else
+			sleep_ms(PORT_POLL);
+	}
+	if (have < sizeof bytes) {
+		warn("the host did not send the time", NULL, 0);
+		return;
+	}
+	for (i = sizeof bytes; i-- > 0; )
+		ns = ns << 8 | bytes[i];
+	time.sec = (int64_t)(ns / 1000000000);
+	time.nsec = (int64_t)(ns % 1000000000);
+	error = sys2(SYS_clock_settime, CLOCK_REALTIME, (long)&time);
+	if (error != 0)
+		warn("cannot set the clock", NULL, error);
+}
+
+/* A kernel without network has no socket to ask and no loopback to raise. */
+static void loopback_raise(void)
+{
+	struct {
+		char name[16];
+		int16_t flags;
+		char rest[22];
+	} request;
+	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	long error;
+
+	if (fd < 0)
+		return;
+	memset(&request, 0, sizeof request);
+	memcpy(request.name, "lo", 3);
+	error = sys3(SYS_ioctl, fd, SIOCGIFFLAGS, (long)&request);
+	request.flags |= IFF_UP;
+	if (error == 0)
+		error = sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)&request);
+	if (error != 0)
+		warn("cannot bring up lo", NULL, error);
+	sys_close(fd);
+}
+
+/* Tells the verdict and waits: the host ends the machine when it has all the
+ * bytes that the ports were given. */
+static void verdict_send(int status, const struct flow *flows)
+{
+	unsigned char frame[18];
+	int i;
+
+	frame[0] = 'x';
+	frame[1] = (unsigned char)status;
+	for (i = 0; i < 8; i++) {
+		frame[2 + i] =
+		    (unsigned char)(flows[FLOW_OUT].written >> 8 * i);
+		frame[10 + i] =
+		    (unsigned char)(flows[FLOW_ERR].written >> 8 * i);
+	}
+	control_send(frame, sizeof frame);
+	sleep_ms(STALL_WAIT);
+}
+
+static void streams_open(const struct job *job, struct flow *flows)
+{
+	int i;
+
+	for (i = 0; i < FLOWS; i++)
+		flows[i].from = flows[i].to = -1;
+	flows[FLOW_IN].from = port_open("ktest.stdin", NULL, 0);
+	flows[FLOW_IN].connect_until = clock_ms() + PORT_WAIT;
+	flows[FLOW_OUT].to = port_open("ktest.stdout", NULL, 1);
+	if (!job->merged)
+		flows[FLOW_ERR].to = port_open("ktest.stderr", NULL, 1);
+}
+
+static void run_job(void)
+{
+	static struct flow flows[FLOWS];
+	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0};
+	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
+	void *reserve;
+	int status;
+
+	archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
+	if (archive.bytes == NULL)
+		archive_die(&archive);
+	job_read(&archive, &job);
+	streams_open(&job, flows);
+	if (!control_send("h", 1))
+		restart();
+	clock_set();
+	loopback_raise();
+	job_unpack(&archive);
+	sys_unmap(archive.bytes, archive.size);
+	sys_close(archive.fd);
+	sys_unlink(JOB_FILE);
+
+	/* Whatever the program does to memory: ours is there, and a little
+	 * more for the kernel to work with once it has ended. */
+	sys1(SYS_mlockall, MCL_CURRENT);
+	reserve = sys_map(RESERVE, MAP_ANONYMOUS | MAP_POPULATE, -1);
+	status = program_run(&job, flows);
+	if (reserve != NULL)
+		sys_unmap(reserve, RESERVE);
+	processes_kill();
+	flows_drain(flows);
+	disks_sync();
+	verdict_send(status, flows);
+}
+
+/* The console is the virtio one that the original's launcher shows; its
+ * driver may be some milliseconds behind the port's. */
+static long console_open(void)
+{
+	int64_t end = clock_ms() + CLOCK_WAIT;
+	long fd;
+
+	for (;;) {
+		fd = device_open("/sys/class/tty", "hvc0", O_RDWR | O_NOCTTY);
+		if (fd >= 0)
+			return fd;
+		if (clock_ms() >= end)
+			break;
+		sleep_ms(PORT_POLL);
+	}
+	fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
+	return fd >= 0 ? fd : 0;
+}
+
+static void run_tester(void)
+{
+	static char *argv[] = {"/tester", "-test.v", NULL};
+	static char *envp[] = {"IN_KTEST=true", NULL};
+	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0};
+	long fds[3], program;
+	unsigned char byte;
+	int status = 0;
+
+	fds[0] = 0;
+	fds[1] = fds[2] = console_open();
+	program = child_start(&job, fds);
+	while (!children_reap(program, &status))
+		wait_events(NULL, 0, -1);
+	processes_kill();
+	disks_sync();
+	byte = (unsigned char)status;
+	control_send(&byte, 1);
+}
+
+int main(void)
+{
+	int program;
+
+	signals_prepare();
+	mounts_make();
+	fds_secure();
+	program = file_exists(JOB_FILE);
+	modules_load();
+	ports_expect();
+	control_port = port_open(CONTROL_PORT, program ? NULL : "p1", 1);
+	if (program)
+		run_job();
+	else
+		run_tester();
+	restart();
+}

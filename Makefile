@@ -1,0 +1,81 @@
+# ktest: `cc ktest.c -o ktest` builds it; this wraps that and what is around.
+#
+#	make			ktest, and init, process 1 of its guests
+#	make demo		a program in Debian's kernel, from nothing
+#	make check		all tests
+#	make bench		what ktest costs, in ratios to bare QEMU
+#	make lint		the sources under several compilers and checkers
+#	make bios		bios/bios.bin anew; the one that is here will do
+#	make install		DESTDIR, PREFIX
+#	make uninstall		the same DESTDIR and PREFIX
+#	make clean		all but the kernels, which take minutes to make
+#	make distclean		these too
+
+CC = cc
+CFLAGS = -O2
+PREFIX = /usr/local
+
+# Init runs without a C library. The last two lines only make the
+# file smaller; the rest is the line in init.c that builds it.
+INIT_CFLAGS = -std=c99 -Os -static -nostdlib -ffreestanding \
+	-fno-stack-protector -fno-pie -s \
+	-fno-asynchronous-unwind-tables -Wl,--build-id=none \
+	-Wl,-z,noseparate-code
+
+bin = $(DESTDIR)$(PREFIX)/bin
+libexec = $(DESTDIR)$(PREFIX)/libexec/ktest
+
+all: ktest init
+
+ktest: ktest.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) ktest.c -o ktest
+
+init: init.c
+	$(CC) $(INIT_CFLAGS) init.c -o init
+
+bios:
+	$(MAKE) -C bios
+
+# Set-up comes first: a fresh machine has no compiler yet.
+demo:
+	@sh test/setup.sh demo
+	@sh test/kernels.sh cloud >/dev/null
+	@$(MAKE) --no-print-directory all
+	@sh test/demo.sh
+
+check:
+	@sh test/setup.sh check
+	@sh test/kernels.sh cloud full tiny >/dev/null
+	@$(MAKE) --no-print-directory all
+	@sh test/run.sh
+
+bench:
+	@sh test/setup.sh bench
+	@sh test/kernels.sh cloud full tiny >/dev/null
+	@$(MAKE) --no-print-directory all
+	@sh test/bench.sh
+
+lint:
+	@sh test/setup.sh lint
+	@sh test/run.sh test/lint.sh
+
+# Where ktest looks, seen from its own place: ../libexec/ktest.
+install: all
+	mkdir -p "$(bin)" "$(libexec)/bios"
+	cp ktest "$(bin)/ktest"
+	cp init "$(libexec)/init"
+	cp bios/bios.bin "$(libexec)/bios/bios.bin"
+	chmod 755 "$(bin)/ktest" "$(libexec)/init"
+	chmod 644 "$(libexec)/bios/bios.bin"
+
+uninstall:
+	rm -f "$(bin)/ktest" "$(libexec)/init" "$(libexec)/bios/bios.bin"
+	-rmdir "$(libexec)/bios" "$(libexec)"
+
+clean:
+	rm -rf ktest init build/test build/demo
+
+distclean: clean
+	rm -rf build
+
+.PHONY: all bios demo check bench lint install uninstall clean distclean

@@ -136,7 +136,7 @@ struct ktest_options {
 struct kernel { /* what the kernel's file says of itself */
 	bool elf;              /* vmlinux with PVH note, else bzImage */
 	bool is64;
-	bool no_acpi;          /* cannot use QEMU's ACPI, see kernel_elf() */
+	bool no_acpi;          /* cannot use QEMU's ACPI, see kernel_messages() */
 	char version[128];     /* as uname -r, "" if it does not say */
 	size_t cmdline_max;    /* bytes, without the NUL */
 };
@@ -1097,21 +1097,32 @@ static void kernel_version(struct kernel *kernel, const char *s, size_t n)
 	kernel->version[len] = '\0';
 }
 
-static bool contains(const struct map *m, const char *s)
+/* What a vmlinux says: its version, and whether Linux in it can use QEMU's
+ * ACPI tables, for which it has to be built with CONFIG_PCI too (else it says
+ * "AE_BAD_PARAMETER, During Region initialization"). Messages stand together,
+ * the version first, so most of the file need not be read. In a bzImage they
+ * are compressed. */
+static void kernel_messages(struct kernel *kernel, const char *s, size_t n)
 {
-	return find_bytes(m->at, m->size, s, strlen(s)) != NULL;
+	static const char *const have[] = { "No config space access function",
+		"Unable to load the System Description" };
+	static const char banner[] = "Linux version ";
+	const char *p = find_bytes(s, n, banner, sizeof banner - 1);
+
+	if (p == NULL)
+		return;
+	n -= (size_t)(p - s);
+	kernel_version(kernel, p + sizeof banner - 1, n - sizeof banner + 1);
+	for (size_t i = 0; i < COUNT(have); i++)
+		if (find_bytes(p, n, have[i], strlen(have[i])) == NULL)
+			kernel->no_acpi = true;
 }
 
-/* Linux reads QEMU's ACPI tables only if it was built with CONFIG_PCI too
- * (else "AE_BAD_PARAMETER, During Region initialization"). A vmlinux shows
- * by its messages whether it was; in a bzImage they are compressed. */
 static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
 		      struct kernel *kernel)
 {
-	static const char banner[] = "Linux version ";
 	struct elf_segment s;
 	bool pvh = false;
-	const char *p;
 	uint64_t machine = m->size >= 64 ? get_le(m->at + ELF_MACHINE, 2) : 0;
 
 	if (m->size < 64)
@@ -1131,18 +1142,13 @@ static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
 				    (unsigned long long)(s.offset + s.size));
 		if (s.type == PT_NOTE_TYPE)
 			pvh = pvh || elf_note_pvh(m->at + s.offset, s.size);
+		if (s.type == PT_LOAD_TYPE && kernel->version[0] == '\0')
+			kernel_messages(kernel, m->at + s.offset, s.size);
 	}
 	if (!pvh)
 		return fail(k, "-kernel-path %s: is an ELF file without a PVH"
 			    " note: not a kernel, or one built without"
 			    " CONFIG_PVH", path);
-	kernel->no_acpi = !contains(m, "No config space access function")
-		|| !contains(m, "Unable to load the System Description");
-	p = find_bytes(m->at, m->size, banner, sizeof banner - 1);
-	if (p != NULL) {
-		p += sizeof banner - 1;
-		kernel_version(kernel, p, (size_t)(m->at + m->size - p));
-	}
 	return 0;
 }
 
@@ -3021,7 +3027,8 @@ static void vm_supervise(struct ktest *k)
 		drain(k, &v->early, console_bytes);
 	}
 	vm_close(v);
-	step(k, "the guest is gone");
+	step(k, "the guest is gone; ktest's own CPU time: %llu us",
+	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
 /* ==== 10. Verdict =======================================================

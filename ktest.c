@@ -235,6 +235,8 @@ struct ktest {
 };
 
 void ktest_defaults(struct ktest_options *o);
+int ktest_parse(struct ktest *k, struct ktest_options *o, char **argv);
+void ktest_usage(FILE *f);
 int ktest_run(struct ktest *k, const struct ktest_options *o);
 
 /* ==== 3. Utilities ======================================================
@@ -272,6 +274,8 @@ static void text_printf(struct text *t, const char *fmt, ...)
 	va_list ap;
 	int n;
 
+	if (t->full)
+		return;
 	va_start(ap, fmt);
 	n = vsnprintf(t->at + t->len, text_room(t), fmt, ap);
 	va_end(ap);
@@ -340,8 +344,9 @@ static void write_all(int fd, const char *s, size_t n)
 	}
 }
 
-/* Prints what the guest or QEMU said, made visible, in pieces that fit. */
-static void show(const struct ktest *k, const char *s, size_t n)
+/* Prints what others said, made visible, in pieces that fit and that cut no
+ * character in two. */
+static void show(const struct ktest *k, const char *s, size_t n, bool lines)
 {
 	char buf[4096];
 	struct text t;
@@ -349,8 +354,11 @@ static void show(const struct ktest *k, const char *s, size_t n)
 	while (k->o->log_fd >= 0 && n > 0) {
 		size_t part = n < sizeof buf / 5 ? n : sizeof buf / 5;
 
+		while (part < n && part > 1
+		       && ((s[part] & 0xc0) == 0x80 || s[part - 1] == '\r'))
+			part--;
 		text_init(&t, buf, sizeof buf);
-		text_visible(&t, s, part, true);
+		text_visible(&t, s, part, lines);
 		write_all(k->o->log_fd, t.at, t.len);
 		s += part;
 		n -= part;
@@ -360,7 +368,7 @@ static void show(const struct ktest *k, const char *s, size_t n)
 /* Prints "ktest: " and one line, whatever the names in it hold. */
 static void say_line(const struct ktest *k, const char *s)
 {
-	char buf[MESSAGE_SIZE * 2];
+	char buf[MESSAGE_SIZE * 4 + 16];
 	struct text t;
 
 	if (k->o->log_fd < 0)
@@ -759,7 +767,7 @@ static const char *const exit_table[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static void opt_usage(FILE *f)
+void ktest_usage(FILE *f)
 {
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
@@ -830,34 +838,33 @@ static bool parse_duration(const char *s, long long *ms)
 	} units[] = { { "ms", 1 }, { "h", 3600000 }, { "m", 60000 },
 		      { "s", 1000 } };
 	const long long max = 366LL * 24 * 3600000;
+	bool first = true;
 
 	*ms = 0;
 	do {
-		long long n, digit_ms, fraction = 0;
-		size_t u = 3;
+		long long n, thousandths = 0, place = 1000;
+		size_t u = 0;
 
 		if (!parse_number(&s, &n))
 			return false;
-		digit_ms = 1000; /* of the fraction, of one unit's 1000th */
 		if (*s == '.')
-			for (s++; *s >= '0' && *s <= '9'; s++) {
-				digit_ms /= 10;
-				fraction += (*s - '0') * digit_ms;
-			}
-		if (*s != '\0' || *ms > 0) {
-			for (u = 0; u < COUNT(units); u++)
-				if (strncmp(s, units[u].name,
-					    strlen(units[u].name)) == 0)
-					break;
-			if (u == COUNT(units))
-				return false;
+			for (s++; *s >= '0' && *s <= '9'; s++)
+				thousandths += (*s - '0') * (place /= 10);
+		while (u < COUNT(units) && strncmp(s, units[u].name,
+						   strlen(units[u].name)) != 0)
+			u++;
+		if (u < COUNT(units))
 			s += strlen(units[u].name);
-		}
+		else if (first && *s == '\0')
+			u = COUNT(units) - 1; /* a number alone */
+		else
+			return false;
 		if (n > max / units[u].ms)
 			return false;
-		*ms += n * units[u].ms + fraction * units[u].ms / 1000;
-		if (*ms > max)
-			return false;
+		*ms += n * units[u].ms + thousandths * units[u].ms / 1000;
+		if (*ms > max || (*ms == 0 && place < 1000))
+			return false; /* "0.0001s" is not "no timeout" */
+		first = false;
 	} while (*s != '\0');
 	return true;
 }
@@ -871,7 +878,8 @@ static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
 	if (opt->kind == OPT_DURATION) {
 		if (!parse_duration(value, out))
 			return fail(k, "-%s %.100s: is not a duration"
-				    " (90, 1m30s, 500ms, at most 366 days)",
+				    " (90, 1m30s, 500ms; 1 ms to 366 days, 0"
+				    " for none)",
 				    opt->name, value);
 		return 0;
 	}
@@ -963,7 +971,7 @@ static const struct opt *opt_find(const char *name, size_t len)
 }
 
 /* Reads the command line into *o; what is left of it is the program. */
-static int opt_parse(struct ktest *k, struct ktest_options *o, char **argv)
+int ktest_parse(struct ktest *k, struct ktest_options *o, char **argv)
 {
 	size_t i = 1;
 
@@ -1042,6 +1050,12 @@ struct elf_segment {
 	uint64_t offset, size; /* in the file */
 };
 
+/* How many program headers an ELF file has, of which 64 bytes are there. */
+static size_t elf_segments(const char *p)
+{
+	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
+}
+
 /* Program header i of an ELF file of either class; false if it has none, or
  * the header is not all there. System V ABI, chapters 4 and 5. */
 static bool elf_segment(const char *p, size_t n, size_t i,
@@ -1056,7 +1070,7 @@ static bool elf_segment(const char *p, size_t n, size_t i,
 	wide = p[ELF_CLASS] == 2;
 	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
 	entry = get_le(p + (wide ? 54 : 42), 2);
-	if (i >= get_le(p + (wide ? 56 : 44), 2) || entry < (wide ? 56 : 32)
+	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
 	    || table > n || entry * (i + 1) > n - table)
 		return false;
 	p += table + entry * i;
@@ -1134,12 +1148,12 @@ static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
 			    (unsigned)machine);
 	kernel->elf = true;
 	kernel->is64 = machine == ELF_X86_64;
-	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
-		if (s.offset > m->size || s.size > m->size - s.offset)
+	for (size_t i = 0; i < elf_segments(m->at); i++) {
+		if (!elf_segment(m->at, m->size, i, &s)
+		    || s.offset > m->size || s.size > m->size - s.offset)
 			return fail(k, "-kernel-path %s: is truncated: %zu"
-				    " bytes, a segment ends at %llu", path,
-				    m->size,
-				    (unsigned long long)(s.offset + s.size));
+				    " bytes, its headers say more", path,
+				    m->size);
 		if (s.type == PT_NOTE_TYPE)
 			pvh = pvh || elf_note_pvh(m->at + s.offset, s.size);
 		if (s.type == PT_LOAD_TYPE && kernel->version[0] == '\0')
@@ -1386,7 +1400,9 @@ static int modules_plan(struct ktest *k, struct guest *g)
 	if (path_set(k, path, "%s/modules.dep", g->modules_dir) < 0
 	    || map_file(k, "-modules", path, &dep) < 0)
 		return -1;
-	result = path_set(k, path, "%s/modules.builtin", g->modules_dir);
+	result = memchr(dep.at, '\0', dep.size) != NULL
+		? fail(k, "-modules %s: is not a text", path)
+		: path_set(k, path, "%s/modules.builtin", g->modules_dir);
 	if (result == 0 && is_file(path))
 		result = map_file(k, "-modules", path, &builtin);
 	for (size_t i = 0; result == 0 && i < COUNT(ours) + asked->count;
@@ -1877,7 +1893,7 @@ static int initramfs_module(struct cpio *c, const char *path,
 
 static int initramfs_modules(struct cpio *c, const struct guest *g)
 {
-	char path[PATH_SIZE * 2], name[256], list_at[MODULES_SIZE];
+	char path[PATH_SIZE], name[PATH_SIZE], list_at[MODULES_SIZE];
 	struct text list;
 	size_t len;
 
@@ -1891,11 +1907,11 @@ static int initramfs_modules(struct cpio *c, const struct guest *g)
 			if (p[i] == '/')
 				base = p + i + 1;
 		base_len = (int)strcspn(base, ".\n");
-		(void)snprintf(path, sizeof path, "%s/%.*s", g->modules_dir,
-			       (int)len, p);
-		(void)snprintf(name, sizeof name, ".ktest/%.*s.ko", base_len,
-			       base);
-		if (initramfs_module(c, path, name) < 0)
+		if (path_set(c->k, path, "%s/%.*s", g->modules_dir, (int)len,
+			     p) < 0
+		    || path_set(c->k, name, ".ktest/%.*s.ko", base_len,
+				base) < 0
+		    || initramfs_module(c, path, name) < 0)
 			return -1;
 		text_printf(&list, "%.*s\n", base_len, base);
 	}
@@ -1989,7 +2005,7 @@ static int job_same_file(struct cpio *c, const char *path)
 	for (const char *q = c->seen.at; *q != '\0'; q += strcspn(q, "\n") + 1)
 		if (strcspn(q, "\n") == len && memcmp(q, path, len) == 0)
 			return 0;
-	if (len + 2 < text_room(&c->seen)) {
+	if (len + 2 < text_room(&c->seen) && strchr(path, '\n') == NULL) {
 		text_add(&c->seen, path);
 		text_add(&c->seen, "\n");
 	}
@@ -2169,6 +2185,9 @@ static int job_file(struct cpio *c, const char *value)
 	}
 	if (realpath(host, real) == NULL)
 		return fail(c->k, "-file %s:", host);
+	if (strcmp(guest, "/TRAILER!!!") == 0)
+		return fail(c->k, "-file %s: %s is a name that ends an"
+			    " initramfs", value, guest);
 	if (job_tree(c, real, guest) < 0)
 		return -1;
 	return S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0
@@ -2520,26 +2539,20 @@ static void qemu_print(const struct qemu *q, FILE *f)
  * "TT| %20s ! first", "TT| %20s | more". */
 static void qemu_log(const struct ktest *k, const struct qemu *q)
 {
-	char buf[MESSAGE_SIZE];
-	struct text t;
+	char line[64];
 
-	text_init(&t, buf, sizeof buf);
-	text_printf(&t, "TT| %20s ! Running ktest:\n", "test launch");
+	(void)snprintf(line, sizeof line, "TT| %20s ! Running ktest:",
+		       "test launch");
+	show(k, line, strlen(line), true);
 	for (size_t i = 0; i < q->argc; i++) {
-		const char *next = q->argv[i + 1];
+		const char *arg = q->argv[i];
 
-		if (i <= 1 || q->argv[i][0] == '-')
-			text_printf(&t, "TT| %20s |   ", "");
-		text_visible(&t, q->argv[i], strlen(q->argv[i]), false);
-		if (i > 0 && next != NULL && next[0] != '-') {
-			text_add(&t, " ");
-			continue;
-		}
-		text_add(&t, "\n");
-		if (k->o->log_fd >= 0)
-			write_all(k->o->log_fd, t.at, t.len);
-		text_init(&t, buf, sizeof buf);
+		(void)snprintf(line, sizeof line, i <= 1 || arg[0] == '-'
+			       ? "\nTT| %20s |   " : " ", "");
+		show(k, line, strlen(line), true);
+		show(k, arg, strlen(arg), false);
 	}
+	show(k, "\n", 1, true);
 }
 
 /* ==== 8. Spawn ==========================================================
@@ -2729,7 +2742,7 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
 	k->ring_total += n;
 	if (k->o->console)
-		show(k, s, n);
+		show(k, s, n, true);
 }
 
 /* QEMU's stderr; its beginning is kept. */
@@ -2740,7 +2753,7 @@ static void log_bytes(struct ktest *k, const char *s, size_t n)
 	memcpy(k->log + k->log_len, s, n < room ? n : room);
 	k->log_len += n < room ? n : room;
 	if (k->o->verbose)
-		show(k, s, n);
+		show(k, s, n, true);
 	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
 	if (find_bytes(k->log, k->log_len, "KVM internal error", 18) != NULL)
 		vm_stop(&k->vm, END_KVM);
@@ -3073,9 +3086,15 @@ static void show_text(struct ktest *k, const char *title, const char *s,
 	if (n == 0)
 		return;
 	warn(k, "%s", title);
-	show(k, s, n);
+	show(k, s, n, true);
 	if (s[n - 1] != '\n')
-		show(k, "\n", 1);
+		show(k, "\n", 1, true);
+}
+
+static void explain_init(struct ktest *k)
+{
+	(void)fail(k, "init gave up: %.*s", (int)k->vm.init_error_len - 1,
+		   k->vm.init_error + 1);
 }
 
 /* QEMU ended, and without a verdict: why. */
@@ -3095,6 +3114,8 @@ static void explain_qemu(struct ktest *k)
 	else if (WEXITSTATUS(v->wait_status) != 0)
 		(void)fail(k, "QEMU ended with status %d: %s",
 			   WEXITSTATUS(v->wait_status), first);
+	else if (v->init_error_len > 0)
+		explain_init(k);
 	else if (v->have_status)
 		(void)fail(k, "output was lost: %llu of %llu bytes of stdout"
 			   " and %llu of %llu of stderr came",
@@ -3141,8 +3162,7 @@ static int verdict(struct ktest *k)
 		status = KTEST_TIMEOUT;
 		break;
 	case END_INIT:
-		(void)fail(k, "init gave up: %.*s",
-			   (int)v->init_error_len - 1, v->init_error + 1);
+		explain_init(k);
 		break;
 	case END_KVM:
 		(void)fail(k, "kvm failed: %s", k->log_len > 0
@@ -3190,7 +3210,8 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 	bool failed = v->end == END_KVM
 		      || (v->end == END_QEMU && v->wait_status != 0);
 
-	if (v->hello || v->have_status || v->out.total > 0
+	if (v->hello || v->init_error_len > 0 || v->have_status
+	    || v->out.total > 0
 	    || (v->end != END_QEMU && v->end != END_KVM))
 		return false;
 	if (failed && a->sandbox
@@ -3332,13 +3353,13 @@ int main(int argc, char **argv)
 	standard_fds();
 	ktest_defaults(&o);
 	k.o = &o;
-	if (opt_parse(&k, &o, argv) < 0 || make_pipe(&k, signal_pipe) < 0) {
+	if (ktest_parse(&k, &o, argv) < 0 || make_pipe(&k, signal_pipe) < 0) {
 		say_line(&k, k.error);
 		return KTEST_NO_VERDICT;
 	}
 	if (o.help || o.version) {
 		if (o.help)
-			opt_usage(stdout);
+			ktest_usage(stdout);
 		else
 			(void)puts("ktest " KTEST_VERSION);
 		return fflush(stdout) == 0 ? 0 : KTEST_NO_VERDICT;

@@ -354,8 +354,8 @@ static void show(const struct ktest *k, const char *s, size_t n, bool lines)
 	while (k->o->log_fd >= 0 && n > 0) {
 		size_t part = n < sizeof buf / 5 ? n : sizeof buf / 5;
 
-		while (part < n && part > 1
-		       && ((s[part] & 0xc0) == 0x80 || s[part - 1] == '\r'))
+		for (int i = 0; i < 3 && part < n && part > 1
+		     && ((s[part] & 0xc0) == 0x80 || s[part - 1] == '\r'); i++)
 			part--;
 		text_init(&t, buf, sizeof buf);
 		text_visible(&t, s, part, lines);
@@ -695,22 +695,22 @@ struct opt {
 static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "The kernel" },
 	{ .name = "kernel-path", .value = "FILE", .offset = AT(kernel_path),
-	  .help = "bzImage or PVH vmlinux; $KTEST_KERNEL, else this host's" },
+	  .help = "bzImage, PVH vmlinux; $KTEST_KERNEL or this host's" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
 	  .may_be_empty = true,
-	  .help = "initramfs; ours is appended to it if there is a PROGRAM" },
+	  .help = "initramfs; ours is appended if there is a PROGRAM" },
 	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
 	  .offset = AT(cmdline), .may_be_empty = true,
-	  .help = "added last to the kernel command line (repeatable)" },
+	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
-	  .help = "directory with modules.dep; by the kernel's version" },
+	  .help = "directory with modules.dep; beside the kernel" },
 	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
 	  .offset = AT(modules),
-	  .help = "load this module and what it needs (repeatable)" },
+	  .help = "load this one and what it needs (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
-	  .help = "set in its environment; ours without =VALUE (repeatable)" },
+	  .help = "in its environment, ours if no VALUE (repeatable)" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
 	  .help = "its working directory in the guest; /" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
@@ -718,7 +718,7 @@ static const struct opt opt_table[] = {
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
-	  .help = "end the guest after 90, 1m30s, 500ms ...; none" },
+	  .help = "end after 90, 1m30s, 500ms ...; never" },
 	{ .name = NULL, .help = "The machine" },
 	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
 	  .offset = AT(accel), .choices = accel_names,
@@ -731,7 +731,7 @@ static const struct opt opt_table[] = {
 	  .help = "processors, 1 to 255; 1" },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names,
-	  .help = "how devices are announced; auto: as the kernel needs it" },
+	  .help = "how devices are announced; auto: either" },
 	{ .name = "sandbox", .value = "on|off", .kind = OPT_CHOICE,
 	  .offset = AT(sandbox), .choices = on_off_names,
 	  .help = "QEMU under its seccomp filter; on" },
@@ -741,7 +741,7 @@ static const struct opt opt_table[] = {
 	  .offset = AT(qemu_args),
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
-	  .help = "firmware; bios/bios.bin beside ktest, else qboot.rom" },
+	  .help = "firmware; bios/bios.bin beside us, or qboot.rom" },
 	{ .name = "init", .value = "FILE", .offset = AT(init),
 	  .help = "PID 1 of the guest; init beside ktest" },
 	{ .name = NULL, .help = "What is shown" },
@@ -2162,6 +2162,9 @@ static int job_file(struct cpio *c, const char *value)
 	struct stat st;
 	const char *colon = NULL;
 
+	if (strlen(value) >= PATH_SIZE)
+		return fail(c->k, "-file %.100s...: is too long (limit %d"
+			    " bytes)", value, PATH_SIZE - 1);
 	if (stat(value, &st) < 0)
 		for (const char *p = value; (p = strstr(p, ":/")) != NULL; p++)
 			colon = p;

@@ -1,6 +1,6 @@
 # tap.sh: what the test scripts share; sourced, not run.
 #
-#	. "${0%/*}/tap.sh"
+#	. "$(dirname "$0")/tap.sh"
 #
 # Every script prints TAP: one `ok` or `not ok` line per check and the plan
 # `1..N` at its end.  One that dies on the way prints "Bail out!" and ends
@@ -17,7 +17,7 @@
 #
 # The script finds in $T a directory of its own, in $out, $err, $status,
 # $signal, $hang, $left and $stay what `run` or `result` saw last (hold.c
-# says what they are).
+# says what they are); $code is the status as a number, whatever else was wrong.
 
 set -u
 LC_ALL=C
@@ -195,7 +195,8 @@ result() {
 	err=$T/jobs/$1.err
 	status=none signal=0 hang=0 wall_us=0 cpu_us=0 left=0 stay=0 names=
 	[ -f "$T/jobs/$1.report" ] && . "$T/jobs/$1.report"
-	[ "$hang" = 0 ] || status="hang"
+	code=$status
+	[ "$hang" = 0 ] || status=hang
 	[ "$left" = 0 ] || status="$status, left behind: $names"
 }
 
@@ -306,4 +307,40 @@ tiny_job() {
 	shift
 	job "$tiny_name" "$KTEST" -kernel-path "$KTEST_TINY" \
 	    -accel "$ACCEL" "$@"
+}
+
+# fake_setup: $FAKE, a stand-in for QEMU (fake-qemu.c), and $FAKE_KERNEL, a
+# file that looks like a bzImage, with modules.dep where it belongs
+fake_setup() {
+	build fake-qemu fake-qemu.c
+	FAKE=$built
+	build mkkernel mkkernel.c
+	mkkernel=$built
+	mkdir -p "$T/k/boot" "$T/k/lib/modules/9.9.9-fake"
+	FAKE_KERNEL=$T/k/boot/vmlinuz-9.9.9-fake
+	"$mkkernel" bzimage 9.9.9-fake >"$FAKE_KERNEL"
+	: >"$T/k/lib/modules/9.9.9-fake/modules.dep"
+	for fake_module in drivers/virtio/virtio drivers/virtio/virtio_ring \
+	    drivers/virtio/virtio_mmio drivers/char/virtio_console \
+	    drivers/char/hw_random/virtio-rng; do
+		echo "kernel/$fake_module.ko"
+	done >"$T/k/lib/modules/9.9.9-fake/modules.builtin"
+	FAKE_LOG=$T/log/start
+	export FAKE_LOG
+	mkdir -p "$T/log"
+}
+
+# fake SCRIPT [OPTIONS...] -- PROGRAM...: a run with that stand-in
+fake() {
+	rm -f "$T/log"/*
+	FAKE_DO=$1
+	export FAKE_DO
+	shift
+	run "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
+	    "$FAKE_KERNEL" -accel tcg "$@"
+}
+
+# starts: how often the stand-in was started
+starts() {
+	find "$T/log" -name '*.pid' | wc -l
 }

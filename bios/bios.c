@@ -24,12 +24,11 @@
 
 /* ---- memory ------------------------------------------------------------
  * RAM below 1 MiB is ours until the kernel runs.  What it needs from there it
- * copies early; what must stay lies in the "EBDA", which the kernel looks into
- * for the RSDP and the MP table, and which the memory map calls reserved.
+ * copies early; what must stay lies in the "EBDA", which the memory map calls
+ * reserved, and whose first KiB the kernel searches for the MP table and the
+ * RSDP: the one is first, and the other is the first that QEMU allocates.
  */
 enum {
-	KIB             = 1024,
-	MIB             = 1024 * 1024,
 	BDA_EBDA        = 0x0040e,      /* where a BIOS leaves the EBDA's segment */
 	DMA             = 0x08000,      /* after the stack: struct fw_dma */
 	WORD            = 0x08020,      /* one small fw_cfg item */
@@ -38,12 +37,13 @@ enum {
 	DIR             = 0x30000,      /* fw_cfg's directory */
 	LOADER          = 0x40000,      /* etc/table-loader */
 	E820            = 0x50000,      /* etc/e820 */
-	AREA            = 0x10000,      /* size of each of the last four */
-	EBDA            = 0x9e000,
+	EBDA            = 0x90000,
 	EBDA_END        = 0xa0000,
+	AREA            = 0x10000,      /* size of each of the last five */
 	ROM             = 0xf0000,
 	HIGH            = 0x100000,
-	PAGE            = 4096
+	PAGE            = 4096,
+	MP_POINTER_SIZE = 16
 };
 
 #define RAM_MAX 0xe0000000u     /* devices are above */
@@ -56,8 +56,7 @@ struct e820 {
 struct machine {
 	uint32_t e820_size;     /* of QEMU's map at E820, in bytes */
 	const struct e820 *ram; /* its entry with the byte at 1 MiB */
-	uint32_t ram_end;       /* end of the RAM that begins at 1 MiB */
-	uint32_t top;           /* tables are allocated downwards from ram_end */
+	uint32_t ram_end;       /* of the RAM that begins at 1 MiB */
 	uint32_t ebda;          /* next free byte there */
 	uint32_t rsdp;          /* 0: no ACPI */
 	uint32_t cmdline;       /* bytes at CMDLINE, before QEMU's part */
@@ -84,8 +83,17 @@ static uint32_t page_down(uint32_t addr)
 static uint32_t end_of(uint32_t start, uint32_t size)
 {
 	if (start > RAM_MAX || size > RAM_MAX - start)
-		die("kernel larger than memory");
+		die("kernel and initrd larger than memory");
 	return start + size;
+}
+
+static void copy_bytes(void *to, const void *from, uint32_t size)
+{
+	uint8_t *t = to;
+	const uint8_t *f = from;
+
+	while (size--)
+		*t++ = *f++;
 }
 
 /* What makes the sum of all bytes zero. */
@@ -99,28 +107,19 @@ static uint8_t sum_negate(const void *bytes, uint32_t size)
 	return sum;
 }
 
-/* From the top of RAM; align is a power of two. */
-static uint32_t mem_alloc_high(struct machine *m, uint32_t size, uint32_t align)
-{
-	uint32_t at = (m->top - size) & -align;
-
-	if (size > m->top || at < HIGH)
-		die("ACPI tables larger than memory");
-	return m->top = at;
-}
-
 static void ebda_init(struct machine *m)
 {
-	m->ebda = EBDA;
+	m->ebda = EBDA + MP_POINTER_SIZE;
 	*(uint16_t *)phys(BDA_EBDA, 2) = EBDA >> 4;
 }
 
-static uint32_t mem_alloc_ebda(struct machine *m, uint32_t size, uint32_t align)
+/* align is a power of two. */
+static uint32_t ebda_alloc(struct machine *m, uint32_t size, uint32_t align)
 {
 	uint32_t at = (m->ebda + align - 1) & -align;
 
 	if (at < EBDA || at > EBDA_END || size > EBDA_END - at)
-		die("tables larger than the EBDA");
+		die("tables larger than 64 KiB");
 	m->ebda = at + size;
 	return at;
 }
@@ -247,7 +246,7 @@ static void fw_read_file(const struct fw_file *f, uint32_t to)
  * entries at different distances.  Types: ACPI specification, "Address Range
  * Types"; Linux sorts the map itself.
  */
-enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_ENTRIES = 100 };
+enum { E820_RAM = 1, E820_RESERVED = 2, E820_ENTRIES = 100 };
 
 struct map {
 	uint32_t at, stride, count;
@@ -265,7 +264,7 @@ static void mem_find_ram(struct machine *m, const struct fw_dir *dir)
 
 	m->e820_size = f ? be32(f->size) : 0;
 	if (m->e820_size > E820_ENTRIES * sizeof *e)
-		die("etc/e820 too large");
+		die("no usable memory in etc/e820");
 	if (f)
 		fw_read_file(f, E820);
 	e = phys(E820, m->e820_size);
@@ -277,9 +276,8 @@ static void mem_find_ram(struct machine *m, const struct fw_dir *dir)
 		if (e[i].size < RAM_MAX)
 			m->ram_end = page_down((uint32_t)e[i].size);
 	}
-	m->top = m->ram_end;
-	if (m->top <= HIGH)
-		die("no memory at 1 MiB in etc/e820");
+	if (m->ram_end <= HIGH)
+		die("no usable memory in etc/e820");
 }
 
 static struct e820 *map_next(struct map *map)
@@ -296,7 +294,7 @@ static void map_add(struct map *map, uint32_t addr, uint32_t end, uint32_t type)
 	e->type = type;
 }
 
-/* At most five entries more than QEMU's: both maps have room for 128. */
+/* At most three entries more than QEMU's: both maps have room for 128. */
 static void map_fill(struct map *map, const struct machine *m)
 {
 	const struct e820 *e = phys(E820, m->e820_size);
@@ -304,12 +302,11 @@ static void map_fill(struct map *map, const struct machine *m)
 
 	for (i = 0; i < m->e820_size / sizeof *e; i++)
 		if (e + i != m->ram)
-			*map_next(map) = e[i];
+			copy_bytes(map_next(map), e + i, sizeof *e);
 	map_add(map, 0, EBDA, E820_RAM);
 	map_add(map, EBDA, EBDA_END, E820_RESERVED);
 	map_add(map, ROM, HIGH, E820_RESERVED);
-	map_add(map, HIGH, m->top, E820_RAM);
-	map_add(map, m->top, m->ram_end, E820_ACPI);
+	map_add(map, HIGH, m->ram_end, E820_RAM);
 }
 
 /* ---- ACPI --------------------------------------------------------------
@@ -318,7 +315,7 @@ static void map_fill(struct map *map, const struct machine *m)
  * allocated once, before it is named by another command.
  */
 enum { CMD_ALLOCATE = 1, CMD_ADD_POINTER, CMD_ADD_CHECKSUM, CMD_WRITE_POINTER };
-enum { ZONE_HIGH = 1, ZONE_FSEG = 2, BLOBS = 8 };
+enum { BLOBS = 8, RSDP_SIZE = 36 };
 
 struct loader_entry {
 	uint32_t command;
@@ -356,7 +353,7 @@ static const struct blob *blob_find(const struct blobs *b, const char *name)
 	for (i = 0; i < b->count; i++)
 		if (fw_same_name(b->blob[i].name, name))
 			return &b->blob[i];
-	die("ACPI loader: unknown file");
+	die("ACPI loader: bad entry");
 }
 
 static void loader_allocate(struct machine *m, struct blobs *b,
@@ -368,18 +365,14 @@ static void loader_allocate(struct machine *m, struct blobs *b,
 	struct blob *n = &b->blob[b->count];
 
 	if (!f || b->count == BLOBS || align & (align - 1))
-		die("ACPI loader: bad allocation");
+		die("ACPI loader: bad entry");
 	n->name = e->alloc.file;
 	n->size = be32(f->size);
-	if (e->alloc.zone == ZONE_FSEG)
-		n->at = mem_alloc_ebda(m, n->size, align);
-	else if (e->alloc.zone == ZONE_HIGH)
-		n->at = mem_alloc_high(m, n->size, align);
-	else
-		die("ACPI loader: bad allocation");
+	n->at = ebda_alloc(m, n->size, align);
 	b->count++;
 	fw_read_file(f, n->at);
-	if (fw_same_name(n->name, "etc/acpi/rsdp"))
+	if (fw_same_name(n->name, "etc/acpi/rsdp") &&
+	    n->size >= RSDP_SIZE)
 		m->rsdp = n->at;
 }
 
@@ -393,10 +386,10 @@ static void loader_add_pointer(const struct blobs *b,
 
 	if ((size != 4 && size != 8) || size > dest->size ||
 	    offset > dest->size - size)
-		die("ACPI loader: bad pointer");
+		die("ACPI loader: bad entry");
 	p = phys(dest->at + offset, size);
 	if (p[0] > src->size || (size == 8 && p[1]))
-		die("ACPI loader: bad pointer");
+		die("ACPI loader: bad entry");
 	p[0] += src->at;
 }
 
@@ -409,7 +402,7 @@ static void loader_add_checksum(const struct blobs *b,
 
 	if (e->checksum.offset >= f->size || start > f->size ||
 	    length > f->size - start)
-		die("ACPI loader: bad checksum");
+		die("ACPI loader: bad entry");
 	p = phys(f->at + e->checksum.offset, 1);
 	*p = (uint8_t)(*p + sum_negate(phys(f->at + start, length), length));
 }
@@ -425,7 +418,7 @@ static void acpi_load(struct machine *m, const struct fw_dir *dir)
 		return;
 	size = be32(f->size);
 	if (size > AREA || size % sizeof *e)
-		die("ACPI loader: bad size");
+		die("ACPI loader: bad entry");
 	fw_read_file(f, LOADER);
 	b.count = 0;
 	e = phys(LOADER, size);
@@ -443,6 +436,147 @@ static void acpi_load(struct machine *m, const struct fw_dir *dir)
 	}
 }
 
+/* ---- devices without an ACPI interpreter -------------------------------
+ * Linux with ACPI but without PCI reads the MADT and then cannot start its
+ * interpreter (ACPICA 20220331: AE_BAD_PARAMETER "During Region
+ * initialization", whatever the tables hold).  It never learns of the devices
+ * in the DSDT, and since these tables are "hardware reduced", it gives no
+ * interrupt a number that nobody asked ACPI for -- but for those that the MADT
+ * overrides: they get numbers in the order of their pins, from the first one
+ * above all pins.
+ *
+ * So the MADT gets an override for each virtio-mmio interrupt, and the command
+ * line names each device with the number that follows.  A kernel whose
+ * interpreter works finds the same pins with the same properties in the DSDT.
+ *
+ * Only done if there is one IO-APIC (ioapic2=off): it does not happen for the
+ * pins of a second one.  microvm's layout: QEMU's hw/i386/microvm.c.
+ */
+enum { MADT_IOAPIC = 1, MADT_OVERRIDE = 2, MADT_HEADER = 44 };
+enum { VIRTIO_SLOTS = 8, VIRTIO_PIN = 16, VIRTIO_SIZE = 512, PINS = 24 };
+enum { LEVEL_HIGH = 0x0d };     /* of MADT and MP table */
+
+#define VIRTIO_ADDR 0xfeb00000u
+#define VIRTIO_MAGIC 0x74726976u
+
+struct acpi_header {
+	uint32_t signature, length;
+	uint8_t revision, checksum;
+	char ids[26];
+};
+
+struct acpi_rsdp {
+	char signature[8], ids[16];
+	uint32_t xsdt, xsdt_high, checksum;
+};
+
+struct madt_override {
+	uint8_t type, length, bus, irq;
+	uint32_t gsi;
+	uint16_t flags;
+} PACKED;
+
+static struct acpi_header *acpi_table(const struct machine *m, uint32_t at)
+{
+	struct acpi_header *t;
+
+	if (at < EBDA || at > m->ebda - sizeof *t)
+		die("ACPI: bad table");
+	t = phys(at, sizeof *t);
+	if (t->length < MADT_HEADER || t->length > m->ebda - at)
+		die("ACPI: bad table");
+	return t;
+}
+
+static void acpi_sum(struct acpi_header *t)
+{
+	t->checksum = (uint8_t)(t->checksum + sum_negate(t, t->length));
+}
+
+/* How many overrides there are; none to add if there are two IO-APICs. */
+static uint32_t madt_overrides(const struct acpi_header *t)
+{
+	const uint8_t *p = (const uint8_t *)t + MADT_HEADER;
+	const uint8_t *end = (const uint8_t *)t + t->length;
+	uint32_t ioapics = 0, overrides = 0;
+
+	for (; end - p >= 2; p += p[1]) {
+		if (p[1] < 2)
+			die("ACPI: bad table");
+		ioapics += p[0] == MADT_IOAPIC;
+		overrides += p[0] == MADT_OVERRIDE;
+	}
+	return ioapics == 1 ? overrides : PINS;
+}
+
+/* ISA interrupts that microvm does not use stand for the virtio pins. */
+static uint32_t madt_extend(struct machine *m, const struct acpi_header *old)
+{
+	static const uint8_t irq[VIRTIO_SLOTS] = { 5, 6, 7, 10, 11, 12, 14, 15 };
+	uint32_t length = old->length, i;
+	uint32_t size = length + VIRTIO_SLOTS *
+		(uint32_t)sizeof(struct madt_override);
+	uint32_t at = ebda_alloc(m, size, 8);
+	struct acpi_header *t = phys(at, size);
+	struct madt_override *o = phys(at + length, size - length);
+
+	copy_bytes(t, old, length);
+	for (i = 0; i < VIRTIO_SLOTS; i++)
+		*o++ = (struct madt_override){ MADT_OVERRIDE, sizeof *o, 0,
+			irq[i], VIRTIO_PIN + i, LEVEL_HIGH };
+	t->length = size;
+	acpi_sum(t);
+	return at;
+}
+
+/* QEMU fills the slots from the highest downwards. */
+static void cmdline_add_devices(struct machine *m, uint32_t first_irq)
+{
+	static const char arg[] = "virtio_mmio.device=512@0xfeb00?00:?? ";
+	enum { SLOT = 30, IRQ = 34 };
+	uint32_t slot, irq;
+	const volatile uint32_t *regs;
+	char *p;
+
+	for (slot = VIRTIO_SLOTS; slot--; ) {
+		regs = phys(VIRTIO_ADDR + slot * VIRTIO_SIZE, VIRTIO_SIZE);
+		if (regs[0] != VIRTIO_MAGIC || regs[2] == 0)
+			continue;
+		p = phys(CMDLINE + m->cmdline, sizeof arg);
+		copy_bytes(p, arg, sizeof arg);
+		p[SLOT] = "02468ace"[slot];
+		irq = first_irq + slot;
+		p[IRQ] = (char)('0' + irq / 10);
+		p[IRQ + 1] = (char)('0' + irq % 10);
+		m->cmdline += (uint32_t)sizeof arg - 1;
+	}
+}
+
+static void acpi_add_devices(struct machine *m)
+{
+	const struct acpi_rsdp *rsdp = phys(m->rsdp, sizeof *rsdp);
+	struct acpi_header *xsdt, *t;
+	uint32_t *entry, *end, overrides;
+
+	if (!m->rsdp)
+		return;
+	xsdt = acpi_table(m, rsdp->xsdt);
+	entry = (uint32_t *)(xsdt + 1);
+	end = entry + (xsdt->length - sizeof *xsdt) / 8 * 2;
+	for (; entry < end; entry += 2) {
+		t = acpi_table(m, *entry);
+		if (t->signature != 0x43495041)         /* "APIC" */
+			continue;
+		overrides = madt_overrides(t);
+		if (overrides >= VIRTIO_PIN)
+			return;
+		*entry = madt_extend(m, t);
+		acpi_sum(xsdt);
+		cmdline_add_devices(m, PINS + overrides);
+		return;
+	}
+}
+
 /* ---- MP table ----------------------------------------------------------
  * MultiProcessor Specification 1.4, chapter 4: for kernels without ACPI.  The
  * floating pointer stands in the EBDA's first KiB, where kernels look.  ISA
@@ -452,7 +586,7 @@ static void acpi_load(struct machine *m, const struct fw_dir *dir)
  * acknowledges the last one.
  */
 enum { MP_PROCESSOR, MP_BUS, MP_IOAPIC, MP_INTERRUPT, MP_LOCAL };
-enum { MP_NMI = 1, MP_EXTINT = 3, MP_LEVEL_HIGH = 0x0d };
+enum { MP_NMI = 1, MP_EXTINT = 3 };
 
 #define IOAPIC_ADDR 0xfec00000u
 #define LAPIC_ADDR 0xfee00000u
@@ -494,7 +628,7 @@ static uint32_t *mp_processor(uint32_t *p, uint32_t apic)
 
 static uint32_t *mp_interrupt(uint32_t *p, uint32_t irq)
 {
-	uint32_t flags = irq < 5 ? 0 : MP_LEVEL_HIGH;
+	uint32_t flags = irq < 5 ? 0 : LEVEL_HIGH;
 	uint32_t pin = irq ? irq : 2;
 
 	return mp_entry(p, MP_INTERRUPT | flags << 16, irq << 8 | pin << 24);
@@ -511,8 +645,8 @@ static void mp_write(struct machine *m)
 
 	if (cpus > 255)
 		die("more than 255 processors");
-	f = phys(mem_alloc_ebda(m, sizeof *f, 16), sizeof *f);
-	f->table = mem_alloc_ebda(m, size, 16);
+	f = phys(EBDA, sizeof *f);
+	f->table = ebda_alloc(m, size, 16);
 	t = phys(f->table, size);
 	fw_clear(f->table, sizeof *t);
 
@@ -556,10 +690,10 @@ static void load_cmdline(struct machine *m, uint32_t limit)
 	*(char *)phys(CMDLINE + m->cmdline + size, 1) = '\0';
 }
 
-/* As high as it may be: below the tables, and below max. */
+/* As high as it may be. */
 static void load_initrd(struct machine *m, uint32_t kernel_end, uint32_t max)
 {
-	uint32_t end = page_down(max < m->top ? max : m->top);
+	uint32_t end = page_down(max < m->ram_end ? max : m->ram_end);
 	uint32_t size = fw_number(FW_INITRD_SIZE);
 
 	m->initrd = page_down(end - size);
@@ -599,7 +733,7 @@ static _Noreturn void pvh_start(struct machine *m, uint32_t entry)
 
 	if (start < HIGH || entry < start || entry >= end)
 		die("ELF kernel not in memory above 1 MiB");
-	load_initrd(m, end, m->top);
+	load_initrd(m, end, m->ram_end);
 	load_cmdline(m, AREA - 1);
 	fw_clear(PARAMS, sizeof *b);
 	map_fill(&map, m);
@@ -667,7 +801,7 @@ static void linux_check_setup(const struct boot_params *b)
 	if (b->version < 0x20a || !(b->loadflags & LOADED_HIGH))
 		die("kernel older than boot protocol 2.10");
 	if (b->pref_address_high)
-		die("kernel wants to be above 4 GiB");
+		die("kernel and initrd larger than memory");
 }
 
 /* The end of what the kernel uses before it reads the memory map. */
@@ -725,6 +859,7 @@ _Noreturn void bios_main(void)
 	mem_find_ram(&m, dir);
 	ebda_init(&m);
 	acpi_load(&m, dir);
+	acpi_add_devices(&m);
 	mp_write(&m);
 	pvh_entry = fw_number(FW_KERNEL_ENTRY);
 	if (pvh_entry)

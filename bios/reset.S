@@ -10,11 +10,22 @@
 	.globl	start16
 	.code16
 start16:
+	testl	%esp, %esp
+	jnz	again
 	lgdtl	%cs:gdt_pointer_16
 	movl	%cr0, %eax
 	orb	$1, %al                 /* PE */
 	movl	%eax, %cr0
 	ljmpl	$0x10, $start32
+
+/*
+ * After a reset esp is 0.  A kernel that "restarts" by a jump to the BIOS,
+ * for want of a better way, comes here with a stack: to QEMU that is no reset,
+ * and -no-reboot would not end it.  A triple fault is one.
+ */
+again:
+	lidtl	%cs:no_idt_16
+	int3
 
 	.code32
 start32:
@@ -36,6 +47,10 @@ gdt:
 	.quad	0
 	.quad	0x00cf9b000000ffff
 	.quad	0x00cf93000000ffff
+	.globl	no_idt
+no_idt:
+	.word	0
+	.long	0
 	.globl	gdt_pointer
 gdt_pointer:
 	.word	. - gdt - 1

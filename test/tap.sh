@@ -237,12 +237,16 @@ jobs_worker() {
 	done <"$T/jobs/list"
 }
 
-# jobs_run: runs all noted jobs, two at a time, and waits for them
+# jobs_run [N]: runs all noted jobs, N (2) at a time, and waits for them
 jobs_run() {
-	jobs_worker &
-	jobs_pid=$!
+	jobs_n=${1:-2} jobs_pids=
+	while [ $((jobs_n -= 1)) -gt 0 ]; do
+		jobs_worker &
+		jobs_pids="$jobs_pids $!"
+	done
 	jobs_worker
-	wait "$jobs_pid"
+	# shellcheck disable=SC2086 # a list of numbers
+	wait $jobs_pids
 	rm "$T/jobs/list"
 }
 

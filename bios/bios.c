@@ -96,15 +96,21 @@ static void copy_bytes(void *to, const void *from, uint32_t size)
 		*t++ = *f++;
 }
 
-/* What makes the sum of all bytes zero. */
+/* What makes the sum of all bytes zero; four at a time, in two pairs. */
 static uint8_t sum_negate(const void *bytes, uint32_t size)
 {
-	const uint8_t *p = bytes;
-	uint8_t sum = 0;
+	const struct {
+		uint32_t v;
+	} PACKED *w = bytes;
+	uint32_t sum = 0, pairs;
 
-	while (size--)
-		sum = (uint8_t)(sum - *p++);
-	return sum;
+	for (; size >= 4; size -= 4, w++) {
+		pairs = (w->v & 0xff00ff) + (w->v >> 8 & 0xff00ff);
+		sum -= pairs * 0x10001 >> 16;
+	}
+	for (bytes = w; size--; )
+		sum -= ((const uint8_t *)bytes)[size];
+	return (uint8_t)sum;
 }
 
 static void ebda_init(struct machine *m)

@@ -25,7 +25,7 @@ start16:
  */
 again:
 	lidtl	%cs:no_idt_16
-	int3
+	ud2
 
 	.code32
 start32:

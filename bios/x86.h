@@ -40,7 +40,7 @@ static inline _Noreturn void cpu_shutdown(void)
 	static const struct { uint16_t limit; uint32_t base; }
 	__attribute__((packed)) no_idt = { 0, 0 };
 
-	__asm__ volatile("lidt %0; int3" : : "m"(no_idt));
+	__asm__ volatile("lidt %0; ud2" : : "m"(no_idt));
 	__builtin_unreachable();
 }
 

@@ -499,13 +499,15 @@ do_show(char **arg)
 	return 0;
 }
 
-/* forkbomb: forks until that fails, ends with 3 and leaves them all there */
+/* forkbomb [MAX]: forks until that fails, ends with 3 and leaves them all
+   there; MAX is a limit for the whole system */
 static int
 do_forkbomb(char **arg)
 {
 	long n = 0;
 
-	(void)arg;
+	if (arg[0] && write_file("/proc/sys/kernel/threads-max", arg[0]))
+		return 1;
 	for (;;) {
 		pid_t pid = fork();
 

@@ -348,3 +348,13 @@ fake() {
 starts() {
 	find "$T/log" -name '*.pid' | wc -l
 }
+
+# either VALUE WANTED...: the value is one of those
+either() {
+	either_value=$1
+	shift
+	for either_word; do
+		[ "$either_value" != "$either_word" ] || return 0
+	done
+	return 1
+}

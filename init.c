@@ -494,7 +494,7 @@ static void text_error(struct text *t, long error)
  * ERROR", without NAME where it is NULL and without ERROR where it is 0.
  * ====================================================================== */
 
-static long control_port = -1;
+static long control_port;       /* 0: not open yet, that number is taken */
 
 /* The answer of the last resort: should the kernel refuse to restart, it may
  * still power off; should it refuse that, ktest's timeout ends the machine. */
@@ -520,12 +520,15 @@ static int control_send(const void *bytes, size_t size)
 {
 	struct pollfd port = {(int32_t)control_port, POLLOUT, 0};
 	int64_t end = clock_ms() + CONTROL_WAIT;
+	long n;
 
-	while (control_port >= 0 && clock_ms() < end) {
+	while (control_port > 0 && clock_ms() < end) {
 		wait_events(&port, 1, REST);
 		if ((port.revents & POLLOUT) != 0) {
 			sys3(SYS_fcntl, control_port, F_SETFL, 0);
-			return sys_write(control_port, bytes, size) > 0;
+			n = sys_write(control_port, bytes, size);
+			sys3(SYS_fcntl, control_port, F_SETFL, O_NONBLOCK);
+			return n > 0;
 		}
 		sleep_ms(PORT_POLL);
 	}
@@ -1800,14 +1803,14 @@ static long console_open(void)
 
 static void run_tester(void)
 {
-	static char *argv[] = {"/tester", "-test.v", NULL};
-	static char *envp[] = {"IN_KTEST=true", NULL};
+	char *argv[] = {"/tester", "-test.v", NULL};
+	char *envp[] = {"IN_KTEST=true", NULL};
 	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0};
 	long fds[3], program;
 	unsigned char byte;
 	int status = 0;
 
-	fds[0] = 0;
+	fds[0] = sys_open("/dev/null", O_RDONLY, 0);
 	fds[1] = fds[2] = console_open();
 	program = child_start(&job, fds);
 	while (!children_reap(program, &status))

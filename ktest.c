@@ -684,6 +684,7 @@ enum opt_kind {
 
 struct opt {
 	const char *name, *value, *help;
+	const char *def;              /* the default, NULL: nothing, off */
 	enum opt_kind kind;
 	bool may_be_empty;
 	size_t offset;                /* in struct ktest_options */
@@ -695,7 +696,8 @@ struct opt {
 static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "The kernel" },
 	{ .name = "kernel-path", .value = "FILE", .offset = AT(kernel_path),
-	  .help = "bzImage, PVH vmlinux; $KTEST_KERNEL or this host's" },
+	  .help = "bzImage or PVH vmlinux",
+	  .def = "$KTEST_KERNEL or this host's" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
 	  .may_be_empty = true,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
@@ -703,7 +705,8 @@ static const struct opt opt_table[] = {
 	  .offset = AT(cmdline), .may_be_empty = true,
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
-	  .help = "directory with modules.dep; beside the kernel" },
+	  .help = "the one with modules.dep",
+	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
 	  .offset = AT(modules),
 	  .help = "load this one and what it needs (repeatable)" },
@@ -712,38 +715,48 @@ static const struct opt opt_table[] = {
 	  .offset = AT(env),
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
-	  .help = "its working directory in the guest; /" },
+	  .help = "its working directory in the guest",
+	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
 	  .offset = AT(files),
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
-	  .help = "end after 90, 1m30s, 500ms ...; never" },
+	  .help = "end the guest after 90, 1m30s, 500ms",
+	  .def = "never" },
 	{ .name = NULL, .help = "The machine" },
 	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
 	  .offset = AT(accel), .choices = accel_names,
-	  .help = "accelerator; auto: kvm where it works" },
+	  .help = "auto: kvm where it works",
+	  .def = "auto" },
 	{ .name = "memory", .value = "SIZE", .kind = OPT_SIZE,
 	  .offset = AT(memory), .min = 32, .max = 1 << 20,
-	  .help = "32M to 1T, a bare number is in MiB; 1G" },
+	  .help = "32M to 1T, a bare number is in MiB",
+	  .def = "1G" },
 	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(cpus), .min = 1, .max = 255,
-	  .help = "processors, 1 to 255; 1" },
+	  .help = "processors, 1 to 255",
+	  .def = "1" },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names,
-	  .help = "how devices are announced; auto: either" },
+	  .help = "how devices are announced",
+	  .def = "auto" },
 	{ .name = "sandbox", .value = "on|off", .kind = OPT_CHOICE,
 	  .offset = AT(sandbox), .choices = on_off_names,
-	  .help = "QEMU under its seccomp filter; on" },
+	  .help = "QEMU under its seccomp filter",
+	  .def = "on" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
-	  .help = "$KTEST_QEMU, else qemu-system-x86_64" },
+	  .help = "the emulator",
+	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
 	  .offset = AT(qemu_args),
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
-	  .help = "firmware; bios/bios.bin beside us, or qboot.rom" },
+	  .help = "firmware",
+	  .def = "bios/bios.bin beside ktest" },
 	{ .name = "init", .value = "FILE", .offset = AT(init),
-	  .help = "PID 1 of the guest; init beside ktest" },
+	  .help = "process 1 of the guest",
+	  .def = "init beside ktest" },
 	{ .name = NULL, .help = "What is shown" },
 	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
 	  .help = "the kernel's console, live on stderr" },
@@ -784,7 +797,10 @@ void ktest_usage(FILE *f)
 		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
 			       opt->value == NULL ? "" : " ",
 			       opt->value == NULL ? "" : opt->value);
-		(void)fprintf(f, "  %-22s %s\n", left, opt->help);
+		(void)fprintf(f, "  %-22s %s", left, opt->help);
+		if (opt->def != NULL)
+			(void)fprintf(f, " (default %s)", opt->def);
+		(void)fputc('\n', f);
 	}
 	(void)fprintf(f, "\nExit status\n");
 	for (size_t i = 0; i < COUNT(exit_table); i++)

@@ -785,7 +785,7 @@ void ktest_usage(FILE *f)
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM inside a real Linux kernel, as if here.\n");
+		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
 		char left[64];
@@ -799,7 +799,7 @@ void ktest_usage(FILE *f)
 			       opt->value == NULL ? "" : opt->value);
 		(void)fprintf(f, "  %-22s %s", left, opt->help);
 		if (opt->def != NULL)
-			(void)fprintf(f, " (default %s)", opt->def);
+			(void)fprintf(f, " [%s]", opt->def);
 		(void)fputc('\n', f);
 	}
 	(void)fprintf(f, "\nExit status\n");

@@ -2288,6 +2288,14 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
 		close_fd(&c.fd);
 		return -1;
 	}
+	/* Linux gives the unpacked one half of what the packed one leaves of
+	 * memory (fs/ramfs, tmpfs on /), and would cut files short. */
+	if (c.at / 1024 * 3 > (uint64_t)k->o->memory * 1024) {
+		(void)fail(k, "-memory %lldM: is too little for an initramfs"
+			   " of %lluM, which needs three times its size",
+			   k->o->memory, (unsigned long long)(c.at >> 20));
+		close_fd(&c.fd);
+	}
 	step(k, "initramfs: %llu bytes", (unsigned long long)c.at);
 	return c.fd;
 }

@@ -47,7 +47,10 @@ init_flags() {
 
 tidy() {
 	clang-tidy --quiet -checks="$tidy" "$1" -- -std=c99 $(way "$1") \
-	    2>"$T/tidy" || cat "$T/tidy"
+	    >"$T/tidy" 2>&1
+	tidy_status=$?
+	grep -E ': (warning|error): ' "$T/tidy"
+	return "$tidy_status"
 }
 
 # The functions of more than 60 lines: where, and how many

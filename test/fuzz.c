@@ -164,7 +164,7 @@ static void fuzz_argv(const char *s, size_t n)
 	argv[count] = NULL;
 	ktest_defaults(&o);
 	k.o = &o;
-	result = opt_parse(&k, &o, argv);
+	result = ktest_parse(&k, &o, argv);
 	REQUIRE(result == (k.error[0] != '\0' ? -1 : 0));
 	if (result == 0) {
 		check_options(argv, count);

@@ -2124,8 +2124,10 @@ static int job_directory(struct cpio *c, const char *host, const char *guest)
 	char from[PATH_SIZE], to[PATH_SIZE];
 	struct dirent *e;
 	DIR *dir = opendir(host);
-	int result = dir != NULL ? 0 : fail(c->k, "-file %s:", host);
+	int result = 0;
 
+	if (dir == NULL)
+		return fail(c->k, "-file %s:", host);
 	while (result == 0 && (errno = 0, e = readdir(dir)) != NULL) {
 		if (strcmp(e->d_name, ".") == 0
 		    || strcmp(e->d_name, "..") == 0)
@@ -2138,8 +2140,7 @@ static int job_directory(struct cpio *c, const char *host, const char *guest)
 	}
 	if (result == 0 && errno != 0)
 		result = fail(c->k, "-file %s:", host);
-	if (dir != NULL)
-		(void)closedir(dir);
+	(void)closedir(dir);
 	return result;
 }
 

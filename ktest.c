@@ -3259,6 +3259,7 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 		return true;
 	}
 	if (!failed && k->o->acpi == ACPI_AUTO && !a->acpi_turned
+	    && k->o->argv != NULL /* else it may have run, silently */
 	    && !find_line(k->scratch, ring_text(k), PANIC, why, sizeof why)) {
 		a->acpi_turned = true;
 		a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;

@@ -4,13 +4,15 @@
  * /dev/vport1p1, runs "/tester -test.v" with IN_KTEST=true, writes one byte,
  * its exit status (255 for a death by a signal), and restarts the machine.
  *
- * In one thing it is kinder: it waits for the port and for the console, which
- * the kernel makes at a moment of its own, so that a test of ktest does not
- * depend on who is faster.
+ * In two things it is kinder, so that a test of ktest does not depend on who is
+ * faster: it waits for the port and for the console, which the kernel makes at
+ * a moment of its own, and after the byte until the host has taken it, which
+ * write() does not (virtio_console.c, port_fops_write(): it only queues).
  */
 #define _DEFAULT_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -19,6 +21,17 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/* The kernel's log is there before any console is. */
+static void
+complain(const char *what)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		dprintf(fd, "original-init: %s: %s\n", what, strerror(errno));
+	close(fd);
+}
 
 static int
 open_waiting(const char *path)
@@ -31,7 +44,7 @@ open_waiting(const char *path)
 			return fd;
 		nanosleep(&ms, NULL);
 	}
-	printf("%s: %s\n", path, strerror(errno));
+	complain(path);
 	return -1;
 }
 
@@ -54,7 +67,7 @@ mount_all(void)
 		mkdir(table[i].dir, 0755);
 		if (mount(table[i].type, table[i].dir, table[i].type,
 		    table[i].flags, "") < 0)
-			printf("%s: %s\n", table[i].dir, strerror(errno));
+			complain(table[i].dir);
 	}
 }
 
@@ -65,9 +78,13 @@ main(void)
 	char *env[] = { "IN_KTEST=true", NULL };
 	int control, console, null, status = 0;
 	unsigned char byte;
+	struct pollfd p;
 	pid_t pid;
 
 	mount_all();
+	while ((null = open("/dev/null", O_RDWR)) >= 0 && null <= 2)
+		;	/* the kernel may have had no console to open */
+	close(null);
 	if ((control = open_waiting("/dev/vport1p1")) < 0)
 		return 1;
 	if ((console = open_waiting("/dev/hvc0")) >= 0) {
@@ -84,7 +101,10 @@ main(void)
 		;
 	byte = WIFEXITED(status) ? (unsigned char)WEXITSTATUS(status) : 255;
 	if (write(control, &byte, 1) != 1)
-		printf("/dev/vport1p1: %s\n", strerror(errno));
+		complain("/dev/vport1p1");
+	p.fd = control;
+	p.events = POLLOUT;	/* room again: the queue is empty */
+	poll(&p, 1, 10000);
 	close(control);
 	reboot(RB_AUTOBOOT);
 	return 1;

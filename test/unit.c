@@ -524,6 +524,7 @@ static const struct opt_case {
 	{ W("--=1"), ERROR("--=1: no such option") },
 	{ W("-Memory", "1"), ERROR("-Memory: no such option") },
 	{ W("-mem", "1"), ERROR("-mem: no such option") },
+	{ W("-halt"), ERROR("-halt: no such option") },
 	{ W("-memoryx", "1"), ERROR("-memoryx: no such option") },
 	{ W("-h"), INT(help, 1) },
 	{ W("--help"), INT(help, 1) },
@@ -879,7 +880,7 @@ static void make_bzimage(char *p)
 	p[0x211] = 1;
 	p[0x236] = 1;
 	put_le(p + 0x238, 2047, 4);
-	(void)strcpy(p + 0x300, "6.1.0-9-amd64 (build@host) #1 SMP");
+	(void)strcpy(p + 0x300, "6.1.0-9-unit (build@host) #1 SMP");
 }
 
 static void make_segment(char *p, unsigned type, uint64_t offset,
@@ -935,6 +936,7 @@ static const struct kernel_case {
 	{ "bzImage, no command line size", false, 0x238, 4, 0, NULL },
 	{ "bzImage, huge command line size", false, 0x238, 4, 0xffffffff,
 	  NULL },
+	{ "bzImage, protocol 2.12", false, 0x206, 2, 0x20c, NULL },
 	{ "bzImage, protocol 2.11", false, 0x206, 2, 0x20b, "is too old" },
 	{ "zImage", false, 0x211, 1, 0, "is too old" },
 	{ "bzImage, 32-bit", false, 0x236, 1, 0, NULL },
@@ -979,6 +981,10 @@ static const struct kernel_case {
 	  "is truncated" },
 	{ "ELF, last segment a byte too long", true, 64 + 56 + 32, 8,
 	  ELF_SIZE - 319, "is truncated: 512 bytes, its headers say more" },
+	{ "ELF, an empty segment at the end", true, 64 + 112 + 8, 8, ELF_SIZE,
+	  NULL },
+	{ "ELF, an empty segment behind it", true, 64 + 112 + 8, 8,
+	  ELF_SIZE + 1, "is truncated" },
 	{ "ELF, the notes end in the first", true, 64 + 32, 8, 19,
 	  "without a PVH note" },
 	{ "ELF, the notes end before the name", true, 64 + 32, 8, 20 + 15,
@@ -1103,7 +1109,7 @@ static void test_kernel_facts(void)
 
 	make_bzimage(image);
 	parse_image(&kernel, image, BZ_SIZE);
-	is_text(HERE, kernel.version, "6.1.0-9-amd64", "bzImage: version");
+	is_text(HERE, kernel.version, "6.1.0-9-unit", "bzImage: version");
 	is_true(HERE, kernel.is64 && !kernel.elf && !kernel.no_acpi,
 		"bzImage: 64 bits");
 	is_int(HERE, (long long)kernel.cmdline_max, 2047, "bzImage: cmdline");
@@ -1127,6 +1133,10 @@ static void test_kernel_facts(void)
 	image[320 + 35] = 'X'; /* "No config ..." */
 	parse_image(&kernel, image, ELF_SIZE);
 	is_true(HERE, kernel.no_acpi, "ELF: without PCI no ACPI");
+	put_le(image + 64 + 56, 2, 4);
+	parse_image(&kernel, image, ELF_SIZE);
+	is_text(HERE, kernel.version, "", "ELF: messages are in PT_LOAD");
+	put_le(image + 64 + 56, 1, 4);
 	memset(image + 320, 'z', ELF_SIZE - 320);
 	memcpy(image + ELF_SIZE - 14, "Linux version ", 14);
 	parse_image(&kernel, image, ELF_SIZE);
@@ -1482,6 +1492,79 @@ static void test_own_files(void)
 	is_error(HERE, "-bios ./no: is not a readable file", "bios: no file");
 }
 
+/* The whole description; -accel always is given, so that /dev/kvm is not
+ * asked. */
+static const struct describe_case {
+	const char *words[9];
+	const char *error;
+	int acpi, merged; /* merged: stdout and stderr are one file */
+	const char *modules;
+	size_t at, value; /* a byte of the kernel that is changed */
+} describe_cases[] = {
+	{ { "./exe" }, NULL, ACPI_ON, 0, "", 0, 0 },
+	{ { "./exe" }, NULL, ACPI_ON, 1, "", 0, 0 },
+	{ { "-acpi=on", "./exe" }, NULL, ACPI_ON, 0, "", 0, 0 },
+	{ { "-acpi=off", "./exe" }, NULL, ACPI_OFF, 0, "", 0, 0 },
+	{ { "-modules=mods", "./exe" }, NULL, ACPI_ON, 0, OURS, 0, 0 },
+	{ { "-modules=mods", "-module=last", "./exe" }, NULL, ACPI_ON, 0,
+	  OURS "kernel/first.ko\nkernel/last.ko\n", 0, 0 },
+	{ { "-modules=mods", "-module=no", "./exe" }, "-module no: is not in",
+	  0, 0, NULL, 0, 0 },
+	{ { "./exe" }, "is a 32-bit kernel, init is", 0, 0, NULL, 0x236, 0 },
+	{ { "-initrd-path=x" }, NULL, ACPI_ON, 0, "", 0x236, 0 },
+	{ { "-initrd-path=x", "-acpi=off" }, NULL, ACPI_OFF, 0, "", 0, 0 },
+	{ { "-v" }, "PROGRAM is missing", 0, 0, NULL, 0, 0 },
+	{ { "-cwd=x", "./exe" }, "-cwd x: is not absolute", 0, 0, NULL, 0, 0 },
+	{ { "-bios=./no", "./exe" }, "-bios ./no: is not", 0, 0, NULL, 0, 0 },
+};
+
+static void describe(const struct describe_case *c, struct guest *g)
+{
+	static char image[BZ_SIZE], kernel[PATH_SIZE];
+	char *argv[13] = { word("ktest"), word("-accel=tcg"),
+		word("-kernel-path=kernel-d"), word("-init=/bin/sh") };
+
+	make_bzimage(image);
+	if (c->at != 0)
+		image[c->at] = (char)c->value;
+	make_file("kernel-d", image, BZ_SIZE, 0644);
+	for (size_t i = 0; i < 9 && c->words[i] != NULL; i++)
+		argv[i + 4] = word(c->words[i]);
+	fresh();
+	memset(g, 0, sizeof *g);
+	if (ktest_parse(&k, &o, argv) < 0)
+		return;
+	o.stdout_fd = open("out", O_WRONLY | O_CREAT, 0644);
+	o.stderr_fd = open(c->merged ? "out" : "err", O_WRONLY | O_CREAT,
+			   0644);
+	is_int(HERE, guest_describe(&k, g, kernel), c->error != NULL ? -1 : 0,
+	       name_of("guest: %s", c->words[0]));
+	close_fd(&o.stdout_fd);
+	close_fd(&o.stderr_fd);
+}
+
+static void test_describe(void)
+{
+	static struct guest g;
+
+	for (size_t i = 0; i < COUNT(describe_cases); i++) {
+		const struct describe_case *c = &describe_cases[i];
+		const char *name;
+
+		describe(c, &g);
+		name = name_of("guest: %s %s", c->words[0],
+			       c->words[1] != NULL ? c->words[1] : "");
+		is_error(HERE, c->error, name);
+		if (c->error != NULL)
+			continue;
+		is_int(HERE, g.attempt.accel, ACCEL_TCG, name);
+		is_int(HERE, g.attempt.acpi, c->acpi, name);
+		is_int(HERE, g.attempt.sandbox, 1, name);
+		is_int(HERE, g.merged, c->merged, name);
+		is_text(HERE, g.modules, c->modules, name);
+	}
+}
+
 /* ==== cpio ==============================================================
  * What was written is read back by a reader that shares nothing with the
  * writer; unit.sh asks cpio(1) as well.
@@ -1782,6 +1865,18 @@ static void test_libraries(const char *scratch)
 
 /* ==== Initramfs ========================================================= */
 
+static void test_limit_text(void)
+{
+	char out[24];
+
+	limit_text(out, RLIM_INFINITY);
+	is_text(HERE, out, "inf", "limit: none");
+	limit_text(out, 0);
+	is_text(HERE, out, "0", "limit: 0");
+	limit_text(out, (rlim_t)1 << 40);
+	is_text(HERE, out, "1099511627776", "limit: a number");
+}
+
 /* What the job's record has to be, "|" for each NUL; "~": scratch. */
 static void is_record(const struct archive *job, const char *scratch,
 		      const char *want)
@@ -1950,6 +2045,11 @@ static void test_initramfs_errors(const char *scratch)
 		is_error(HERE, broken_table[i].error,
 			 name_of("initramfs: error %zu", i));
 	}
+	make_run(&g, scratch);
+	o.files.item[o.files.count++] = many('f', PATH_SIZE);
+	is_int(HERE, initramfs_build(&k, &g), -1, "initramfs: a long -file");
+	is_error(HERE, "fff...: is too long (limit 4095", "initramfs: a long"
+		 " -file");
 	make_run(&g, scratch);
 	o.initrd_path = "no";
 	is_int(HERE, initramfs_build(&k, &g), -1, "initramfs: no -initrd-path");
@@ -2565,6 +2665,97 @@ static void test_patience(void)
 	is_true(HERE, vm_patience(v) <= 10, "patience: QEMU is about to end");
 }
 
+/* A stream whose far end fails: what that means for the run. */
+static void test_streams(void)
+{
+	struct vm *v = &k.vm;
+	int fd[2] = { -1, -1 }, theirs = -1;
+	char byte;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	fresh();
+	(void)!pipe(fd);
+	close_fd(&fd[0]);
+	v->out.to = fd[1];
+	v->out.len = 5;
+	stream_move(&k, &v->out);
+	is_true(HERE, v->end == END_SIGNAL && v->signal == SIGPIPE,
+		"stream: nobody reads stdout");
+	close_fd(&fd[1]);
+	fresh();
+	v->err.to = open("/dev/full", O_WRONLY);
+	v->err.len = 5;
+	stream_move(&k, &v->err);
+	is_int(HERE, v->end, END_OUTPUT, "stream: no space");
+	is_error(HERE, "stderr: No space left on device", "stream: no space");
+	close_fd(&v->err.to);
+	fresh();
+	(void)spawn_socket(&k, &v->in.to, &theirs);
+	v->in.from = open("empty", O_RDONLY);
+	stream_move(&k, &v->in);
+	is_true(HERE, v->in.from == -1 && v->in.to >= 0
+		&& recv(theirs, &byte, 1, MSG_DONTWAIT) == 0,
+		"stream: stdin's end is passed on");
+	close_fd(&theirs);
+	v->in.from = 0;
+	v->in.len = 5;
+	stream_move(&k, &v->in);
+	is_true(HERE, v->in.from == -1 && v->in.len == 0
+		&& v->end == END_NONE, "stream: nobody reads stdin");
+	close_fd(&v->in.to);
+}
+
+/* A pipe with little room is not waited for, and nothing is lost. */
+static void test_stream_pipe(void)
+{
+	struct vm *v = &k.vm;
+	int fd[2] = { -1, -1 };
+	size_t first;
+
+	fresh();
+	(void)!pipe(fd);
+	v->out.to = fd[1];
+	v->out.len = 3 * PIPE_BUF;
+	stream_move(&k, &v->out);
+	first = v->out.at;
+	is_true(HERE, first > 0 && first <= PIPE_BUF
+		&& v->out.len == 3 * PIPE_BUF - first,
+		"stream: a pipe gets what poll promises");
+	v->out.to = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	stream_move(&k, &v->out);
+	is_true(HERE, v->out.len == 0, "stream: a file gets all at once");
+	close_fd(&v->out.to);
+	v->out.from = fd[0];
+	stream_move(&k, &v->out);
+	is_true(HERE, v->out.len == first && v->out.total == first
+		&& v->out.at == 0, "stream: what was read is counted");
+	v->out.len = 0;
+	close_fd(&fd[1]);
+	stream_move(&k, &v->out);
+	is_true(HERE, v->out.from == -1 && v->out.total == first,
+		"stream: the guest's end is the end");
+}
+
+static void test_wake(void)
+{
+	static const char bytes[] = { SIGCHLD, SIGCHLD, SIGTERM, SIGINT };
+	int fd[2] = { -1, -1 };
+
+	fresh();
+	(void)make_pipe(&k, fd);
+	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
+	o.wake_fd = fd[0];
+	(void)!write(fd[1], bytes, 2);
+	wake(&k);
+	is_int(HERE, k.vm.end, END_NONE, "wake: a child");
+	(void)!write(fd[1], bytes, sizeof bytes);
+	wake(&k);
+	is_true(HERE, k.vm.end == END_SIGNAL && k.vm.signal == SIGTERM,
+		"wake: the first signal counts");
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
+}
+
 static void test_ring(void)
 {
 	static char in[3 * RING_SIZE];
@@ -2950,11 +3141,13 @@ static void test_all(const char *scratch, const char *copy)
 	test_env_full();
 	test_program(scratch);
 	test_own_files();
+	test_describe();
 	test_cpio_members();
 	test_cpio_errors();
 	test_scripts();
 	test_elf_interpreter();
 	test_libraries(scratch);
+	test_limit_text();
 	test_initramfs(scratch, copy);
 	test_initramfs_errors(scratch);
 	test_job_needs(scratch);
@@ -2974,6 +3167,9 @@ static void test_machine(void)
 	test_control_clock();
 	test_done();
 	test_patience();
+	test_streams();
+	test_stream_pipe();
+	test_wake();
 	test_ring();
 	test_log_bytes();
 	test_find_line();

@@ -1885,7 +1885,7 @@ static int initramfs_module(struct cpio *c, const char *path,
 	const char *suffix = strrchr(path, '.');
 	char *argv[] = { NULL, (char *)(uintptr_t)"-dc", NULL };
 	struct member m;
-	struct child child;
+	struct child child = { 0, -1 };
 	int fd, result;
 
 	for (size_t i = 0; suffix != NULL && i < COUNT(packed); i++)
@@ -2054,7 +2054,7 @@ static int job_libraries(struct cpio *c, const char *program, char *interp)
 	char *argv[] = { interp, (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
 	char text[16384], *line, *next;
-	struct child child;
+	struct child child = { 0, -1 };
 	size_t len = 0;
 	ssize_t n;
 	int status;

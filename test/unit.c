@@ -3183,6 +3183,7 @@ int main(int argc, char **argv)
 	static char scratch[PATH_SIZE], real[PATH_SIZE], remove[2 * PATH_SIZE];
 	const char *tmp = getenv("TMPDIR");
 
+	(void)setvbuf(stdout, NULL, _IOLBF, 0); /* to show where it died */
 	(void)snprintf(scratch, sizeof scratch, "%s/ktest-unit.XXXXXX",
 		       tmp != NULL ? tmp : "/tmp");
 	if (mkdtemp(scratch) == NULL || chdir(scratch) < 0

@@ -2162,9 +2162,9 @@ static void qemu_start(struct guest *g, bool program, int accel)
 #define DEVICES_WANT \
 	"-device\nvirtio-rng-device,max-bytes=1024,period=1000\n" \
 	"-device\nvirtio-serial-device,max_ports=16\n" \
-	"-chardev\nsocket,id=con0,fd=3\n" \
+	"-chardev\nfile,id=con0,path=/dev/fd/3\n" \
 	"-device\nvirtconsole,chardev=con0\n" \
-	"-chardev\nsocket,id=early0,fd=4,mux=on\n" \
+	"-chardev\nfile,id=early0,path=/dev/fd/4,mux=on\n" \
 	"-device\nisa-serial,chardev=early0\n" \
 	"-device\nisa-debugcon,iobase=0x402,chardev=early0\n" \
 	"-chardev\nsocket,id=ctl0,fd=5\n" \

@@ -2527,7 +2527,8 @@ static int qemu_kernel(struct ktest *k, struct qemu *q,
 		text_add(&q->cmdline, " ");
 		text_add(&q->cmdline, more->item[i]);
 	}
-	max -= max < DEVICE_ARGS_SIZE ? max : DEVICE_ARGS_SIZE;
+	if (g->attempt.acpi == ACPI_OFF || guest_serves_both(g))
+		max -= max < DEVICE_ARGS_SIZE ? max : DEVICE_ARGS_SIZE;
 	if (q->cmdline.full || q->cmdline.len > max)
 		return fail(k, "-cmdline %.100s...: the kernel command line is"
 			    " too long for this kernel (limit %zu bytes)",

@@ -96,7 +96,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 enum { /* times, in milliseconds */
 	BYTE_WAIT_MS = 1000,    /* for the exit byte once QEMU has ended */
 	STALL_WAIT_MS = 10000,  /* announced output or QEMU's end: no news */
-	KVM_WAIT_MS = 30000,    /* KVM (auto) without a word from init */
+	KVM_WAIT_MS = 10000,    /* KVM (auto) without a word, before init's */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5     /* 50 ns of jitter in 5 ms: 10 ppm */
 };
@@ -2814,6 +2814,8 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 	for (size_t i = 0; i < n; i++)
 		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
 	k->ring_total += n;
+	if (k->vm.kvm_deadline > 0) /* a sign of life */
+		k->vm.kvm_deadline = now_ms() + KVM_WAIT_MS;
 	if (k->o->console)
 		show(k, s, n, true);
 }

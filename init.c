@@ -187,7 +187,9 @@ enum {
 
 enum {
 	AF_INET = 2, SOCK_DGRAM = 2, SOCK_CLOEXEC = 02000000,
-	SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914, IFF_UP = 1,
+	SIOCADDRT = 0x890b, SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914,
+	SIOCSIFADDR = 0x8916, SIOCSIFNETMASK = 0x891c, IFF_UP = 1,
+	RTF_UP = 1, RTF_GATEWAY = 2,
 	CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1
 };
 
@@ -928,6 +930,26 @@ static long port_open(const char *name, const char *position, int connected)
 	}
 }
 
+/* Waits for the port of that name and makes its link, as udev does. */
+static void port_link(const char *name)
+{
+	int64_t end = clock_ms() + PORT_WAIT;
+	struct text path = {0, ""}, target = {0, ""};
+	char entry[64];
+
+	while (!dir_find(ports_class, match_port_name, name, entry)) {
+		if (clock_ms() > end)
+			die("cannot find port", name, -ETIMEDOUT);
+		sleep_ms(PORT_POLL);
+	}
+	text_add(&path, "/dev/virtio-ports/");
+	text_add(&path, name);
+	text_add(&target, "../");
+	text_add(&target, entry);
+	sys_mkdir("/dev/virtio-ports", 0755);
+	sys3(SYS_symlinkat, (long)target.s, AT_FDCWD, (long)path.s);
+}
+
 /* ======================================================================
  * Job
  *
@@ -945,6 +967,8 @@ static long port_open(const char *name, const char *position, int connected)
  *   d DIR    working directory  e N=V   an environment variable
  *   c S:H    RLIMIT_CORE, soft and hard, in bytes or "inf"
  *   m        stderr goes where stdout goes, through one pipe
+ *   n MAC ADDRESS/PREFIX GATEWAY      the network interface to configure
+ *   v NAME   a port that the program finds as /dev/virtio-ports/NAME
  *
  * Every other member is made at "/" + its name: files, directories, symbolic
  * links. Missing parents are made, links in the path are followed, an existing
@@ -980,6 +1004,7 @@ struct job {
 	char **argv, **envp;
 	uint64_t core[2];       /* RLIMIT_CORE, soft and hard */
 	int core_given, merged;
+	const char *network;    /* the value of n, or NULL */
 };
 
 __attribute__((noreturn))
@@ -1068,6 +1093,12 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 		break;
 	case 'm':
 		job->merged = 1;
+		break;
+	case 'n':
+		job->network = s;
+		break;
+	case 'v':
+		port_link(s);
 		break;
 	default:
 		die("the job has a line that this init does not know:", line,
@@ -1680,14 +1711,41 @@ static void clock_set(void)
 		warn("cannot set the clock", NULL, error);
 }
 
+struct address { /* sockaddr_in */
+	uint16_t family, port;
+	uint8_t ip[4], zero[8];
+};
+
+struct ifreq {
+	char name[16];
+	union {
+		struct address address;
+		int16_t flags;
+		char size[24];
+	} u;
+};
+
+struct route { /* rtentry */
+	uint64_t pad1;
+	struct address to, gateway, mask;
+	uint16_t flags;
+	uint64_t pad2[2];
+	uint64_t metric, device, mtu, window, rtt;
+};
+
 /* A kernel without network has no socket to ask and no loopback to raise. */
+static long interface_raise(long fd, struct ifreq *request)
+{
+	long error = sys3(SYS_ioctl, fd, SIOCGIFFLAGS, (long)request);
+
+	request->u.flags |= IFF_UP;
+	return error != 0 ? error :
+	    sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)request);
+}
+
 static void loopback_raise(void)
 {
-	struct {
-		char name[16];
-		int16_t flags;
-		char rest[22];
-	} request;
+	struct ifreq request;
 	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	long error;
 
@@ -1695,12 +1753,82 @@ static void loopback_raise(void)
 		return;
 	memset(&request, 0, sizeof request);
 	memcpy(request.name, "lo", 3);
-	error = sys3(SYS_ioctl, fd, SIOCGIFFLAGS, (long)&request);
-	request.flags |= IFF_UP;
-	if (error == 0)
-		error = sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)&request);
+	error = interface_raise(fd, &request);
 	if (error != 0)
 		warn("cannot bring up lo", NULL, error);
+	sys_close(fd);
+}
+
+static int match_mac(const char *entry, const char *want)
+{
+	struct text path = {0, ""};
+	char mac[64];
+
+	text_add(&path, "/sys/class/net/");
+	text_add(&path, entry);
+	text_add(&path, "/address");
+	return file_line(path.s, mac, sizeof mac) == 0 &&
+	    str_begins(want, mac);
+}
+
+/* "A.B.C.D" at *s, which moves past it and the character that follows. */
+static struct address address_read(const char **s)
+{
+	struct address a;
+	int i;
+
+	memset(&a, 0, sizeof a);
+	a.family = AF_INET;
+	for (i = 0; i < 4; i++) {
+		a.ip[i] = (uint8_t)str_number(s, 10);
+		if (**s != '\0')
+			(*s)++;
+	}
+	return a;
+}
+
+/* The interface with the MAC gets the address, comes up and is the way to
+ * everywhere. Its driver is there by now: modules_load waits for probes. */
+static void network_raise(const char *s)
+{
+	struct ifreq request;
+	struct address address, mask;
+	struct route route;
+	char name[64];
+	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	long error = fd;
+	uint32_t bits;
+	int i;
+
+	if (!dir_find("/sys/class/net", match_mac, s, name) ||
+	    str_length(name) >= sizeof request.name)
+		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
+	while (*s != ' ')
+		s++;
+	s++;
+	address = mask = address_read(&s);
+	bits = ~(uint32_t)(0xffffffffULL >> str_number(&s, 10));
+	for (i = 0; i < 4; i++)
+		mask.ip[i] = (uint8_t)(bits >> (24 - 8 * i));
+	s++;
+	memset(&route, 0, sizeof route);
+	route.gateway = address_read(&s);
+	route.to.family = route.mask.family = AF_INET;
+	route.flags = RTF_UP | RTF_GATEWAY;
+	memset(&request, 0, sizeof request);
+	memcpy(request.name, name, str_length(name) + 1);
+	request.u.address = address;
+	if (error >= 0)
+		error = sys3(SYS_ioctl, fd, SIOCSIFADDR, (long)&request);
+	request.u.address = mask;
+	if (error == 0)
+		error = sys3(SYS_ioctl, fd, SIOCSIFNETMASK, (long)&request);
+	if (error == 0)
+		error = interface_raise(fd, &request);
+	if (error == 0)
+		error = sys3(SYS_ioctl, fd, SIOCADDRT, (long)&route);
+	if (error != 0)
+		die("cannot set up the network on", name, error);
 	sys_close(fd);
 }
 
@@ -1739,7 +1867,7 @@ static void streams_open(const struct job *job, struct flow *flows)
 static void run_job(void)
 {
 	static struct flow flows[FLOWS];
-	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0};
+	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL};
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve;
 	int status;
@@ -1753,6 +1881,8 @@ static void run_job(void)
 		restart();
 	clock_set();
 	loopback_raise();
+	if (job.network != NULL)
+		network_raise(job.network);
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
 	sys_close(archive.fd);
@@ -1794,7 +1924,7 @@ static void run_tester(void)
 {
 	static char *argv[] = {"/tester", "-test.v", NULL};
 	static char *envp[] = {"IN_KTEST=true", NULL};
-	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0};
+	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL};
 	long fds[3], program;
 	unsigned char byte;
 	int status = 0;

@@ -353,6 +353,8 @@ static void text_printf(struct text *t, const char *fmt, ...)
 	va_list ap;
 	int n;
 
+	if (t->full)
+		return;
 	va_start(ap, fmt);
 	n = vsnprintf(t->at + t->len, text_room(t), fmt, ap);
 	va_end(ap);
@@ -421,18 +423,22 @@ static void write_all(int fd, const char *s, size_t n)
 	}
 }
 
-/* Prints what the guest or QEMU said, made visible, in pieces that fit. */
-static void show(const struct ktest *k, const char *s, size_t n)
+/* Prints what others said, made visible, in pieces that fit and that cut no
+ * character in two. */
+static void show(int fd, const char *s, size_t n, bool lines)
 {
 	char buf[4096];
 	struct text t;
 
-	while (k->o->log_fd >= 0 && n > 0) {
+	while (fd >= 0 && n > 0) {
 		size_t part = n < sizeof buf / 5 ? n : sizeof buf / 5;
 
+		for (int i = 0; i < 3 && part < n && part > 1
+		     && ((s[part] & 0xc0) == 0x80 || s[part - 1] == '\r'); i++)
+			part--;
 		text_init(&t, buf, sizeof buf);
-		text_visible(&t, s, part, true);
-		write_all(k->o->log_fd, t.at, t.len);
+		text_visible(&t, s, part, lines);
+		write_all(fd, t.at, t.len);
 		s += part;
 		n -= part;
 	}
@@ -441,7 +447,7 @@ static void show(const struct ktest *k, const char *s, size_t n)
 /* Prints "ktest: " and one line, whatever the names in it hold. */
 static void say_line(const struct ktest *k, const char *s)
 {
-	char buf[MESSAGE_SIZE * 2];
+	char buf[MESSAGE_SIZE * 4 + 16];
 	struct text t;
 
 	if (k->o->log_fd < 0)
@@ -777,22 +783,22 @@ struct opt {
 static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "The kernel" },
 	{ .name = "kernel-path", .value = "FILE", .offset = AT(kernel_path),
-	  .help = "bzImage or PVH vmlinux; $KTEST_KERNEL, else this host's" },
+	  .help = "bzImage, PVH vmlinux; $KTEST_KERNEL or this host's" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
 	  .may_be_empty = true,
-	  .help = "initramfs; ours is appended to it if there is a PROGRAM" },
+	  .help = "initramfs; ours is appended if there is a PROGRAM" },
 	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
 	  .offset = AT(cmdline), .may_be_empty = true,
-	  .help = "added last to the kernel command line (repeatable)" },
+	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
-	  .help = "directory with modules.dep; by the kernel's version" },
+	  .help = "directory with modules.dep; beside the kernel" },
 	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
 	  .offset = AT(modules),
-	  .help = "load this module and what it needs (repeatable)" },
+	  .help = "load this one and what it needs (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
-	  .help = "set in its environment; ours without =VALUE (repeatable)" },
+	  .help = "in its environment, ours if no VALUE (repeatable)" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
 	  .help = "its working directory in the guest; /" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
@@ -800,7 +806,7 @@ static const struct opt opt_table[] = {
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
-	  .help = "end the guest after 90, 1m30s, 500ms ...; none" },
+	  .help = "end after 90, 1m30s, 500ms ...; never" },
 	{ .name = NULL, .help = "The machine" },
 	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
 	  .offset = AT(accel), .choices = accel_names,
@@ -813,7 +819,7 @@ static const struct opt opt_table[] = {
 	  .help = "processors, 1 to 255; 1" },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names,
-	  .help = "how devices are announced; auto: as the kernel needs it" },
+	  .help = "how devices are announced; auto: either" },
 	{ .name = "sandbox", .value = "on|off", .kind = OPT_CHOICE,
 	  .offset = AT(sandbox), .choices = on_off_names,
 	  .help = "QEMU under its seccomp filter; on" },
@@ -823,7 +829,7 @@ static const struct opt opt_table[] = {
 	  .offset = AT(qemu_args),
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
-	  .help = "firmware; bios/bios.bin beside ktest, else qboot.rom" },
+	  .help = "firmware; bios/bios.bin beside us, or qboot.rom" },
 	{ .name = "init", .value = "FILE", .offset = AT(init),
 	  .help = "PID 1 of the guest; init beside ktest" },
 	{ .name = NULL, .help = "The network" },
@@ -948,34 +954,33 @@ static bool parse_duration(const char *s, long long *ms)
 	} units[] = { { "ms", 1 }, { "h", 3600000 }, { "m", 60000 },
 		      { "s", 1000 } };
 	const long long max = 366LL * 24 * 3600000;
+	bool first = true;
 
 	*ms = 0;
 	do {
-		long long n, digit_ms, fraction = 0;
-		size_t u = 3;
+		long long n, thousandths = 0, place = 1000;
+		size_t u = 0;
 
 		if (!parse_number(&s, &n))
 			return false;
-		digit_ms = 1000; /* of the fraction, of one unit's 1000th */
 		if (*s == '.')
-			for (s++; *s >= '0' && *s <= '9'; s++) {
-				digit_ms /= 10;
-				fraction += (*s - '0') * digit_ms;
-			}
-		if (*s != '\0' || *ms > 0) {
-			for (u = 0; u < COUNT(units); u++)
-				if (strncmp(s, units[u].name,
-					    strlen(units[u].name)) == 0)
-					break;
-			if (u == COUNT(units))
-				return false;
+			for (s++; *s >= '0' && *s <= '9'; s++)
+				thousandths += (*s - '0') * (place /= 10);
+		while (u < COUNT(units) && strncmp(s, units[u].name,
+						   strlen(units[u].name)) != 0)
+			u++;
+		if (u < COUNT(units))
 			s += strlen(units[u].name);
-		}
+		else if (first && *s == '\0')
+			u = COUNT(units) - 1; /* a number alone */
+		else
+			return false;
 		if (n > max / units[u].ms)
 			return false;
-		*ms += n * units[u].ms + fraction * units[u].ms / 1000;
-		if (*ms > max)
-			return false;
+		*ms += n * units[u].ms + thousandths * units[u].ms / 1000;
+		if (*ms > max || (*ms == 0 && place < 1000))
+			return false; /* "0.0001s" is not "no timeout" */
+		first = false;
 	} while (*s != '\0');
 	return true;
 }
@@ -989,7 +994,8 @@ static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
 	if (opt->kind == OPT_DURATION) {
 		if (!parse_duration(value, out))
 			return fail(k, "-%s %.100s: is not a duration"
-				    " (90, 1m30s, 500ms, at most 366 days)",
+				    " (90, 1m30s, 500ms; 1 ms to 366 days, 0"
+				    " for none)",
 				    opt->name, value);
 		return 0;
 	}
@@ -1161,6 +1167,12 @@ struct elf_segment {
 	uint64_t offset, size; /* in the file */
 };
 
+/* How many program headers an ELF file has, of which 64 bytes are there. */
+static size_t elf_segments(const char *p)
+{
+	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
+}
+
 /* Program header i of an ELF file of either class; false if it has none, or
  * the header is not all there. System V ABI, chapters 4 and 5. */
 static bool elf_segment(const char *p, size_t n, size_t i,
@@ -1175,7 +1187,7 @@ static bool elf_segment(const char *p, size_t n, size_t i,
 	wide = p[ELF_CLASS] == 2;
 	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
 	entry = get_le(p + (wide ? 54 : 42), 2);
-	if (i >= get_le(p + (wide ? 56 : 44), 2) || entry < (wide ? 56 : 32)
+	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
 	    || table > n || entry * (i + 1) > n - table)
 		return false;
 	p += table + entry * i;
@@ -1253,12 +1265,12 @@ static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
 			    (unsigned)machine);
 	kernel->elf = true;
 	kernel->is64 = machine == ELF_X86_64;
-	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
-		if (s.offset > m->size || s.size > m->size - s.offset)
+	for (size_t i = 0; i < elf_segments(m->at); i++) {
+		if (!elf_segment(m->at, m->size, i, &s)
+		    || s.offset > m->size || s.size > m->size - s.offset)
 			return fail(k, "-kernel-path %s: is truncated: %zu"
-				    " bytes, a segment ends at %llu", path,
-				    m->size,
-				    (unsigned long long)(s.offset + s.size));
+				    " bytes, its headers say more", path,
+				    m->size);
 		if (s.type == PT_NOTE_TYPE)
 			pvh = pvh || elf_note_pvh(m->at + s.offset, s.size);
 		if (s.type == PT_LOAD_TYPE && kernel->version[0] == '\0')
@@ -1508,7 +1520,9 @@ static int modules_plan(struct ktest *k, struct guest *g)
 	if (path_set(k, path, "%s/modules.dep", g->modules_dir) < 0
 	    || map_file(k, "-modules", path, &dep) < 0)
 		return -1;
-	result = path_set(k, path, "%s/modules.builtin", g->modules_dir);
+	result = memchr(dep.at, '\0', dep.size) != NULL
+		? fail(k, "-modules %s: is not a text", path)
+		: path_set(k, path, "%s/modules.builtin", g->modules_dir);
 	if (result == 0 && is_file(path))
 		result = map_file(k, "-modules", path, &builtin);
 	for (size_t i = 0; result == 0 && i < own + asked->count; i++) {
@@ -2363,7 +2377,7 @@ static int initramfs_module(struct cpio *c, const char *path,
 
 static int initramfs_modules(struct cpio *c, const struct guest *g)
 {
-	char path[PATH_SIZE * 2], name[256], list_at[MODULES_SIZE];
+	char path[PATH_SIZE], name[PATH_SIZE], list_at[MODULES_SIZE];
 	struct text list;
 	size_t len;
 
@@ -2377,11 +2391,11 @@ static int initramfs_modules(struct cpio *c, const struct guest *g)
 			if (p[i] == '/')
 				base = p + i + 1;
 		base_len = (int)strcspn(base, ".\n");
-		(void)snprintf(path, sizeof path, "%s/%.*s", g->modules_dir,
-			       (int)len, p);
-		(void)snprintf(name, sizeof name, ".ktest/%.*s.ko", base_len,
-			       base);
-		if (initramfs_module(c, path, name) < 0)
+		if (path_set(c->k, path, "%s/%.*s", g->modules_dir, (int)len,
+			     p) < 0
+		    || path_set(c->k, name, ".ktest/%.*s.ko", base_len,
+				base) < 0
+		    || initramfs_module(c, path, name) < 0)
 			return -1;
 		text_printf(&list, "%.*s\n", base_len, base);
 	}
@@ -2499,7 +2513,7 @@ static int job_same_file(struct cpio *c, const char *path)
 	for (const char *q = c->seen.at; *q != '\0'; q += strcspn(q, "\n") + 1)
 		if (strcspn(q, "\n") == len && memcmp(q, path, len) == 0)
 			return 0;
-	if (len + 2 < text_room(&c->seen)) {
+	if (len + 2 < text_room(&c->seen) && strchr(path, '\n') == NULL) {
 		text_add(&c->seen, path);
 		text_add(&c->seen, "\n");
 	}
@@ -2656,6 +2670,9 @@ static int job_file(struct cpio *c, const char *value)
 	struct stat st;
 	const char *colon = NULL;
 
+	if (strlen(value) >= PATH_SIZE)
+		return fail(c->k, "-file %.100s...: is too long (limit %d"
+			    " bytes)", value, PATH_SIZE - 1);
 	if (stat(value, &st) < 0)
 		for (const char *p = value; (p = strstr(p, ":/")) != NULL; p++)
 			colon = p;
@@ -2679,6 +2696,9 @@ static int job_file(struct cpio *c, const char *value)
 	}
 	if (realpath(host, real) == NULL)
 		return fail(c->k, "-file %s:", host);
+	if (strcmp(guest, "/TRAILER!!!") == 0)
+		return fail(c->k, "-file %s: %s is a name that ends an"
+			    " initramfs", value, guest);
 	if (job_tree(c, real, guest) < 0)
 		return -1;
 	return S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0
@@ -3141,27 +3161,14 @@ static void qemu_print(const struct qemu *q, FILE *f)
 	(void)fputc('\n', f);
 }
 
-static void log_bytes_visible(int fd, const char *s, size_t n)
-{
-	char buf[4096];
-	struct text t;
-
-	for (size_t part; n > 0; s += part, n -= part) {
-		part = n < sizeof buf / 5 ? n : sizeof buf / 5;
-		text_init(&t, buf, sizeof buf);
-		text_visible(&t, s, part, false);
-		write_all(fd, t.at, t.len);
-	}
-}
-
 /* The beginning of a line in Monogon's format; first: of an entry. */
 static void log_begin(int fd, bool first)
 {
-	char buf[64];
-	int n = snprintf(buf, sizeof buf, "TT| %20s %c ",
-			 first ? "test launch" : "", first ? '!' : '|');
+	char line[64];
 
-	write_all(fd, buf, (size_t)n);
+	(void)snprintf(line, sizeof line, "TT| %20s %c ",
+		       first ? "test launch" : "", first ? '!' : '|');
+	show(fd, line, strlen(line), true);
 }
 
 void ktest_log(int fd, const char *fmt, ...)
@@ -3172,13 +3179,13 @@ void ktest_log(int fd, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(buf, sizeof buf, fmt, ap);
 	va_end(ap);
-	for (size_t n; fd >= 0 && *s != '\0'; s += n + (s[n] != '\0')) {
+	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
 		n = strcspn(s, "\n");
 		if (n == 0)
 			continue;
 		log_begin(fd, s == buf);
-		log_bytes_visible(fd, s, n);
-		write_all(fd, "\n", 1);
+		show(fd, s, n, false);
+		show(fd, "\n", 1, true);
 	}
 }
 
@@ -3186,15 +3193,14 @@ void ktest_log(int fd, const char *fmt, ...)
 void ktest_log_args(int fd, const char *name, char *const *argv)
 {
 	ktest_log(fd, "Running %s:", name);
-	for (size_t i = 0; fd >= 0 && argv[i] != NULL; i++) {
-		bool begins = i <= 1 || argv[i][0] == '-';
-
-		if (begins)
+	for (size_t i = 0; argv[i] != NULL; i++) {
+		if (i <= 1 || argv[i][0] == '-')
 			log_begin(fd, false);
-		write_all(fd, begins ? "  " : " ", begins ? 2 : 1);
-		log_bytes_visible(fd, argv[i], strlen(argv[i]));
+		show(fd, i <= 1 || argv[i][0] == '-' ? "  " : " ",
+		     i <= 1 || argv[i][0] == '-' ? 2 : 1, true);
+		show(fd, argv[i], strlen(argv[i]), false);
 		if (i == 0 || argv[i + 1] == NULL || argv[i + 1][0] == '-')
-			write_all(fd, "\n", 1);
+			show(fd, "\n", 1, true);
 	}
 }
 
@@ -3386,7 +3392,7 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
 	k->ring_total += n;
 	if (k->o->console)
-		show(k, s, n);
+		show(k->o->log_fd, s, n, true);
 }
 
 /* QEMU's stderr; its beginning is kept. */
@@ -3397,7 +3403,7 @@ static void log_bytes(struct ktest *k, const char *s, size_t n)
 	memcpy(k->log + k->log_len, s, n < room ? n : room);
 	k->log_len += n < room ? n : room;
 	if (k->o->verbose)
-		show(k, s, n);
+		show(k->o->log_fd, s, n, true);
 	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
 	if (find_bytes(k->log, k->log_len, "KVM internal error", 18) != NULL)
 		vm_stop(&k->vm, END_KVM);
@@ -3792,9 +3798,15 @@ static void show_text(struct ktest *k, const char *title, const char *s,
 	if (n == 0)
 		return;
 	warn(k, "%s", title);
-	show(k, s, n);
+	show(k->o->log_fd, s, n, true);
 	if (s[n - 1] != '\n')
-		show(k, "\n", 1);
+		show(k->o->log_fd, "\n", 1, true);
+}
+
+static void explain_init(struct ktest *k)
+{
+	(void)fail(k, "init gave up: %.*s", (int)k->vm.init_error_len - 1,
+		   k->vm.init_error + 1);
 }
 
 /* QEMU ended, and without a verdict: why. */
@@ -3814,6 +3826,8 @@ static void explain_qemu(struct ktest *k)
 	else if (WEXITSTATUS(v->wait_status) != 0)
 		(void)fail(k, "QEMU ended with status %d: %s",
 			   WEXITSTATUS(v->wait_status), first);
+	else if (v->init_error_len > 0)
+		explain_init(k);
 	else if (v->have_status)
 		(void)fail(k, "output was lost: %llu of %llu bytes of stdout"
 			   " and %llu of %llu of stderr came",
@@ -3863,8 +3877,7 @@ static int verdict(struct ktest *k)
 		status = KTEST_TIMEOUT;
 		break;
 	case END_INIT:
-		(void)fail(k, "init gave up: %.*s",
-			   (int)v->init_error_len - 1, v->init_error + 1);
+		explain_init(k);
 		break;
 	case END_KVM:
 		(void)fail(k, "kvm failed: %s", k->log_len > 0
@@ -3936,7 +3949,8 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 	bool failed = v->end == END_KVM
 		      || (v->end == END_QEMU && v->wait_status != 0);
 
-	if (v->hello || v->have_status || v->out.total > 0
+	if (v->hello || v->init_error_len > 0 || v->have_status
+	    || v->out.total > 0
 	    || (v->end != END_QEMU && v->end != END_KVM))
 		return false;
 	if (failed && ports_again(k, a))

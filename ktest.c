@@ -528,6 +528,32 @@ static void step(const struct ktest *k, const char *fmt, ...)
 	say_line(k, line);
 }
 
+static void vm_stop(struct vm *v, enum ending end)
+{
+	if (v->end == END_NONE)
+		v->end = end;
+}
+
+/* The caller's wake_fd: children to look for, or an end. Its own end, too,
+ * is one: nobody could end the guest any more. */
+static void wake(struct ktest *k)
+{
+	char bytes[64];
+	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		bytes[0] = 0;
+	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
+		if (bytes[i] != SIGCHLD) {
+			k->vm.signal = k->vm.end == END_NONE
+				       ? (unsigned char)bytes[i]
+				       : k->vm.signal;
+			vm_stop(&k->vm, END_SIGNAL);
+		}
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -1958,7 +1984,7 @@ static int wire_add(struct ktest *k, struct guest *g, const char *option,
 			    value, WIRES_MAX);
 	}
 	for (size_t i = 0; i < g->wire_count; i++)
-		if (g->wire[i].fd == w.fd)
+		if (w.fd >= 0 && g->wire[i].fd == w.fd)
 			return fail(k, "-%s %.100s: the fd is used already",
 				    option, value);
 		else if (w.name[0] != '\0'
@@ -2044,6 +2070,78 @@ static int wire_open(struct ktest *k, const char *value, const char *path,
 	return w->fd >= 0 ? 0 : fail(k, "-chardev %.200s:", value);
 }
 
+/* Waits for somebody who connects to fd; -1 if nobody does in time, or the
+ * run is to end. */
+static int link_wait(struct ktest *k, const char *path, int fd)
+{
+	const long long end = k->start + (k->o->timeout > 0 ? k->o->timeout
+							    : LINK_WAIT_MS);
+	struct pollfd p[] = { { .fd = fd, .events = POLLIN },
+			      { .fd = k->o->wake_fd, .events = POLLIN } };
+	int other;
+
+	step(k, "waiting for the other end of -link %s", path);
+	while (p[0].revents == 0) {
+		if (now_ms() >= end)
+			return fail(k, "-link %s: nobody came to the other end"
+				    " within %lld s", path,
+				    (end - k->start) / 1000);
+		(void)poll(p, 2, (int)(end - now_ms()));
+		if (p[1].revents != 0)
+			wake(k);
+		if (k->vm.end != END_NONE) {
+			k->signal = k->vm.signal;
+			return k->signal != 0 ? -1
+				: fail(k, "the caller ended the run");
+		}
+	}
+	other = accept(fd, NULL, NULL);
+	if (other < 0)
+		return fail(k, "-link %s:", path);
+	(void)set_cloexec(other);
+	return other;
+}
+
+/* A cable between the two that come with one path. The first lays a socket
+ * down there, which listens already when it appears, and takes it away when
+ * the second has connected. */
+static int link_open(struct ktest *k, const char *path)
+{
+	char own[PATH_SIZE];
+	struct sockaddr_un a, mine;
+	int fd, other, tries = 0;
+	bool waited = false;
+
+	/* its own name is this thread's: a is on its stack */
+	if (unix_address(k, "link", path, &a) < 0
+	    || path_set(k, own, "%s.%lx.%lx", path, (unsigned long)getpid(),
+			(unsigned long)(uintptr_t)&a) < 0
+	    || unix_address(k, "link", own, &mine) < 0)
+		return -1;
+	do {
+		fd = unix_socket(k);
+		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)
+				== 0)
+			return fd;
+		other = errno == ENOENT ? 0 : -1;
+		if (other < 0)
+			(void)fail(k, "-link %s: is there already, and nobody"
+				   " waits there (remove it?):", path);
+		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) < 0
+			 || listen(fd, 1) < 0)
+			other = fail(k, "-link %s:", path);
+		else if ((waited = link(own, path) == 0))
+			other = link_wait(k, path, fd);
+		else if (errno != EEXIST || ++tries > 9)
+			other = fail(k, "-link %s:", path);
+		if (waited)
+			(void)unlink(path);
+		(void)unlink(own);
+		(void)close(fd);
+	} while (other == 0);
+	return other;
+}
+
 static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
 {
 	const char *what = strchr(value, '=');
@@ -2094,6 +2192,14 @@ static int guest_wires(struct ktest *k, struct guest *g)
 			return fail(k, "-netfd %s: is not a socket", fd);
 		w.kind = WIRE_CABLE;
 		if (wire_add(k, g, "netfd", fd, w) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < o->links.count; i++) {
+		struct wire w = { .kind = WIRE_CABLE, .fd = -1, .ours = true };
+		const char *path = o->links.item[i];
+
+		if ((!o->dry_run && (w.fd = link_open(k, path)) < 0)
+		    || wire_add(k, g, "link", path, w) < 0)
 			return -1;
 	}
 	for (size_t i = 0; i < o->chardevs.count; i++)
@@ -3379,12 +3485,6 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
  * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
  * own end.
  */
-static void vm_stop(struct vm *v, enum ending end)
-{
-	if (v->end == END_NONE)
-		v->end = end;
-}
-
 /* The black box keeps what the console says. */
 static void console_bytes(struct ktest *k, const char *s, size_t n)
 {
@@ -3607,26 +3707,6 @@ static void stream_move(struct ktest *k, struct stream *s)
 		stream_write(k, s);
 	else
 		stream_read(k, s);
-}
-
-/* The caller's wake_fd: children to look for, or an end. Its own end, too,
- * is one: nobody could end the guest any more. */
-static void wake(struct ktest *k)
-{
-	char bytes[64];
-	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-		bytes[0] = 0;
-	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
-		if (bytes[i] != SIGCHLD) {
-			k->vm.signal = k->vm.end == END_NONE
-				       ? (unsigned char)bytes[i]
-				       : k->vm.signal;
-			vm_stop(&k->vm, END_SIGNAL);
-		}
 }
 
 static void vm_look(struct ktest *k)

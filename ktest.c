@@ -798,6 +798,7 @@ enum opt_kind {
 
 struct opt {
 	const char *name, *value, *help;
+	const char *def;              /* the default, NULL: nothing, off */
 	enum opt_kind kind;
 	bool may_be_empty;
 	size_t offset;                /* in struct ktest_options */
@@ -809,7 +810,8 @@ struct opt {
 static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "The kernel" },
 	{ .name = "kernel-path", .value = "FILE", .offset = AT(kernel_path),
-	  .help = "bzImage, PVH vmlinux; $KTEST_KERNEL or this host's" },
+	  .help = "bzImage or PVH vmlinux",
+	  .def = "$KTEST_KERNEL or this host's" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
 	  .may_be_empty = true,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
@@ -817,7 +819,8 @@ static const struct opt opt_table[] = {
 	  .offset = AT(cmdline), .may_be_empty = true,
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
-	  .help = "directory with modules.dep; beside the kernel" },
+	  .help = "the one with modules.dep",
+	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
 	  .offset = AT(modules),
 	  .help = "load this one and what it needs (repeatable)" },
@@ -826,62 +829,74 @@ static const struct opt opt_table[] = {
 	  .offset = AT(env),
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
-	  .help = "its working directory in the guest; /" },
+	  .help = "its working directory in the guest",
+	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
 	  .offset = AT(files),
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
-	  .help = "end after 90, 1m30s, 500ms ...; never" },
+	  .help = "end the guest after 90, 1m30s, 500ms",
+	  .def = "never" },
 	{ .name = NULL, .help = "The machine" },
 	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
 	  .offset = AT(accel), .choices = accel_names,
-	  .help = "accelerator; auto: kvm where it works" },
+	  .help = "auto: kvm where it works",
+	  .def = "auto" },
 	{ .name = "memory", .value = "SIZE", .kind = OPT_SIZE,
 	  .offset = AT(memory), .min = 32, .max = 1 << 20,
-	  .help = "32M to 1T, a bare number is in MiB; 1G" },
+	  .help = "32M to 1T, a bare number is in MiB",
+	  .def = "1G" },
 	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(cpus), .min = 1, .max = 255,
-	  .help = "processors, 1 to 255; 1" },
+	  .help = "processors, 1 to 255",
+	  .def = "1" },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names,
-	  .help = "how devices are announced; auto: either" },
+	  .help = "how devices are announced",
+	  .def = "auto" },
 	{ .name = "sandbox", .value = "on|off", .kind = OPT_CHOICE,
 	  .offset = AT(sandbox), .choices = on_off_names,
-	  .help = "QEMU under its seccomp filter; on" },
+	  .help = "QEMU under its seccomp filter",
+	  .def = "on" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
-	  .help = "$KTEST_QEMU, else qemu-system-x86_64" },
+	  .help = "the emulator",
+	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
 	  .offset = AT(qemu_args),
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
-	  .help = "firmware; bios/bios.bin beside us, or qboot.rom" },
+	  .help = "firmware",
+	  .def = "bios/bios.bin beside ktest" },
 	{ .name = "init", .value = "FILE", .offset = AT(init),
-	  .help = "PID 1 of the guest; init beside ktest" },
+	  .help = "process 1 of the guest",
+	  .def = "init beside ktest" },
 	{ .name = NULL, .help = "The network" },
 	{ .name = "net", .value = "none|user", .kind = OPT_CHOICE,
 	  .offset = AT(net), .choices = net_names,
-	  .help = "user: 10.42.0.0/24, the host is 10.42.0.2; none" },
+	  .help = "user: 10.42.0.0/24, this host is 10.42.0.2",
+	  .def = "none" },
 	{ .name = "port", .value = "[HOST:]GUEST", .kind = OPT_LIST,
 	  .offset = AT(ports),
-	  .help = "127.0.0.1:HOST, or any free port, is GUEST or GUEST/udp" },
+	  .help = "127.0.0.1:HOST is GUEST, GUEST/udp (repeatable)",
+	  .def = "any HOST" },
 	{ .name = "port-file", .value = "FILE", .offset = AT(port_file),
-	  .help = "gets a line \"GUEST HOST\" for each -port, once bound" },
+	  .help = "gets a line GUEST HOST for each -port, once bound" },
 	{ .name = "service", .value = "GUEST=HOST", .kind = OPT_LIST,
 	  .offset = AT(services),
-	  .help = "IP:PORT of the guest's network is IP:PORT of the host's" },
+	  .help = "an IP:PORT in 10.42.0.0/24 is IP:PORT here (repeatable)" },
 	{ .name = "pcap", .value = "FILE", .offset = AT(pcap),
 	  .help = "all packets of the user network" },
 	{ .name = "netfd", .value = "N", .kind = OPT_LIST,
 	  .offset = AT(netfds),
-	  .help = "socket N is the cable of one more interface" },
+	  .help = "the cable of one more interface (repeatable)" },
 	{ .name = "link", .value = "PATH", .kind = OPT_LIST,
 	  .offset = AT(links),
-	  .help = "a cable to the ktest with the same PATH" },
+	  .help = "a cable to the ktest with the same PATH (repeatable)" },
 	{ .name = NULL, .help = "More devices" },
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
 	  .offset = AT(chardevs),
-	  .help = "/dev/virtio-ports/NAME is a FD, a FILE or unix:PATH" },
+	  .help = "/dev/virtio-ports/NAME: FD, FILE, unix:PATH (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
 	  .help = "the guest waits there for a debugger" },
 	{ .name = NULL, .help = "What is shown" },
@@ -892,7 +907,8 @@ static const struct opt opt_table[] = {
 	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
 	  .help = "print the QEMU command line and exit" },
 	{ .name = "name", .value = "NAME", .offset = AT(name),
-	  .help = "what -v calls the run; ktest" },
+	  .help = "what -v calls the run",
+	  .def = "ktest" },
 	{ .name = "version", .kind = OPT_FLAG, .offset = AT(version),
 	  .help = "print the version and exit" },
 	{ .name = "h", .kind = OPT_FLAG, .offset = AT(help),
@@ -914,7 +930,7 @@ void ktest_usage(FILE *f)
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM inside a real Linux kernel, as if here.\n");
+		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
 		char left[64];
@@ -926,7 +942,10 @@ void ktest_usage(FILE *f)
 		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
 			       opt->value == NULL ? "" : " ",
 			       opt->value == NULL ? "" : opt->value);
-		(void)fprintf(f, "  %-22s %s\n", left, opt->help);
+		(void)fprintf(f, "  %-22s %s", left, opt->help);
+		if (opt->def != NULL)
+			(void)fprintf(f, " [%s]", opt->def);
+		(void)fputc('\n', f);
 	}
 	(void)fprintf(f, "\nExit status\n");
 	for (size_t i = 0; i < COUNT(exit_table); i++)

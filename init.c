@@ -192,7 +192,7 @@ enum {
 	AF_INET = 2, SOCK_DGRAM = 2, SOCK_CLOEXEC = 02000000,
 	SIOCADDRT = 0x890b, SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914,
 	SIOCSIFADDR = 0x8916, SIOCSIFNETMASK = 0x891c, IFF_UP = 1,
-	RTF_UP = 1, RTF_GATEWAY = 2,
+	MAC_LENGTH = 17, RTF_UP = 1, RTF_GATEWAY = 2,
 	CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1
 };
 
@@ -681,6 +681,7 @@ static void mounts_make(void)
  * ====================================================================== */
 
 static const char ports_class[] = "/sys/class/virtio-ports";
+static const char net_class[] = "/sys/class/net";
 
 /* The first line of a small file; -1 if there is none. */
 static int file_line(const char *path, char *line, size_t size)
@@ -746,24 +747,40 @@ static int match_ending(const char *entry, const char *want)
 	return n >= m && str_equal(entry + n - m, want);
 }
 
-static int match_port_name(const char *entry, const char *want)
+/* What /sys says in CLASS/ENTRY/FILE, in line, which holds 64 bytes. */
+static int attribute(const char *class, const char *entry, const char *file,
+    char *line)
 {
 	struct text path;
-	char name[64];
 
-	text_begin(&path, ports_class);
+	text_begin(&path, class);
 	text_char(&path, '/');
 	text_add(&path, entry);
-	text_add(&path, "/name");
-	return file_line(path.s, name, sizeof name) == 0 &&
+	text_add(&path, file);
+	return file_line(path.s, line, 64);
+}
+
+static int match_port_name(const char *entry, const char *want)
+{
+	char name[64];
+
+	return attribute(ports_class, entry, "/name", name) == 0 &&
 	    str_equal(name, want);
+}
+
+static int match_mac(const char *entry, const char *want)
+{
+	char mac[64];
+
+	return attribute(net_class, entry, "/address", mac) == 0 &&
+	    str_begins(want, mac);
 }
 
 /* Opens /dev/NAME, making the node where no devtmpfs does. */
 static long device_open(const char *class, const char *name, long flags)
 {
-	struct text path, info;
-	char numbers[32];
+	struct text path;
+	char numbers[64];
 	const char *s = numbers;
 	unsigned major;
 	long fd;
@@ -773,11 +790,7 @@ static long device_open(const char *class, const char *name, long flags)
 	fd = sys_open(path.s, flags, 0);
 	if (fd != -ENOENT)
 		return fd;
-	text_begin(&info, class);
-	text_char(&info, '/');
-	text_add(&info, name);
-	text_add(&info, "/dev");
-	if (file_line(info.s, numbers, sizeof numbers) != 0)
+	if (attribute(class, name, "/dev", numbers) != 0)
 		return fd;
 	major = (unsigned)str_number(&s, 10, 9);
 	s++;
@@ -936,20 +949,18 @@ static long port_open(const char *name, const char *position, int connected)
 static void port_link(const char *name)
 {
 	int64_t end = clock_ms() + PORT_WAIT;
-	struct text path = {0, ""}, target = {0, ""};
-	char entry[64];
+	struct text path;
+	char target[3 + 64] = "../";
 
-	while (!dir_find(ports_class, match_port_name, name, entry)) {
+	while (!dir_find(ports_class, match_port_name, name, target + 3)) {
 		if (clock_ms() > end)
-			die("cannot find port", name, -ETIMEDOUT);
+			die("cannot open port", name, -ETIMEDOUT);
 		sleep_ms(PORT_POLL);
 	}
-	text_add(&path, "/dev/virtio-ports/");
+	text_begin(&path, "/dev/virtio-ports/");
+	sys_mkdir(path.s, 0755);
 	text_add(&path, name);
-	text_add(&target, "../");
-	text_add(&target, entry);
-	sys_mkdir("/dev/virtio-ports", 0755);
-	sys3(SYS_symlinkat, (long)target.s, AT_FDCWD, (long)path.s);
+	sys3(SYS_symlinkat, (long)target, AT_FDCWD, (long)path.s);
 }
 
 /* ======================================================================
@@ -969,7 +980,8 @@ static void port_link(const char *name)
  *   d DIR    working directory  e N=V   an environment variable
  *   c S:H    RLIMIT_CORE, soft and hard, in bytes or "inf"
  *   m        stderr goes where stdout goes, through one pipe
- *   n MAC ADDRESS/PREFIX GATEWAY      the network interface to configure
+ *   n MAC ADDRESS MASK GATEWAY    the network interface to configure; in
+ *            8 hexadecimal digits each, the last byte first
  *   v NAME   a port that the program finds as /dev/virtio-ports/NAME
  *
  * Every other member is made at "/" + its name: files, directories, symbolic
@@ -1742,102 +1754,58 @@ struct route { /* rtentry */
 	uint64_t metric, device, mtu, window, rtt;
 };
 
-/* A kernel without network has no socket to ask and no loopback to raise. */
+/* 8 hexadecimal digits are the bytes of an address, the last one first. */
+static void address_read(struct address *a, const char **s)
+{
+	uint32_t ip = (uint32_t)str_number(s, 16, 8);
+
+	a->family = AF_INET;
+	memcpy(a->ip, &ip, sizeof ip);
+	(*s)++;
+}
+
 static long interface_raise(long fd, struct ifreq *request)
 {
 	long error = sys3(SYS_ioctl, fd, SIOCGIFFLAGS, (long)request);
 
 	request->u.flags |= IFF_UP;
-	return error != 0 ? error :
-	    sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)request);
+	return error | sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)request);
 }
 
-static void loopback_raise(void)
-{
-	struct ifreq request;
-	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	long error;
-
-	if (fd < 0)
-		return;
-	memset(&request, 0, sizeof request);
-	memcpy(request.name, "lo", 3);
-	error = interface_raise(fd, &request);
-	if (error != 0)
-		warn("cannot bring up lo", NULL, error);
-	sys_close(fd);
-}
-
-static int match_mac(const char *entry, const char *want)
-{
-	struct text path = {0, ""};
-	char mac[64];
-
-	text_add(&path, "/sys/class/net/");
-	text_add(&path, entry);
-	text_add(&path, "/address");
-	return file_line(path.s, mac, sizeof mac) == 0 &&
-	    str_begins(want, mac);
-}
-
-/* "A.B.C.D" at *s, which moves past it and the character that follows. */
-static struct address address_read(const char **s)
-{
-	struct address a;
-	int i;
-
-	memset(&a, 0, sizeof a);
-	a.family = AF_INET;
-	for (i = 0; i < 4; i++) {
-		a.ip[i] = (uint8_t)str_number(s, 10, 3);
-		if (**s != '\0')
-			(*s)++;
-	}
-	return a;
-}
-
-/* The interface with the MAC gets the address, comes up and is the way to
- * everywhere. Its driver is there by now: modules_load waits for probes. */
+/* Brings lo up. If s is a network to configure, the interface with the MAC
+ * gets the address, comes up and is the way to everywhere; its driver is
+ * there by now, since modules_load waits for probes. A kernel without network
+ * has no socket to ask. */
 static void network_raise(const char *s)
 {
 	struct ifreq request;
-	struct address address, mask;
 	struct route route;
 	char name[64];
-	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	long error = fd;
-	uint32_t bits;
-	int i;
+	long error, fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (!dir_find("/sys/class/net", match_mac, s, name) ||
-	    str_length(name) >= sizeof request.name)
-		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
-	while (*s != ' ')
-		s++;
-	s++;
-	address = mask = address_read(&s);
-	bits = ~(uint32_t)(0xffffffffULL >> str_number(&s, 10, 2));
-	for (i = 0; i < 4; i++)
-		mask.ip[i] = (uint8_t)(bits >> (24 - 8 * i));
-	s++;
+	memset(&request, 0, sizeof request);
 	memset(&route, 0, sizeof route);
-	route.gateway = address_read(&s);
+	memcpy(request.name, "lo", 2);
+	if (fd >= 0 && interface_raise(fd, &request) != 0)
+		warn("cannot bring up lo", NULL, 0);
+	if (s == NULL) {
+		sys_close(fd);
+		return;
+	}
+	if (!dir_find(net_class, match_mac, s, name))
+		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
+	memcpy(request.name, name, sizeof request.name - 1);
+	s += MAC_LENGTH + 1;
+	address_read(&request.u.address, &s);
+	error = sys3(SYS_ioctl, fd, SIOCSIFADDR, (long)&request);
+	address_read(&request.u.address, &s);
+	error |= sys3(SYS_ioctl, fd, SIOCSIFNETMASK, (long)&request);
+	error |= interface_raise(fd, &request);
+	address_read(&route.gateway, &s);
 	route.to.family = route.mask.family = AF_INET;
 	route.flags = RTF_UP | RTF_GATEWAY;
-	memset(&request, 0, sizeof request);
-	memcpy(request.name, name, str_length(name) + 1);
-	request.u.address = address;
-	if (error >= 0)
-		error = sys3(SYS_ioctl, fd, SIOCSIFADDR, (long)&request);
-	request.u.address = mask;
-	if (error == 0)
-		error = sys3(SYS_ioctl, fd, SIOCSIFNETMASK, (long)&request);
-	if (error == 0)
-		error = interface_raise(fd, &request);
-	if (error == 0)
-		error = sys3(SYS_ioctl, fd, SIOCADDRT, (long)&route);
-	if (error != 0)
-		die("cannot set up the network on", name, error);
+	if ((error | sys3(SYS_ioctl, fd, SIOCADDRT, (long)&route)) != 0)
+		die("cannot set up the network", NULL, 0);
 	sys_close(fd);
 }
 
@@ -1889,9 +1857,7 @@ static void run_job(void)
 	if (!control_send("h", 1))
 		restart();
 	clock_set();
-	loopback_raise();
-	if (job.network != NULL)
-		network_raise(job.network);
+	network_raise(job.network);
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
 	sys_close(archive.fd);

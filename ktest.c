@@ -2305,8 +2305,8 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
  * value and a NUL: p the program's path, a an argument (argv[0] first), e a
  * variable of its environment, d its working directory, c RLIMIT_CORE as
  * soft:hard ("inf" for none), m (no value) if stderr goes where stdout goes,
- * n the user network ("MAC ADDRESS/PREFIX GATEWAY"), v the name of a port
- * that gets a symlink in /dev/virtio-ports.
+ * n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal, last byte
+ * first), v the name of a port that gets a symlink in /dev/virtio-ports.
  * Every other member stands in the guest under "/" and its name.
  */
 struct cpio {
@@ -2549,8 +2549,8 @@ static int job_devices(struct cpio *c, const struct guest *g)
 	const struct ktest_options *o = c->k->o;
 	char value[64];
 
-	if (o->net && job_string(c, "n", KTEST_HOST_MAC " 10.42.0.10/24"
-				 " 10.42.0.2") < 0)
+	if (o->net && job_string(c, "n", KTEST_HOST_MAC " 0a002a0a 00ffffff"
+				 " 02002a0a") < 0)
 		return -1;
 	for (size_t i = 0; i < g->port_count; i++) {
 		const struct port *p = &g->port[i];

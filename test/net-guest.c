@@ -27,6 +27,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -89,6 +90,22 @@ static void put(int fd, const char *s, size_t n)
 	}
 }
 
+/* Until the other side has all of it: our machine may be gone next. */
+static void close_all_sent(int fd)
+{
+	struct tcp_info info;
+	socklen_t size = sizeof info;
+
+	(void)shutdown(fd, SHUT_WR);
+	for (int i = 0; i < WAIT_S * 1000; i++) {
+		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0
+		    || info.tcpi_state == TCP_CLOSE)
+			break;
+		nap(1);
+	}
+	(void)close(fd);
+}
+
 static void serve(const char *ip, const char *port, int count)
 {
 	int listener = bound(SOCK_STREAM, ip, port);
@@ -108,7 +125,7 @@ static void serve(const char *ip, const char *port, int count)
 			total += (unsigned long long)n;
 			any = 1;
 		}
-		(void)close(fd);
+		close_all_sent(fd);
 		done += any; /* a probe that says nothing does not count */
 	}
 	printf("served %d connections, %llu bytes\n", count, total);

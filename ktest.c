@@ -1881,13 +1881,17 @@ static void ports_close(struct guest *g, bool all)
 			close_fd(&g->port[i].fd);
 }
 
-/* Chooses the host's side of all ports, none of them twice. */
+/* Chooses the host's side of all ports: those asked for come first, so that
+ * none of them is taken for another. */
 static int ports_choose(struct ktest *k, struct guest *g)
 {
 	ports_close(g, true);
-	for (size_t i = 0; i < g->port_count; i++) {
+	for (size_t n = 0; n < 2 * g->port_count; n++) {
+		size_t i = n % g->port_count;
 		struct port *p = &g->port[i];
 
+		if (p->any != (n >= g->port_count))
+			continue;
 		if (p->any)
 			p->host = 0;
 		if (port_bind(p) < 0)
@@ -1902,6 +1906,15 @@ static int ports_choose(struct ktest *k, struct guest *g)
 	return 0;
 }
 
+static bool port_is_twice(const struct guest *g, const struct port *p)
+{
+	for (const struct port *q = g->port; q < p; q++)
+		if (q->udp == p->udp && (q->guest == p->guest
+					 || (!q->any && q->host == p->host)))
+			return true;
+	return false;
+}
+
 static int guest_ports(struct ktest *k, struct guest *g)
 {
 	const struct ktest_list *asked = &k->o->ports;
@@ -1914,6 +1927,9 @@ static int guest_ports(struct ktest *k, struct guest *g)
 			return fail(k, "-port %.100s: is not [HOST:]GUEST or"
 				    " [HOST:]GUEST/udp, with ports from 1 to"
 				    " 65535", asked->item[i]);
+		else if (port_is_twice(g, &g->port[i]))
+			return fail(k, "-port %s: a port is there twice",
+				    asked->item[i]);
 		else
 			g->port_count++;
 	return ports_choose(k, g);
@@ -1958,7 +1974,8 @@ static int guest_services(struct ktest *k, struct guest *g)
 				    asked->item[i]);
 		/* what libslirp would refuse, or never ask the service for */
 		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00
-		    || strchr("\0\2\3\12\377", (int)ntohl(ip.s_addr) & 255))
+		    || memchr("\0\2\3\12\377", (int)ntohl(ip.s_addr) & 255,
+			      5) != NULL)
 			return fail(k, "-service %.100s: the guest's side is"
 				    " not in 10.42.0.0/24, or .2, .3 or .10",
 				    asked->item[i]);

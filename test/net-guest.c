@@ -7,12 +7,19 @@
  *     net-guest client IP PORT COUNT BYTES [MS]
  *                                        COUNT connections in turn, BYTES in
  *                                        each way over all; MS between them
- *     net-guest udp-serve IP PORT COUNT  echo COUNT datagrams
+ *     net-guest udp-serve IP PORT        echo datagrams, to one of one byte
  *     net-guest udp-client IP PORT COUNT send, wait for each echo
+ *     net-guest say IP PORT TEXT         tell TEXT to the first who connects
  *     net-guest read IP PORT             all that the server says, to stdout
+ *     net-guest talk IP PORT TEXT        send a line, print the one that comes
  *     net-guest dns SERVER NAME          ask for an A record
  *     net-guest cable IP COMMAND...      set up the interface of a cable, then
  *     net-guest port-echo NAME BYTES     echo BYTES of a port, in the guest
+ *     net-guest fd-talk FD BYTES         the other end of it, on a socket
+ *     net-guest unix-talk PATH BYTES     the same, for the first to connect
+ *     net-guest gdb unix:PATH|PORT       as a debugger: continue
+ *     net-guest cord FD COMMAND...       with a socket pair on FD and FD + 1
+ *     net-guest fds-open COUNT COMMAND... with so many files open
  *     net-guest fds [PID]                its open fds, one a line
  *     net-guest bind PORT                take 127.0.0.1:PORT until stdin ends
  *     net-guest handshake FILE PORT      find one with PORT in a capture
@@ -36,6 +43,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -212,23 +220,24 @@ static void client(char **arg)
 	       (unsigned long long)bytes * (unsigned long long)count);
 }
 
-static void udp_serve(const char *ip, const char *port, int count)
+static void udp_serve(const char *ip, const char *port)
 {
 	int fd = bound(SOCK_DGRAM, ip, port);
 	char buf[2048];
 
 	fprintf(stderr, "serving\n");
-	for (int i = 0; i < count; i++) {
+	for (;;) {
 		struct sockaddr_in from;
 		socklen_t size = sizeof from;
 		ssize_t n = recvfrom(fd, buf, sizeof buf, 0,
 				     (struct sockaddr *)&from, &size);
 
+		if (n == 1)
+			break;
 		if (n < 0 || sendto(fd, buf, (size_t)n, 0,
 				    (struct sockaddr *)&from, size) != n)
 			die("udp");
 	}
-	printf("echoed %d datagrams\n", count);
 }
 
 static void udp_client(char **arg)
@@ -252,22 +261,69 @@ static void udp_client(char **arg)
 			exit(1);
 		}
 	}
+	for (int i = 0; i < 3; i++)
+		(void)!send(fd, "", 1, 0);
 	printf("%d datagrams\n", count);
 }
 
-static void read_all(const char *ip, const char *port)
+static void say(const char *ip, const char *port, const char *text)
+{
+	int listener = bound(SOCK_STREAM, ip, port);
+	int fd = accept(listener, NULL, NULL);
+
+	if (fd < 0)
+		die("accept");
+	put(fd, text, strlen(text));
+	put(fd, "\n", 1);
+	close_all_sent(fd);
+}
+
+static int connected(const char *ip, const char *port)
 {
 	struct sockaddr_in a = address(ip, port);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	char buf[4096];
-	ssize_t n;
 
-	if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0)
+	if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* A forwarded port takes connections before anybody listens in the guest. */
+static void read_all(const char *ip, const char *port)
+{
+	time_t end = time(NULL) + WAIT_S;
+	char buf[4096];
+	ssize_t n, all = 0;
+
+	while (all == 0) {
+		int fd = connected(ip, port);
+
+		while (fd >= 0 && (n = read(fd, buf, sizeof buf)) > 0) {
+			put(1, buf, (size_t)n);
+			all += n;
+		}
+		if (fd >= 0)
+			(void)close(fd);
+		if (all == 0 && time(NULL) > end)
+			die("read");
+		if (all == 0)
+			nap(50);
+	}
+}
+
+static void talk(const char *ip, const char *port, const char *text)
+{
+	int fd = connected(ip, port);
+	char c = 0;
+
+	if (fd < 0)
 		die("connect");
-	while ((n = read(fd, buf, sizeof buf)) > 0)
-		put(1, buf, (size_t)n);
-	if (n < 0)
-		die("read");
+	put(fd, text, strlen(text));
+	put(fd, "\n", 1);
+	while (c != '\n' && read(fd, &c, 1) == 1)
+		put(1, &c, 1);
 }
 
 /* RFC 1035, 4.1: a header of 12 bytes, the name in labels, type, class. */
@@ -359,6 +415,110 @@ static void port_echo(const char *name, uint64_t left)
 	}
 }
 
+/* n bytes there, the same back. */
+static void fd_talk(int fd, uint64_t n)
+{
+	uint64_t out = 0, in = 0;
+	char buf[4096];
+
+	while (in < n) {
+		struct pollfd p = { fd, (short)(out < n ? POLLIN | POLLOUT
+						: POLLIN), 0 };
+		ssize_t got;
+
+		if (poll(&p, 1, WAIT_S * 1000) <= 0)
+			die("poll");
+		if (p.revents & POLLOUT) {
+			size_t part = n - out < sizeof buf ? (size_t)(n - out)
+							   : sizeof buf;
+
+			for (size_t i = 0; i < part; i++)
+				buf[i] = pattern(out + i);
+			got = send(fd, buf, part, MSG_DONTWAIT | MSG_NOSIGNAL);
+			if (got > 0)
+				out += (uint64_t)got;
+		}
+		if (!(p.revents & ~POLLOUT))
+			continue;
+		got = recv(fd, buf, sizeof buf, 0);
+		if (got <= 0)
+			die("recv");
+		for (ssize_t i = 0; i < got; i++)
+			if (buf[i] != pattern(in + (uint64_t)i)) {
+				fprintf(stderr, "wrong byte\n");
+				exit(1);
+			}
+		in += (uint64_t)got;
+	}
+	printf("%llu bytes each way\n", (unsigned long long)n);
+}
+
+static void unix_talk(const char *path, uint64_t n)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), other;
+
+	(void)snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+	if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 1) < 0
+	    || (other = accept(fd, NULL, NULL)) < 0)
+		die(path);
+	fd_talk(other, n);
+}
+
+/* GDB's remote protocol: '$', the command, '#', its sum in hexadecimal. */
+static void gdb(const char *where)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	time_t end = time(NULL) + WAIT_S;
+	int fd = -1;
+
+	while (fd < 0) {
+		if (strncmp(where, "unix:", 5) != 0) {
+			fd = connected("127.0.0.1", where);
+		} else {
+			(void)snprintf(a.sun_path, sizeof a.sun_path, "%s",
+				       where + 5);
+			fd = socket(AF_UNIX, SOCK_STREAM, 0);
+			if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
+				(void)close(fd);
+				fd = -1;
+			}
+		}
+		if (fd < 0 && time(NULL) > end)
+			die(where);
+		nap(20);
+	}
+	put(fd, "+$c#63", 6);
+	while (read(fd, &a, 1) > 0)
+		;
+}
+
+static void cord(int fd, char **argv)
+{
+	int pair[2], high[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+		die("socketpair");
+	for (int i = 0; i < 2; i++) {
+		high[i] = fcntl(pair[i], F_DUPFD, 100);
+		(void)close(pair[i]);
+	}
+	for (int i = 0; i < 2; i++) {
+		(void)dup2(high[i], fd + i);
+		(void)close(high[i]);
+	}
+	(void)execvp(argv[0], argv);
+	die(argv[0]);
+}
+
+static void fds_open(int count, char **argv)
+{
+	while (count-- > 0)
+		(void)!dup(2);
+	(void)execvp(argv[0], argv);
+	die(argv[0]);
+}
+
 static void fds(const char *pid)
 {
 	char path[64], link[300];
@@ -415,7 +575,7 @@ static void handshake(const char *file, int port)
 		memcpy(&s, t + 4, 4);
 		memcpy(&a, t + 8, 4);
 		flags = t[13] & 0x17;
-		if (state == 0 && to == port && flags == 2) {
+		if (state < 2 && to == port && flags == 2) {
 			seq = ntohl(s);
 			state = 1;
 		} else if (state == 1 && from == port && flags == 0x12
@@ -455,10 +615,24 @@ int main(int argc, char **argv)
 		serve(argv[2], argv[3], atoi(argv[4]));
 	else if (strcmp(what, "client") == 0 && (argc == 6 || argc == 7))
 		client(argv + 2);
-	else if (strcmp(what, "udp-serve") == 0 && argc == 5)
-		udp_serve(argv[2], argv[3], atoi(argv[4]));
+	else if (strcmp(what, "udp-serve") == 0 && argc == 4)
+		udp_serve(argv[2], argv[3]);
 	else if (strcmp(what, "udp-client") == 0 && argc == 5)
 		udp_client(argv + 2);
+	else if (strcmp(what, "say") == 0 && argc == 5)
+		say(argv[2], argv[3], argv[4]);
+	else if (strcmp(what, "talk") == 0 && argc == 5)
+		talk(argv[2], argv[3], argv[4]);
+	else if (strcmp(what, "fd-talk") == 0 && argc == 4)
+		fd_talk(atoi(argv[2]), strtoull(argv[3], NULL, 10));
+	else if (strcmp(what, "unix-talk") == 0 && argc == 4)
+		unix_talk(argv[2], strtoull(argv[3], NULL, 10));
+	else if (strcmp(what, "gdb") == 0 && argc == 3)
+		gdb(argv[2]);
+	else if (strcmp(what, "cord") == 0 && argc > 3)
+		cord(atoi(argv[2]), argv + 3);
+	else if (strcmp(what, "fds-open") == 0 && argc > 3)
+		fds_open(atoi(argv[2]), argv + 3);
 	else if (strcmp(what, "read") == 0 && argc == 4)
 		read_all(argv[2], argv[3]);
 	else if (strcmp(what, "dns") == 0 && argc == 4)

@@ -16,6 +16,8 @@
  *   -fno-asynchronous-unwind-tables -fno-ident -fno-jump-tables \
  *   -Wl,-z,noseparate-code -Wl,-z,norelro -Wl,--build-id=none
  *
+ * clang's -Os inlines too much for a small file: give it -Oz -fno-inline.
+ *
  * What it stands for:
  *  - It never exits and never waits for ever: whatever fails is said (on the
  *    control port, before that in the kernel's log) and the machine restarts.
@@ -100,12 +102,13 @@ enum {
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
 	SYS_fchmod = 91, SYS_umask = 95, SYS_setsid = 112,
 	SYS_mlockall = 151, SYS_sync = 162, SYS_mount = 165,
-	SYS_umount2 = 166, SYS_reboot = 169, SYS_getdents64 = 217, SYS_clock_settime = 227,
-	SYS_clock_gettime = 228, SYS_openat = 257, SYS_mkdirat = 258,
-	SYS_mknodat = 259, SYS_unlinkat = 263, SYS_symlinkat = 266,
-	SYS_fchmodat = 268, SYS_faccessat = 269, SYS_ppoll = 271,
-	SYS_utimensat = 280, SYS_fallocate = 285, SYS_dup3 = 292,
-	SYS_pipe2 = 293, SYS_prlimit64 = 302, SYS_finit_module = 313
+	SYS_umount2 = 166, SYS_reboot = 169, SYS_getdents64 = 217,
+	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_openat = 257,
+	SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
+	SYS_symlinkat = 266, SYS_fchmodat = 268, SYS_faccessat = 269,
+	SYS_ppoll = 271, SYS_utimensat = 280, SYS_fallocate = 285,
+	SYS_dup3 = 292, SYS_pipe2 = 293, SYS_prlimit64 = 302,
+	SYS_finit_module = 313
 };
 
 enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000 };
@@ -203,8 +206,8 @@ enum {
 
 /* Ours. Times in milliseconds. */
 enum {
-	PORT_WAIT = 10000,          /* a port is there within 100 on a busy host */
-	PORT_POLL = 1,              /* ports raise no event that we could await */
+	PORT_WAIT = 10000,          /* a busy host may need 100 */
+	PORT_POLL = 1,              /* ports raise no event to wait for */
 	CLOCK_WAIT = 2000,          /* the host answers 'h' at once, or never */
 	CONTROL_WAIT = 10000,       /* control messages fit any queue */
 	REAP_WAIT = 2000,           /* since the last process that died */

@@ -2495,7 +2495,7 @@ static int initramfs_module(struct cpio *c, const char *path,
 	const char *suffix = strrchr(path, '.');
 	char *argv[] = { NULL, (char *)(uintptr_t)"-dc", NULL };
 	struct member m;
-	struct child child;
+	struct child child = { 0, -1 };
 	int fd, result;
 
 	for (size_t i = 0; suffix != NULL && i < COUNT(packed); i++)
@@ -2688,7 +2688,7 @@ static int job_libraries(struct cpio *c, const char *program, char *interp)
 	char *argv[] = { interp, (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
 	char text[16384], *line, *next;
-	struct child child;
+	struct child child = { 0, -1 };
 	size_t len = 0;
 	ssize_t n;
 	int status;
@@ -2758,8 +2758,10 @@ static int job_directory(struct cpio *c, const char *host, const char *guest)
 	char from[PATH_SIZE], to[PATH_SIZE];
 	struct dirent *e;
 	DIR *dir = opendir(host);
-	int result = dir != NULL ? 0 : fail(c->k, "-file %s:", host);
+	int result = 0;
 
+	if (dir == NULL)
+		return fail(c->k, "-file %s:", host);
 	while (result == 0 && (errno = 0, e = readdir(dir)) != NULL) {
 		if (strcmp(e->d_name, ".") == 0
 		    || strcmp(e->d_name, "..") == 0)
@@ -2772,8 +2774,7 @@ static int job_directory(struct cpio *c, const char *host, const char *guest)
 	}
 	if (result == 0 && errno != 0)
 		result = fail(c->k, "-file %s:", host);
-	if (dir != NULL)
-		(void)closedir(dir);
+	(void)closedir(dir);
 	return result;
 }
 
@@ -2924,6 +2925,14 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
 	    || cpio_trailer(&c) < 0 || cpio_flush(&c) < 0) {
 		close_fd(&c.fd);
 		return -1;
+	}
+	/* Linux gives the unpacked one half of what the packed one leaves of
+	 * memory (fs/ramfs, tmpfs on /), and would cut files short. */
+	if (c.at / 1024 * 3 > (uint64_t)k->o->memory * 1024) {
+		(void)fail(k, "-memory %lldM: is too little for an initramfs"
+			   " of %lluM, which needs three times its size",
+			   k->o->memory, (unsigned long long)(c.at >> 20));
+		close_fd(&c.fd);
 	}
 	step(k, "initramfs: %llu bytes", (unsigned long long)c.at);
 	return c.fd;
@@ -4090,6 +4099,7 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 		return true;
 	}
 	if (!failed && k->o->acpi == ACPI_AUTO && !a->acpi_turned
+	    && k->o->argv != NULL /* else it may have run, silently */
 	    && !find_line(k->scratch, ring_text(k), PANIC, why, sizeof why)) {
 		a->acpi_turned = true;
 		a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;

@@ -28,7 +28,7 @@ static void say(const char *format, ...)
 
 static void load_modules(void)
 {
-	char path[16];
+	char path[24];
 	int i, fd;
 
 	for (i = 0; ; i++) {

@@ -911,11 +911,43 @@ do_dying(char **arg)
 	return 0;
 }
 
+/* -test.v: what stands as /tester in an initramfs of the original's kind.
+   /tester.cmd, if it is there, holds a command and its argument for it;
+   else it shows its surroundings. */
+static int run_command(char **argv);
+
+static int
+do_tester(char **arg)
+{
+	static char line[256];
+	char *argv[4] = { NULL, NULL, NULL, NULL };
+	FILE *f = fopen("/tester.cmd", "r");
+	int i;
+
+	if (f) {
+		if (!fgets(line, sizeof line, f))
+			return bad("/tester.cmd");
+		fclose(f);
+		argv[1] = strtok(line, " \n");
+		argv[2] = strtok(NULL, " \n");
+		return run_command(argv);
+	}
+	for (i = 0; environ[i]; i++)
+		printf("env %s\n", environ[i]);
+	for (i = -1; arg[i]; i++)
+		printf("argument %s\n", arg[i]);
+	report_fds();
+	printf("stdin %d\n", (int)read(0, line, 1));
+	printf("end\n");
+	return 0;
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(char **arg);
 	int args;	/* at least that many */
 } commands[] = {
+	{ "-test.v", do_tester, 0 },
 	{ "allbytes", do_allbytes, 0 },
 	{ "args", do_args, 0 },
 	{ "both", do_both, 2 },
@@ -964,15 +996,25 @@ static const struct command {
 	{ "yes", do_yes, 0 },
 };
 
-int
-main(int argc, char **argv)
+static int
+run_command(char **argv)
 {
 	size_t i;
+	int n = 0;
 
-	for (i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
+	while (argv[1] && argv[2 + n])
+		n++;
+	for (i = 0; argv[1] && i < sizeof commands / sizeof *commands; i++)
 		if (!strcmp(argv[1], commands[i].name)
-		    && argc - 2 >= commands[i].args)
+		    && n >= commands[i].args)
 			return commands[i].run(argv + 2);
 	fprintf(stderr, "guest: no such command\n");
 	return 99;
+}
+
+int
+main(int argc, char **argv)
+{
+	(void)argc;
+	return run_command(argv);
 }

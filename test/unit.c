@@ -1,0 +1,3204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Unit tests: every stage of ktest that can be asked without a guest.
+ *
+ *     cc test/unit.c -o unit && ./unit [ARCHIVE]
+ *
+ * Prints TAP; exit status 1 when something failed. The initramfs that it
+ * makes is left as the file ARCHIVE, for other readers of cpio. Writes below
+ * $TMPDIR only and takes that away again.
+ *
+ * The order is that of ktest.c. A section has tables, then what runs them.
+ */
+#define KTEST_LIB
+#include "../ktest.c"
+
+/* ==== TAP ===============================================================
+ * is_int(), is_text() and is_true() are one line of TAP each. Their first
+ * argument, HERE, is the line that a failure is reported with.
+ */
+#define HERE __LINE__
+
+static struct {
+	int count, failed;
+} tap;
+
+static struct ktest k;
+static struct ktest_options o;
+
+static void tap_text(const char *s)
+{
+	for (; *s != '\0'; s++)
+		if (*s == '#' || *s == '\\')
+			(void)printf("\\%c", *s);
+		else
+			(void)putchar(*s >= ' ' && *s < 0x7f ? *s : '?');
+}
+
+/* A line of TAP; false when something is wrong, for what is to follow. */
+static bool tap_line(int line, bool ok, const char *name)
+{
+	tap.count++;
+	tap.failed += !ok;
+	(void)printf("%sok %d - ", ok ? "" : "not ", tap.count);
+	tap_text(name);
+	(void)putchar('\n');
+	if (!ok)
+		(void)printf("# at %s:%d\n", __FILE__, line);
+	return ok;
+}
+
+static bool is_true(int line, bool ok, const char *name)
+{
+	return tap_line(line, ok, name);
+}
+
+static bool is_int(int line, long long got, long long want, const char *name)
+{
+	if (tap_line(line, got == want, name))
+		return true;
+	(void)printf("# got %lld, want %lld\n", got, want);
+	return false;
+}
+
+static void tap_value(const char *title, const char *s)
+{
+	(void)printf("# %s ", title);
+	if (s == NULL)
+		(void)printf("nothing");
+	else
+		for (; *s != '\0'; s++)
+			(void)printf(*s >= ' ' && *s < 0x7f ? "%c" : "\\x%02x",
+				     (unsigned char)*s);
+	(void)putchar('\n');
+}
+
+static bool is_text(int line, const char *got, const char *want,
+		    const char *name)
+{
+	bool same = got == NULL || want == NULL ? got == want
+						: strcmp(got, want) == 0;
+
+	if (tap_line(line, same, name))
+		return true;
+	tap_value("got ", got);
+	tap_value("want", want);
+	return false;
+}
+
+/* The error of the last call has to hold what; NULL: there is none. */
+static bool is_error(int line, const char *what, const char *name)
+{
+	bool ok = what == NULL ? k.error[0] == '\0'
+			       : strstr(k.error, what) != NULL;
+
+	if (tap_line(line, ok, name))
+		return true;
+	tap_value("got ", k.error);
+	tap_value("want", what == NULL ? "" : what);
+	return false;
+}
+
+/* ==== What the tests share ============================================== */
+
+/* Working memory and options as they are before a run. */
+static void fresh(void)
+{
+	memset(&k, 0, sizeof k);
+	ktest_defaults(&o);
+	o.log_fd = -1;
+	k.o = &o;
+	vm_reset(&k.vm);
+}
+
+static char *word(const char *s)
+{
+	return (char *)(uintptr_t)s;
+}
+
+/* A name of a test, from parts. */
+static const char *name_of(const char *fmt, ...)
+{
+	static char name[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(name, sizeof name, fmt, ap);
+	va_end(ap);
+	return name;
+}
+
+/* n times c, for values that are too long. */
+static const char *many(char c, size_t n)
+{
+	static char text[ARGV_SIZE + 16];
+
+	if (n >= sizeof text)
+		abort();
+	memset(text, c, n);
+	text[n] = '\0';
+	return text;
+}
+
+/* A copy with nothing behind it, for sanitizers and valgrind to watch. */
+static struct map map_copy(const char *s, size_t n)
+{
+	char *p = malloc(n > 0 ? n : 1);
+
+	if (p == NULL)
+		abort();
+	memcpy(p, s, n);
+	return (struct map){ p, n };
+}
+
+static void map_free(struct map *m)
+{
+	free((void *)(uintptr_t)m->at);
+}
+
+static void make_file(const char *path, const char *data, size_t n,
+		      mode_t mode)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+
+	if (fd < 0 || write(fd, data, n) != (ssize_t)n || close(fd) < 0
+	    || chmod(path, mode) < 0) {
+		(void)printf("Bail out! %s: %s\n", path, strerror(errno));
+		exit(1);
+	}
+}
+
+static void make_text(const char *path, const char *text)
+{
+	make_file(path, text, strlen(text), 0644);
+}
+
+static void make_directory(const char *path)
+{
+	if (mkdir(path, 0755) < 0 && errno != EEXIST) {
+		(void)printf("Bail out! %s: %s\n", path, strerror(errno));
+		exit(1);
+	}
+}
+
+/* All of a file from its beginning, NUL at the end; the caller frees it. */
+static char *read_fd(int fd, size_t *n)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	char *p = malloc((size_t)size + 1);
+
+	if (p == NULL || pread(fd, p, (size_t)size, 0) != (ssize_t)size)
+		abort();
+	p[size] = '\0';
+	*n = (size_t)size;
+	return p;
+}
+
+/* Numbers that are the same on every machine. */
+static unsigned next_random(void)
+{
+	static uint32_t state = 1;
+
+	state = state * 1664525u + 1013904223u;
+	return state >> 16;
+}
+
+/* ==== Utilities ========================================================= */
+static const struct {
+	const char *in, *want;
+	bool lines;
+} visible_table[] = {
+	{ "plain ~", "plain ~", false },
+	{ "a\tb\nc\r\n", "a^Ib^Jc^M^J", false },
+	{ "a\tb\nc\r\n", "a\tb\nc\n", true },
+	{ "a\rb\r", "a^Mb^M", true },
+	{ "\033[2J\a\b\177", "^[[2J^G^H^?", true },
+	{ "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0"
+	  "\x9f\x98\x80", false },
+	{ "\x9b" "31m", "\\x9b31m", true },             /* C1, bare */
+	{ "\xc2\x9b" "31m", "\\xc2\\x9b31m", true },    /* C1 as UTF-8 */
+	{ "\xc2\xa0", "\xc2\xa0", true },               /* the first after */
+	{ "\xc0\xaf", "\\xc0\\xaf", true },             /* overlong '/' */
+	{ "\xe0\x9f\xbf", "\\xe0\\x9f\\xbf", true },    /* overlong */
+	{ "\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf", true },
+	{ "\xed\xa0\x80", "\\xed\\xa0\\x80", true },    /* surrogate */
+	{ "\xed\x9f\xbf", "\xed\x9f\xbf", true },       /* the last before */
+	{ "\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf", true }, /* U+10FFFF */
+	{ "\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80", true },
+	{ "\xf5\xff\xfe", "\\xf5\\xff\\xfe", true },
+	{ "\xe2\x82", "\\xe2\\x82", true },             /* cut */
+	{ "\xe2\x82" "x", "\\xe2\\x82x", true },
+	{ "", "", true },
+};
+
+static void test_visible(void)
+{
+	char at[256];
+	struct text t;
+
+	for (size_t i = 0; i < COUNT(visible_table); i++) {
+		size_t n = strlen(visible_table[i].in);
+		struct map m = map_copy(visible_table[i].in, n);
+
+		text_init(&t, at, sizeof at);
+		text_visible(&t, m.at, n, visible_table[i].lines);
+		is_text(HERE, t.at, visible_table[i].want,
+			name_of("visible: %s", visible_table[i].want));
+		map_free(&m);
+	}
+	text_init(&t, at, sizeof at);
+	text_visible(&t, "a\0b", 3, false);
+	is_text(HERE, t.at, "a^@b", "visible: NUL");
+}
+
+/* However small the buffer: what is there is a beginning of the whole, full
+ * tells whether it is all, and nothing behind the buffer is touched. */
+static void test_text_bounds(void)
+{
+	static const char in[] = "ab\033\xc3\xa4\xff\xe2\x82\xac\n\001z";
+	char all_at[64], at[64];
+	struct text all, t;
+	bool prefix = true, full = true, inside = true, ended = true;
+
+	text_init(&all, all_at, sizeof all_at);
+	text_visible(&all, in, sizeof in - 1, false);
+	text_printf(&all, "%d", 12345);
+	text_add(&all, "end");
+	for (size_t size = 1; size < sizeof at; size++) {
+		memset(at, '#', sizeof at);
+		text_init(&t, at, size);
+		text_visible(&t, in, sizeof in - 1, false);
+		text_printf(&t, "%d", 12345);
+		text_add(&t, "end");
+		prefix = prefix && t.len < size
+			 && memcmp(at, all.at, t.len) == 0;
+		full = full && t.full == (all.len >= size);
+		ended = ended && at[t.len] == '\0';
+		for (size_t i = size; i < sizeof at; i++)
+			inside = inside && at[i] == '#';
+	}
+	is_true(HERE, prefix, "text: a full one is a beginning of the whole");
+	is_true(HERE, full, "text: full is set when something did not fit");
+	is_true(HERE, ended, "text: ends with NUL");
+	is_true(HERE, inside, "text: stays inside its buffer");
+}
+
+static void test_find_bytes(void)
+{
+	char where[40], what[6];
+	bool same = true;
+
+	for (int round = 0; round < 20000 && same; round++) {
+		size_t n = next_random() % sizeof where;
+		size_t len = 1 + next_random() % sizeof what, i;
+		unsigned letters = 1 + next_random() % 3;
+		struct map m;
+
+		for (i = 0; i < n; i++)
+			where[i] = (char)(0x7f + next_random() % letters);
+		for (i = 0; i < len; i++)
+			what[i] = (char)(0x7f + next_random() % letters);
+		m = map_copy(where, n);
+		for (i = 0; i + len <= n; i++)
+			if (memcmp(where + i, what, len) == 0)
+				break;
+		same = find_bytes(m.at, n, what, len)
+		       == (i + len <= n ? m.at + i : NULL);
+		map_free(&m);
+	}
+	is_true(HERE, same, "find_bytes: as a plain search, 20000 times");
+	is_true(HERE, find_bytes("abc", 3, "", 0) != NULL,
+		"find_bytes: nothing is found in everything");
+	is_true(HERE, find_bytes("", 0, "a", 1) == NULL,
+		"find_bytes: nothing holds nothing");
+}
+
+static void test_path_set(void)
+{
+	static char out[PATH_SIZE];
+
+	fresh();
+	is_int(HERE, path_set(&k, out, "%s", many('p', PATH_SIZE - 1)), 0,
+	       "path_set: 4095 bytes fit");
+	is_int(HERE, path_set(&k, out, "%s", many('p', PATH_SIZE)), -1,
+	       "path_set: 4096 bytes do not");
+	is_error(HERE, "path is too long (limit 4095 bytes): ppp",
+		 "path_set: says so");
+}
+
+static const struct {
+	const char *in, *want; /* "~" stands for the scratch directory */
+	const char *error;
+} absolute_table[] = {
+	{ "file", "~/file", NULL },
+	{ "./file", "~/file", NULL },
+	{ "link", "~/link", NULL },                /* its own name is kept */
+	{ "dir/../file", "~/file", NULL },
+	{ "dirlink/inner", "~/dir/inner", NULL },  /* its directory is not */
+	{ "not-there", "~/not-there", NULL },
+	{ "a b,c'd\n\xc3\xa4", "~/a b,c'd\n\xc3\xa4", NULL },
+	{ ".", "~", NULL },
+	{ "dir/..", "~", NULL },
+	{ "dir/", "~/dir", NULL },
+	{ "/", "/", NULL },
+	{ "/etc", "/etc", NULL },
+	{ "/../etc", "/etc", NULL },
+	{ "no/file", NULL, "no/file: No such file" },
+	{ "no/", NULL, "no/: No such file" },
+	{ "file/x", NULL, "file/x: Not a directory" },
+};
+
+static void test_path_absolute(const char *scratch)
+{
+	static char out[PATH_SIZE], want[PATH_SIZE * 2];
+
+	for (size_t i = 0; i < COUNT(absolute_table); i++) {
+		const char *to = absolute_table[i].want;
+		const char *name = name_of("path_absolute: %s",
+					   absolute_table[i].in);
+		int result;
+
+		fresh();
+		result = path_absolute(&k, absolute_table[i].in, out);
+		if (to == NULL) {
+			is_error(HERE, absolute_table[i].error, name);
+			continue;
+		}
+		(void)snprintf(want, sizeof want, "%s%s",
+			       *to == '~' ? scratch : "",
+			       *to == '~' ? to + 1 : to);
+		is_text(HERE, result == 0 ? out : k.error, want, name);
+	}
+	fresh();
+	is_int(HERE, path_absolute(&k, many('x', 5000), out), -1,
+	       "path_absolute: a long name is refused");
+}
+
+static const struct {
+	const char *path, *name, *want; /* want NULL: not found */
+} search_table[] = {
+	{ "bin", "tool", "bin/tool" },
+	{ "no:bin", "tool", "bin/tool" },
+	{ "no:", "exe", "exe" },                   /* an empty part is . */
+	{ ":bin", "tool", "bin/tool" },
+	{ "", "exe", "exe" },
+	{ ".", "file", NULL },                     /* not executable */
+	{ ".", "dir", NULL },
+	{ "no", "tool", NULL },
+	{ "bin", "", NULL },
+};
+
+static void test_path_search(void)
+{
+	static char out[PATH_SIZE];
+	char *saved = strdup(getenv("PATH") != NULL ? getenv("PATH") : "");
+
+	for (size_t i = 0; i < COUNT(search_table); i++) {
+		bool found;
+
+		(void)setenv("PATH", search_table[i].path, 1);
+		found = path_search(search_table[i].name, out);
+		is_text(HERE, found ? out : NULL, search_table[i].want,
+			name_of("path_search: %s in %s", search_table[i].name,
+				search_table[i].path));
+	}
+	(void)setenv("PATH", many('d', 5000), 1);
+	is_true(HERE, !path_search("tool", out),
+		"path_search: a long directory is passed over");
+	(void)unsetenv("PATH");
+	is_true(HERE, path_search("env", out), "path_search: without PATH");
+	(void)setenv("PATH", saved, 1);
+	free(saved);
+}
+
+static const struct {
+	const char *path, *error;
+	size_t size;
+} map_table[] = {
+	{ "file", NULL, 5 },
+	{ "empty", NULL, 0 },
+	{ "dir", "-x dir: is a directory, not a file", 0 },
+	{ "/dev/null", "-x /dev/null: is a device, not a file", 0 },
+	{ "fifo", "-x fifo: is a device, not a file", 0 },
+	{ "no", "-x no: No such file", 0 },
+};
+
+static void test_map_file(void)
+{
+	struct map m;
+
+	for (size_t i = 0; i < COUNT(map_table); i++) {
+		fresh();
+		(void)map_file(&k, "-x", map_table[i].path, &m);
+		is_error(HERE, map_table[i].error,
+			 name_of("map_file: %s", map_table[i].path));
+		is_int(HERE, (long long)m.size, (long long)map_table[i].size,
+		       name_of("map_file: size of %s", map_table[i].path));
+		unmap_file(&m);
+	}
+}
+
+/* A message: one line, visible, whole, with errno's text after a ':'. */
+static void test_messages(void)
+{
+	static char path[PATH_SIZE];
+	char *got;
+	size_t n;
+	int fd;
+
+	fresh();
+	fd = o.log_fd = open("log", O_RDWR | O_CREAT | O_TRUNC, 0644);
+	errno = ENOENT;
+	warn(&k, "%s:", "a\nb\033");
+	got = read_fd(fd, &n);
+	is_text(HERE, got, "ktest: a^Jb^[: No such file or directory\n",
+		"warn: one visible line");
+	free(got);
+	(void)ftruncate(fd, 0);
+	(void)lseek(fd, 0, SEEK_SET);
+	memset(path, 0xff, sizeof path - 1);
+	warn(&k, "%s: the reason", path);
+	got = read_fd(fd, &n);
+	is_true(HERE, n > 11 && strcmp(got + n - 12, " the reason\n") == 0,
+		"warn: the reason stands behind the longest path");
+	free(got);
+	(void)fail(&k, "first");
+	is_int(HERE, fail(&k, "second"), -1, "fail: returns -1");
+	is_error(HERE, "first", "fail: the first reason is kept");
+	(void)close(fd);
+}
+
+/* What a guest says in several languages comes out as it went in. */
+static void test_show(void)
+{
+	static char in[8192];
+	struct text t;
+	char *got;
+	size_t n;
+
+	fresh();
+	text_init(&t, in, sizeof in);
+	while (text_room(&t) > 8)
+		text_add(&t, "\xe2\x82\xac\r\n");
+	o.log_fd = open("log", O_RDWR | O_CREAT | O_TRUNC, 0644);
+	show(&k, t.at, t.len, true);
+	got = read_fd(o.log_fd, &n);
+	is_int(HERE, (long long)n, (long long)t.len / 5 * 4,
+	       "show: no line or letter is cut in two");
+	free(got);
+	(void)close(o.log_fd);
+}
+
+/* ==== Options =========================================================== */
+#define W(...) .words = { "ktest", __VA_ARGS__ }
+#define INT(f, v) .kind = 'i', .at = AT(f), .number = (v)
+#define LONG(f, v) .kind = 'l', .at = AT(f), .number = (v)
+#define STR(f, v) .kind = 's', .at = AT(f), .text = (v)
+#define ITEM(f, v) .kind = 'L', .at = AT(f), .text = (v) /* the last one */
+#define ERROR(v) .error = (v)
+#define PROGRAM(v) .program = (v)
+
+static const struct opt_case {
+	const char *words[8];
+	const char *error;   /* in the message; NULL: no error */
+	char kind;
+	size_t at;
+	long long number;
+	const char *text;
+	const char *program; /* argv[0] of what is left; NULL: nothing */
+} opt_cases[] = {
+	{ W(NULL), LONG(memory, 1024) },
+	{ W(NULL), STR(qemu, "qemu-system-x86_64") },
+	{ W(NULL), INT(sandbox, 1) },
+	/* the syntax of Go's package flag */
+	{ W("-memory", "512"), LONG(memory, 512) },
+	{ W("--memory", "512"), LONG(memory, 512) },
+	{ W("-memory=512"), LONG(memory, 512) },
+	{ W("--memory=512"), LONG(memory, 512) },
+	{ W("-memory", "512", "-memory=64"), LONG(memory, 64) },
+	{ W("-cmdline=a=b"), ITEM(cmdline, "a=b") },
+	{ W("-cmdline", "-v"), ITEM(cmdline, "-v") },
+	{ W("-cmdline", "--"), ITEM(cmdline, "--") },
+	{ W("---memory", "1"), ERROR("---memory: no such option") },
+	{ W("-=1"), ERROR("-=1: no such option") },
+	{ W("--=1"), ERROR("--=1: no such option") },
+	{ W("-Memory", "1"), ERROR("-Memory: no such option") },
+	{ W("-mem", "1"), ERROR("-mem: no such option") },
+	{ W("-halt"), ERROR("-halt: no such option") },
+	{ W("-memoryx", "1"), ERROR("-memoryx: no such option") },
+	{ W("-h"), INT(help, 1) },
+	{ W("--help"), INT(help, 1) },
+	/* where options end */
+	{ W("prog", "-v"), INT(verbose, 0), PROGRAM("prog") },
+	{ W("-v", "prog", "-n"), INT(dry_run, 0), PROGRAM("prog") },
+	{ W("-", "-v"), INT(verbose, 0), PROGRAM("-") },
+	{ W("--", "-v"), INT(verbose, 0), PROGRAM("-v") },
+	{ W("--", "--", "x"), PROGRAM("--") },
+	{ W("", "-v"), INT(verbose, 0), PROGRAM("") },
+	{ W("--") },
+	{ W("-v", "--"), INT(verbose, 1) },
+	/* flags take a value only after '=' */
+	{ W("-v"), INT(verbose, 1) },
+	{ W("-v", "false"), INT(verbose, 1), PROGRAM("false") },
+	{ W("-v", "-v=false"), INT(verbose, 0) },
+	{ W("-v=1"), INT(verbose, 1) },
+	{ W("-v=0"), INT(verbose, 0) },
+	{ W("-v=t"), INT(verbose, 1) },
+	{ W("-v=T"), INT(verbose, 1) },
+	{ W("-v=F"), INT(verbose, 0) },
+	{ W("--console=TRUE"), INT(console, 1) },
+	{ W("-console=False"), INT(console, 0) },
+	{ W("-n=True"), INT(dry_run, 1) },
+	{ W("-version=FALSE"), INT(version, 0) },
+	{ W("-v="), ERROR("-v=: is not true or false") },
+	{ W("-v=yes"), ERROR("-v=yes: is not true or false") },
+	{ W("-v=tRUE"), ERROR("-v=tRUE: is not true or false") },
+	/* every kind with good values */
+	{ W("-kernel-path", "a,b c"), STR(kernel_path, "a,b c") },
+	{ W("-initrd-path", "x"), STR(initrd_path, "x") },
+	{ W("-initrd-path", "x", "-initrd-path="), STR(initrd_path, NULL) },
+	{ W("-cmdline="), ITEM(cmdline, "") },
+	{ W("-cmdline", "a", "-cmdline", "b,c"), ITEM(cmdline, "b,c") },
+	{ W("-modules", "/m"), STR(modules_dir, "/m") },
+	{ W("-module", "ext4"), ITEM(modules, "ext4") },
+	{ W("-env", "A=1,2"), ITEM(env, "A=1,2") },
+	{ W("-cwd", "/a b"), STR(cwd, "/a b") },
+	{ W("-file", "a:/b"), ITEM(files, "a:/b") },
+	{ W("-qemu", "./q"), STR(qemu, "./q") },
+	{ W("-qemu-arg", "-s"), ITEM(qemu_args, "-s") },
+	{ W("-bios", "b"), STR(bios, "b") },
+	{ W("-init", "i"), STR(init, "i") },
+	{ W("-accel", "auto"), INT(accel, ACCEL_AUTO) },
+	{ W("-accel", "kvm"), INT(accel, ACCEL_KVM) },
+	{ W("-accel=tcg"), INT(accel, ACCEL_TCG) },
+	{ W("-accel", "KVM"), ERROR("-accel KVM: is not one of auto|kvm|tcg") },
+	{ W("-accel", "kvm,x"), ERROR("-accel kvm,x: is not one of") },
+	{ W("-accel", "kv"), ERROR("-accel kv: is not one of") },
+	{ W("-acpi", "on"), INT(acpi, ACPI_ON) },
+	{ W("-acpi", "off"), INT(acpi, ACPI_OFF) },
+	{ W("-acpi", "1"), ERROR("-acpi 1: is not one of auto|on|off") },
+	{ W("-sandbox", "off"), INT(sandbox, 0) },
+	{ W("-sandbox=on"), INT(sandbox, 1) },
+	{ W("-sandbox=auto"), ERROR("-sandbox auto: is not one of on|off") },
+	{ W("-memory", "32M"), LONG(memory, 32) },
+	{ W("-memory", "31M"), ERROR("-memory 31M: is not between 32 and "
+				     "1048576 MiB") },
+	{ W("-memory", "0"), ERROR("-memory 0: is not between") },
+	{ W("-memory", "1T"), LONG(memory, 1048576) },
+	{ W("-memory", "2T"), ERROR("-memory 2T: is not between") },
+	{ W("-memory", "1k"), ERROR("-memory 1k: is not a size") },
+	{ W("-cpus", "1"), LONG(cpus, 1) },
+	{ W("-cpus", "255"), LONG(cpus, 255) },
+	{ W("-cpus", "0"), ERROR("-cpus 0: is not between 1 and 255") },
+	{ W("-cpus", "256"), ERROR("-cpus 256: is not between 1 and 255") },
+	{ W("-cpus", "0x2"), ERROR("-cpus 0x2: is not a number") },
+	{ W("-cpus", "2 "), ERROR("-cpus 2 : is not a number") },
+	{ W("-cpus", "+2"), ERROR("-cpus +2: is not a number") },
+	{ W("-cpus", "1.0"), ERROR("-cpus 1.0: is not a number") },
+	{ W("-timeout", "90"), LONG(timeout, 90000) },
+	{ W("-timeout", "1m30s"), LONG(timeout, 90000) },
+	{ W("-timeout", "0"), LONG(timeout, 0) },
+	{ W("-timeout", "soon"), ERROR("-timeout soon: is not a duration") },
+};
+
+static void check_field(const struct opt_case *c, const char *name)
+{
+	const char *field = (const char *)&o + c->at;
+	const struct ktest_list *list = (const void *)field;
+	const void *at = field;
+
+	if (c->kind == 'i')
+		is_int(HERE, *(const int *)at, c->number, name);
+	else if (c->kind == 'l')
+		is_int(HERE, *(const long long *)at, c->number, name);
+	else if (c->kind == 's')
+		is_text(HERE, *(const char *const *)at, c->text, name);
+	else if (c->kind == 'L')
+		is_text(HERE, list->count == 0 ? NULL
+			: list->item[list->count - 1], c->text, name);
+}
+
+static void test_opt_cases(void)
+{
+	for (size_t i = 0; i < COUNT(opt_cases); i++) {
+		const struct opt_case *c = &opt_cases[i];
+		char *argv[9], name[128];
+		struct text t;
+		size_t n;
+
+		text_init(&t, name, sizeof name);
+		text_add(&t, "options:");
+		for (n = 0; n < COUNT(c->words) && c->words[n] != NULL; n++) {
+			argv[n] = word(c->words[n]);
+			if (n > 0)
+				text_printf(&t, " '%s'", c->words[n]);
+		}
+		argv[n] = NULL;
+		fresh();
+		is_int(HERE, ktest_parse(&k, &o, argv),
+		       c->error != NULL ? -1 : 0, name);
+		if (!is_error(HERE, c->error, name) || c->error != NULL)
+			continue;
+		check_field(c, name);
+		is_text(HERE, o.argv != NULL ? o.argv[0] : NULL, c->program,
+			name);
+	}
+}
+
+/* Every option of the table with one bad value; what has to be in the error
+ * for each kind, NULL where the value is a good one. */
+static const struct {
+	const char *value; /* NULL: missing */
+	const char *string, *list, *choice, *size, *count, *duration;
+} bad_values[] = {
+	{ NULL, "needs a value", "needs a value", "needs a value",
+	  "needs a value", "needs a value", "needs a value" },
+	{ "", "is empty", "is empty", "is empty", "is empty", "is empty",
+	  "is empty" },
+	{ "x,y", NULL, NULL, "is not one of", "is not a size",
+	  "is not a number", "is not a duration" },
+	{ "-1", NULL, NULL, "is not one of", "is not a size",
+	  "is not a number", "is not a duration" },
+	{ "99999999999999999999", NULL, NULL, "is not one of",
+	  "is not a size", "is not a number", "is not a duration" },
+	{ "9223372036854775807", NULL, NULL, "is not one of",
+	  "is not a size", "is not a number", "is not a duration" },
+	{ "999999999999", NULL, NULL, "is not one of", "is not between",
+	  "is not between", "is not a duration" },
+	{ "\xff\033\n", NULL, NULL, "is not one of", "is not a size",
+	  "is not a number", "is not a duration" },
+};
+
+static const char *bad_error(size_t i, const struct opt *opt)
+{
+	if (opt->may_be_empty && bad_values[i].value != NULL
+	    && bad_values[i].value[0] == '\0')
+		return NULL;
+	switch (opt->kind) {
+	case OPT_STRING: return bad_values[i].string;
+	case OPT_LIST: return bad_values[i].list;
+	case OPT_CHOICE: return bad_values[i].choice;
+	case OPT_SIZE: return bad_values[i].size;
+	case OPT_COUNT: return bad_values[i].count;
+	default: return bad_values[i].duration;
+	}
+}
+
+static void test_opt_bad(const struct opt *opt)
+{
+	char dashed[64], *argv[] = { word("ktest"), dashed, NULL, NULL };
+
+	(void)snprintf(dashed, sizeof dashed, "-%s", opt->name);
+	for (size_t i = 0; i < COUNT(bad_values); i++) {
+		const char *error = bad_error(i, opt);
+		const char *name = name_of("options: -%s with bad value %zu",
+					   opt->name, i);
+
+		argv[2] = word(bad_values[i].value);
+		fresh();
+		(void)ktest_parse(&k, &o, argv);
+		if (is_error(HERE, error, name) && error != NULL)
+			is_true(HERE, strncmp(k.error, dashed,
+					      strlen(dashed)) == 0, name);
+	}
+}
+
+static void test_opt_long(const struct opt *opt)
+{
+	static char at[2 * PATH_SIZE];
+	char *argv[] = { word("ktest"), at, NULL };
+	int head = snprintf(at, sizeof at, "-%s=", opt->name), result;
+
+	fresh();
+	(void)snprintf(at + head, sizeof at - (size_t)head, "%s",
+		       many('1', PATH_SIZE));
+	result = ktest_parse(&k, &o, argv);
+	is_int(HERE, result, opt->kind == OPT_LIST ? 0 : -1,
+	       name_of("options: -%s with a value of 4096 bytes", opt->name));
+	is_true(HERE, strlen(k.error) < 300, "options: which is not repeated");
+	if (opt->kind != OPT_STRING)
+		return;
+	fresh();
+	at[head + PATH_SIZE - 1] = '\0';
+	is_int(HERE, ktest_parse(&k, &o, argv), 0,
+	       name_of("options: -%s with a value of 4095", opt->name));
+}
+
+static void test_opt_many(const struct opt *opt)
+{
+	static char *argv[LIST_MAX + 3];
+	char value[64];
+
+	(void)snprintf(value, sizeof value, "-%s=x", opt->name);
+	argv[0] = word("ktest");
+	for (size_t i = 1; i <= LIST_MAX; i++)
+		argv[i] = value;
+	argv[LIST_MAX + 1] = NULL;
+	fresh();
+	is_int(HERE, ktest_parse(&k, &o, argv), 0,
+	       name_of("options: -%s 256 times", opt->name));
+	argv[LIST_MAX + 1] = value;
+	fresh();
+	(void)ktest_parse(&k, &o, argv);
+	is_error(HERE, "is one too many (limit 256)",
+		 name_of("options: -%s 257 times", opt->name));
+}
+
+static void test_options(void)
+{
+	char *none[] = { NULL };
+
+	test_opt_cases();
+	for (size_t i = 0; i < COUNT(opt_table); i++) {
+		const struct opt *opt = &opt_table[i];
+
+		if (opt->name == NULL)
+			continue;
+		test_opt_long(opt);
+		if (opt->kind != OPT_FLAG)
+			test_opt_bad(opt);
+		if (opt->kind == OPT_LIST)
+			test_opt_many(opt);
+	}
+	fresh();
+	is_int(HERE, ktest_parse(&k, &o, none), 0, "options: no argv[0]");
+}
+
+static void test_defaults(void)
+{
+	(void)setenv("KTEST_KERNEL", "kk", 1);
+	(void)setenv("KTEST_QEMU", "qq", 1);
+	fresh();
+	is_text(HERE, o.kernel_path, "kk", "defaults: $KTEST_KERNEL");
+	is_text(HERE, o.qemu, "qq", "defaults: $KTEST_QEMU");
+	(void)setenv("KTEST_KERNEL", "", 1);
+	(void)setenv("KTEST_QEMU", "", 1);
+	fresh();
+	is_text(HERE, o.kernel_path, NULL, "defaults: empty $KTEST_KERNEL");
+	is_text(HERE, o.qemu, "qemu-system-x86_64",
+		"defaults: empty $KTEST_QEMU");
+	(void)unsetenv("KTEST_KERNEL");
+	(void)unsetenv("KTEST_QEMU");
+}
+
+/* Usage names every option and every exit status, in 80 columns. */
+static void test_usage(void)
+{
+	FILE *f = fopen("usage", "w+");
+	char line[256], left[64];
+	bool fits = true, all = true;
+	char *text;
+	size_t n;
+
+	ktest_usage(f);
+	(void)fflush(f);
+	text = read_fd(fileno(f), &n);
+	for (size_t i = 0; i < COUNT(opt_table); i++) {
+		(void)snprintf(left, sizeof left, "\n  -%s ",
+			       opt_table[i].name != NULL ? opt_table[i].name
+							 : "memory");
+		all = all && strstr(text, left) != NULL;
+	}
+	rewind(f);
+	while (fgets(line, sizeof line, f) != NULL)
+		fits = fits && strlen(line) <= 80;
+	is_true(HERE, all, "usage: every option");
+	is_true(HERE, fits, "usage: in 80 columns");
+	is_true(HERE, strstr(text, "124") != NULL && strstr(text, "125")
+		!= NULL, "usage: exit statuses");
+	free(text);
+	(void)fclose(f);
+}
+
+static const struct {
+	const char *in;
+	long long want; /* -1: refused */
+} size_table[] = {
+	{ "1", 1 }, { "0", 0 }, { "007", 7 }, { "512M", 512 },
+	{ "512m", 512 }, { "1G", 1024 }, { "1g", 1024 }, { "2T", 2097152 },
+	{ "2t", 2097152 }, { "", -1 }, { "M", -1 }, { "1K", -1 },
+	{ "1MB", -1 }, { "1GG", -1 }, { "1 G", -1 }, { " 1", -1 },
+	{ "-1", -1 }, { "+1", -1 }, { "1.5G", -1 }, { "1,5", -1 },
+	{ "0x10", -1 }, { "1 ", -1 }, { "1\r", -1 },
+	{ "922337203685477579", 922337203685477579LL },
+	{ "9223372036854775807G", -1 }, { "9223372036854775808", -1 },
+	{ "18446744073709551617", -1 }, { "9007199254740991T", -1 },
+	{ "8796093022207T", 8796093022207LL * 1048576 },
+	{ "99999999999999999999999999M", -1 },
+}, duration_table[] = {
+	{ "90", 90000 }, { "0", 0 }, { "1s", 1000 }, { "1m30s", 90000 },
+	{ "1h2m3.5s", 3723500 }, { "500ms", 500 }, { "1.5", 1500 },
+	{ "1.5h", 5400000 }, { "0.25s", 250 }, { "1m1m", 120000 },
+	{ "1.0019s", 1001 }, { "1.", 1000 }, { "366h", 1317600000 },
+	{ "31622400", 31622400000LL }, { "31622401", -1 },
+	{ "8784h", 31622400000LL },
+	{ "8785h", -1 }, { "8784h1ms", -1 }, { "", -1 }, { "s", -1 },
+	{ "-1", -1 }, { "-1s", -1 }, { "+1s", -1 }, { "1 s", -1 },
+	{ "1x", -1 }, { "1us", -1 }, { "1d", -1 }, { "1S", -1 },
+	{ "1,5s", -1 }, { "1m30", -1 }, { "0m30", -1 }, { "1e3", -1 },
+	{ "9223372036854775807", -1 }, { "9223372036854775807h", -1 },
+	{ "99999999999999999999s", -1 }, { "2562047788015h", -1 },
+	{ "0ms", 0 }, { "0.0001s", -1 }, { "0.5ms", -1 },
+};
+
+static void test_numbers(void)
+{
+	long long got;
+
+	for (size_t i = 0; i < COUNT(size_table); i++)
+		is_int(HERE, parse_size(size_table[i].in, &got) ? got : -1,
+		       size_table[i].want,
+		       name_of("size: %s", size_table[i].in));
+	for (size_t i = 0; i < COUNT(duration_table); i++)
+		is_int(HERE, parse_duration(duration_table[i].in, &got)
+		       ? got : -1, duration_table[i].want,
+		       name_of("duration: %s", duration_table[i].in));
+}
+
+/* ==== Kernels ===========================================================
+ * Images that are as small as the formats allow; each case changes some
+ * bytes of a good one.
+ */
+static void put_le(char *p, uint64_t v, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		p[i] = (char)(v >> (8 * i) & 0xff);
+}
+
+enum { BZ_SIZE = 1024 + 32 * 16, ELF_SIZE = 512, NOTE_AT = 64 + 3 * 56 };
+
+/* One sector of set-up, 32 paragraphs of kernel, the version at 0x300. */
+static void make_bzimage(char *p)
+{
+	memset(p, 0, BZ_SIZE);
+	p[0x1f1] = 1;
+	put_le(p + 0x1f4, 32, 4);
+	put_le(p + 0x1fe, 0xaa55, 2);
+	memcpy(p + 0x202, "HdrS", 4);
+	put_le(p + 0x206, 0x20f, 2);
+	put_le(p + 0x20e, 0x100, 2);
+	p[0x211] = 1;
+	p[0x236] = 1;
+	put_le(p + 0x238, 2047, 4);
+	(void)strcpy(p + 0x300, "6.1.0-9-unit (build@host) #1 SMP");
+}
+
+static void make_segment(char *p, unsigned type, uint64_t offset,
+			 uint64_t size)
+{
+	put_le(p, type, 4);
+	put_le(p + 8, offset, 8);
+	put_le(p + 32, size, 8);
+}
+
+/* PT_NOTE with a GNU and a PVH note, PT_LOAD with messages, PT_GNU_STACK */
+static void make_elf(char *p)
+{
+	static const char text[] = "..Linux version 6.6.1-x_y (gcc)\n\0"
+		"No config space access function found\0"
+		"Unable to load the System Description Tables";
+
+	memset(p, 0, ELF_SIZE);
+	memcpy(p, "\177ELF\2\1\1", 7);
+	put_le(p + 16, 2, 2);
+	put_le(p + 18, 62, 2);
+	put_le(p + 32, 64, 8);
+	put_le(p + 54, 56, 2);
+	put_le(p + 56, 3, 2);
+	make_segment(p + 64, 4, NOTE_AT, 20 + 24);
+	make_segment(p + 64 + 56, 1, 320, ELF_SIZE - 320);
+	make_segment(p + 64 + 112, 0x6474e551, 0, 0);
+	put_le(p + NOTE_AT, 4, 4);          /* GNU, 5 bytes in 8 */
+	put_le(p + NOTE_AT + 4, 4, 4);
+	put_le(p + NOTE_AT + 8, 3, 4);
+	memcpy(p + NOTE_AT + 12, "GNU", 4);
+	put_le(p + NOTE_AT + 20, 4, 4);     /* Xen, the entry point */
+	put_le(p + NOTE_AT + 24, 8, 4);
+	put_le(p + NOTE_AT + 28, 18, 4);
+	memcpy(p + NOTE_AT + 32, "Xen", 4);
+	memcpy(p + 320, text, sizeof text);
+}
+
+/* Bytes of a good image that are overwritten; NULL: none of what it says. */
+static const struct kernel_case {
+	const char *name;
+	bool elf;
+	size_t at, bytes;
+	uint64_t value;
+	const char *error;
+} kernel_cases[] = {
+	{ "bzImage", false, 0, 0, 0, NULL },
+	{ "bzImage, no version", false, 0x20e, 2, 0, NULL },
+	{ "bzImage, version behind its end", false, 0x20e, 2, 0xffff, NULL },
+	{ "bzImage, version at its end", false, 0x20e, 2, BZ_SIZE - 0x201,
+	  NULL },
+	{ "bzImage, endless version", false, 0x300, 1, 'x', NULL },
+	{ "bzImage, no command line size", false, 0x238, 4, 0, NULL },
+	{ "bzImage, huge command line size", false, 0x238, 4, 0xffffffff,
+	  NULL },
+	{ "bzImage, protocol 2.12", false, 0x206, 2, 0x20c, NULL },
+	{ "bzImage, protocol 2.11", false, 0x206, 2, 0x20b, "is too old" },
+	{ "zImage", false, 0x211, 1, 0, "is too old" },
+	{ "bzImage, 32-bit", false, 0x236, 1, 0, NULL },
+	{ "bzImage, a byte more claimed", false, 0x1f4, 4, 33,
+	  "is truncated: 1536 bytes, its header says 1552" },
+	{ "bzImage, 64 GiB claimed", false, 0x1f4, 4, 0xffffffff,
+	  "is truncated" },
+	{ "bzImage, 255 sectors of set-up", false, 0x1f1, 1, 255,
+	  "is truncated" },
+	{ "bzImage, 0 sectors mean 4", false, 0x1f1, 1, 0,
+	  "is truncated: 1536 bytes, its header says 3072" },
+	{ "no boot flag", false, 0x1fe, 2, 0, "is neither" },
+	{ "no magic", false, 0x202, 1, 'h', "is neither" },
+	{ "MZ without Linux", false, 0, 2, 0x5a4d, NULL },
+	{ "ELF", true, 0, 0, 0, NULL },
+	{ "ELF, machine i386", true, 18, 2, 3, NULL },
+	{ "ELF, arm64", true, 18, 2, 183, "another architecture (machine 183" },
+	{ "ELF, machine 0", true, 18, 2, 0, "another architecture" },
+	{ "ELF, big endian", true, 5, 1, 2, "is truncated" },
+	{ "ELF, class 3", true, 4, 1, 3, "without a PVH note" },
+	{ "ELF, class 0", true, 4, 1, 0, "without a PVH note" },
+	{ "ELF, no program headers", true, 56, 2, 0, "without a PVH note" },
+	{ "ELF, headers of 55 bytes", true, 54, 2, 55, "is truncated" },
+	{ "ELF, headers of 0 bytes", true, 54, 2, 0, "is truncated" },
+	{ "ELF, headers of 65535 bytes", true, 54, 2, 65535,
+	  "is truncated" },
+	{ "ELF, table at the end", true, 32, 8, ELF_SIZE,
+	  "is truncated" },
+	{ "ELF, table behind the end", true, 32, 8, ELF_SIZE + 1,
+	  "is truncated" },
+	{ "ELF, table at 2^64-1", true, 32, 8, UINT64_MAX,
+	  "is truncated" },
+	{ "ELF, table at 2^64-56", true, 32, 8, UINT64_MAX - 55,
+	  "is truncated" },
+	{ "ELF, table at 2^63", true, 32, 8, 1ull << 63,
+	  "is truncated" },
+	{ "ELF, segment at 2^64-1", true, 64 + 8, 8, UINT64_MAX,
+	  "is truncated" },
+	{ "ELF, segment at 2^64-16", true, 64 + 8, 8, UINT64_MAX - 15,
+	  "is truncated" },
+	{ "ELF, segment of 2^64-1 bytes", true, 64 + 32, 8, UINT64_MAX,
+	  "is truncated" },
+	{ "ELF, last segment a byte too long", true, 64 + 56 + 32, 8,
+	  ELF_SIZE - 319, "is truncated: 512 bytes, its headers say more" },
+	{ "ELF, an empty segment at the end", true, 64 + 112 + 8, 8, ELF_SIZE,
+	  NULL },
+	{ "ELF, an empty segment behind it", true, 64 + 112 + 8, 8,
+	  ELF_SIZE + 1, "is truncated" },
+	{ "ELF, the notes end in the first", true, 64 + 32, 8, 19,
+	  "without a PVH note" },
+	{ "ELF, the notes end before the name", true, 64 + 32, 8, 20 + 15,
+	  "without a PVH note" },
+	{ "ELF, note with a name of 2^32-1", true, NOTE_AT, 4, 0xffffffff,
+	  "without a PVH note" },
+	{ "ELF, note of 2^32-1 bytes", true, NOTE_AT + 4, 4, 0xffffffff,
+	  "without a PVH note" },
+	{ "ELF, another owner's note", true, NOTE_AT + 32, 4, 0x6e6558,
+	  NULL },
+	{ "ELF, an owner that begins with Xen", true, NOTE_AT + 32, 4,
+	  0x216e6558, "without a PVH note" },
+	{ "ELF, another Xen note", true, NOTE_AT + 28, 4, 17,
+	  "without a PVH note" },
+	{ "ELF, no note segment", true, 64, 4, 1, "without a PVH note" },
+};
+
+static void test_kernel_cases(void)
+{
+	static char image[BZ_SIZE];
+
+	for (size_t i = 0; i < COUNT(kernel_cases); i++) {
+		const struct kernel_case *c = &kernel_cases[i];
+		struct kernel kernel;
+		struct map m;
+		int result;
+
+		(c->elf ? make_elf : make_bzimage)(image);
+		put_le(image + c->at, c->value, c->bytes);
+		m = map_copy(image, c->elf ? ELF_SIZE : BZ_SIZE);
+		fresh();
+		result = kernel_parse(&k, "K", &m, &kernel);
+		is_int(HERE, result, c->error != NULL ? -1 : 0,
+		       name_of("kernel: %s", c->name));
+		is_error(HERE, c->error, name_of("kernel: %s", c->name));
+		map_free(&m);
+	}
+}
+
+/* No part of a kernel is a kernel, and none is read behind its end. */
+static void test_kernel_truncated(void)
+{
+	static char image[BZ_SIZE];
+
+	for (int elf = 0; elf < 2; elf++) {
+		size_t size = elf ? ELF_SIZE : BZ_SIZE, n;
+		bool refused = true;
+
+		(elf ? make_elf : make_bzimage)(image);
+		for (n = 0; n < size && refused; n++) {
+			struct kernel kernel;
+			struct map m = map_copy(image, n);
+
+			fresh();
+			refused = kernel_parse(&k, "K", &m, &kernel) < 0
+				  && k.error[0] != '\0';
+			map_free(&m);
+		}
+		if (!is_true(HERE, refused, elf
+			     ? "kernel: ELF truncated at every length"
+			     : "kernel: bzImage truncated at every length"))
+			(void)printf("# taken with %zu bytes\n", n - 1);
+	}
+}
+
+static const struct {
+	const char *file;
+	size_t size;
+	const char *error;
+} other_table[] = {
+	{ "", 0, "-kernel-path K: is empty" },
+	{ "x", 1, "is neither a bzImage nor an ELF vmlinux" },
+	{ "\177EL", 3, "is neither a bzImage" },
+	{ "\177ELF", 4, "is a truncated ELF" },
+	{ "\x1f\x8b\x08", 3, "is compressed with gzip" },
+	{ "\xfd" "7zXZ", 6, "is compressed with xz" },
+	{ "\x28\xb5\x2f\xfd", 4, "is compressed with zstd" },
+	{ "\x28\xb5\x2f", 3, "is neither" },
+	{ "\x02\x21\x4c\x18", 4, "is compressed with lz4" },
+	{ "BZh9", 4, "is compressed with bzip2" },
+	{ "070701", 6, "is an initramfs" },
+	{ "#!/bin/sh\n", 10, "is a script" },
+	{ "MZ", 2, "is an EFI program" },
+	{ "\x27\x05\x19\x56", 4, "is a U-Boot image" },
+};
+
+static void test_kernel_other(void)
+{
+	char arm64[60] = "MZ";
+
+	for (size_t i = 0; i <= COUNT(other_table); i++) {
+		bool arm = i == COUNT(other_table);
+		struct kernel kernel;
+		struct map m = arm ? map_copy(arm64, sizeof arm64)
+			: map_copy(other_table[i].file, other_table[i].size);
+
+		memcpy(arm64 + 56, "ARMd", 4);
+		if (arm)
+			memcpy((char *)(uintptr_t)m.at, arm64, sizeof arm64);
+		fresh();
+		(void)kernel_parse(&k, "K", &m, &kernel);
+		is_error(HERE, arm ? "is a kernel for arm64"
+			 : other_table[i].error, "kernel: what it is instead");
+		map_free(&m);
+	}
+}
+
+static void parse_image(struct kernel *kernel, const char *image, size_t n)
+{
+	struct map m = map_copy(image, n);
+
+	fresh();
+	(void)kernel_parse(&k, "K", &m, kernel);
+	is_error(HERE, NULL, "kernel: is taken");
+	map_free(&m);
+}
+
+static void test_kernel_facts(void)
+{
+	static char image[BZ_SIZE];
+	struct kernel kernel;
+
+	make_bzimage(image);
+	parse_image(&kernel, image, BZ_SIZE);
+	is_text(HERE, kernel.version, "6.1.0-9-unit", "bzImage: version");
+	is_true(HERE, kernel.is64 && !kernel.elf && !kernel.no_acpi,
+		"bzImage: 64 bits");
+	is_int(HERE, (long long)kernel.cmdline_max, 2047, "bzImage: cmdline");
+	image[0x236] = 0;
+	put_le(image + 0x238, 0, 4);
+	(void)strcpy(image + 0x300, "../../x");
+	parse_image(&kernel, image, BZ_SIZE);
+	is_text(HERE, kernel.version, "..", "bzImage: a version has no '/'");
+	is_true(HERE, !kernel.is64, "bzImage: 32 bits");
+	is_int(HERE, (long long)kernel.cmdline_max, 2047,
+	       "bzImage: cmdline of a kernel that does not say");
+	memset(image + 0x300, 'v', BZ_SIZE - 0x300);
+	parse_image(&kernel, image, BZ_SIZE);
+	is_int(HERE, (long long)strlen(kernel.version), 127,
+	       "bzImage: a version that does not end");
+	make_elf(image);
+	parse_image(&kernel, image, ELF_SIZE);
+	is_text(HERE, kernel.version, "6.6.1-x_y", "ELF: version");
+	is_true(HERE, kernel.is64 && kernel.elf && !kernel.no_acpi,
+		"ELF: 64 bits, ACPI");
+	image[320 + 35] = 'X'; /* "No config ..." */
+	parse_image(&kernel, image, ELF_SIZE);
+	is_true(HERE, kernel.no_acpi, "ELF: without PCI no ACPI");
+	put_le(image + 64 + 56, 2, 4);
+	parse_image(&kernel, image, ELF_SIZE);
+	is_text(HERE, kernel.version, "", "ELF: messages are in PT_LOAD");
+	put_le(image + 64 + 56, 1, 4);
+	memset(image + 320, 'z', ELF_SIZE - 320);
+	memcpy(image + ELF_SIZE - 14, "Linux version ", 14);
+	parse_image(&kernel, image, ELF_SIZE);
+	is_text(HERE, kernel.version, "", "ELF: no version behind its banner");
+}
+
+/* Which file is taken: the option, and how it is named when it is none. */
+static void test_guest_kernel(void)
+{
+	static char image[BZ_SIZE], path[PATH_SIZE];
+	static struct guest g;
+
+	make_bzimage(image);
+	make_file("kernel,x", image, BZ_SIZE, 0644);
+	fresh();
+	o.kernel_path = "kernel,x";
+	is_int(HERE, guest_kernel(&k, &g, path), 0, "guest_kernel: a file");
+	is_text(HERE, path, "kernel,x", "guest_kernel: its path");
+	o.kernel_path = "dir";
+	(void)guest_kernel(&k, &g, path);
+	is_error(HERE, "-kernel-path dir: is a directory, not a file",
+		 "guest_kernel: a directory");
+	fresh();
+	o.kernel_path = "no";
+	(void)guest_kernel(&k, &g, path);
+	is_error(HERE, "-kernel-path no: No such file or directory",
+		 "guest_kernel: no file");
+}
+
+/* ==== Modules =========================================================== */
+static const struct {
+	const char *path, *name;
+	bool want;
+} is_table[] = {
+	{ "kernel/a/x.ko", "x", true }, { "x.ko", "x", true },
+	{ "x.ko.xz", "x", true }, { "x.ko.zst", "x", true },
+	{ "virtio-rng.ko", "virtio_rng", true },
+	{ "virtio_rng.ko", "virtio-rng", true },
+	{ "a-b_c.ko", "a_b-c", true }, { "xx.ko", "x", false },
+	{ "x.ko", "xx", false }, { "x.kox", "x", false },
+	{ "x.k", "x", false }, { "x", "x", false }, { "x/y.ko", "x", false },
+	{ "x.ko/y.ko", "x", false }, { "X.ko", "x", false },
+	{ ".ko", "", true }, { "", "x", false }, { "x.ko", "x.ko", false },
+	{ "a/x.ko", "a/x", false },
+};
+
+static void test_module_is(void)
+{
+	for (size_t i = 0; i < COUNT(is_table); i++) {
+		struct map m = map_copy(is_table[i].path,
+					strlen(is_table[i].path));
+
+		is_int(HERE, module_is(m.at, m.at + m.size, is_table[i].name),
+		       is_table[i].want,
+		       name_of("module: %s in %s", is_table[i].name,
+			       is_table[i].path));
+		map_free(&m);
+	}
+}
+
+static const char dep_text[] =
+	"kernel/d/virtio_mmio.ko: kernel/d/virtio.ko kernel/d/virtio_ring.ko\n"
+	"kernel/d/virtio_console.ko: kernel/d/virtio.ko"
+	" kernel/d/virtio_ring.ko\n"
+	"kernel/d/virtio.ko:\n"
+	"kernel/fs/ext4.ko.xz: kernel/fs/mbcache.ko.xz kernel/fs/jbd2.ko.xz"
+	" kernel/lib/crc16.ko.xz\n"
+	"kernel/fs/jbd2.ko.xz: kernel/lib/crc16.ko.xz\n"
+	"kernel/snd/snd-hda.ko:  kernel/snd/snd.ko \n"
+	"kernel/last.ko: kernel/first.ko";
+static const char builtin_text[] =
+	"kernel/c/virtio-rng.ko\nkernel/c/loop.ko\nkernel/c/tail.ko";
+
+#define OURS "kernel/d/virtio_ring.ko\nkernel/d/virtio.ko\n" \
+	"kernel/d/virtio_mmio.ko\nkernel/d/virtio_console.ko\n"
+static const struct {
+	const char *asked[3];
+	const char *want, *error;
+} plan_table[] = {
+	{ { NULL }, OURS, NULL },
+	{ { "ext4" }, OURS "kernel/lib/crc16.ko.xz\nkernel/fs/jbd2.ko.xz\n"
+	  "kernel/fs/mbcache.ko.xz\nkernel/fs/ext4.ko.xz\n", NULL },
+	{ { "jbd2", "ext4" }, OURS "kernel/lib/crc16.ko.xz\n"
+	  "kernel/fs/jbd2.ko.xz\nkernel/fs/mbcache.ko.xz\n"
+	  "kernel/fs/ext4.ko.xz\n", NULL },
+	{ { "snd_hda", "snd-hda" }, OURS "kernel/snd/snd.ko\n"
+	  "kernel/snd/snd-hda.ko\n", NULL },
+	{ { "last" }, OURS "kernel/first.ko\nkernel/last.ko\n", NULL },
+	{ { "loop", "virtio_rng", "tail" }, OURS, NULL },
+	{ { "virtio_mmio" }, OURS, NULL },
+	{ { "nope" }, NULL, "-module nope: is not in mods" },
+	{ { "crc16" }, NULL, "-module crc16: is not in mods" },
+	{ { "ext4.ko" }, NULL, "-module ext4.ko: is not in mods" },
+	{ { "fs/ext4" }, NULL, "-module fs/ext4: is not in mods" },
+};
+
+static void test_modules_plan(void)
+{
+	static struct guest g;
+
+	make_directory("mods");
+	make_text("mods/modules.dep", dep_text);
+	make_text("mods/modules.builtin", builtin_text);
+	for (size_t i = 0; i < COUNT(plan_table); i++) {
+		const char *name = name_of("modules: plan for %s",
+			plan_table[i].asked[0] == NULL ? "our ports"
+			: plan_table[i].asked[0]);
+
+		fresh();
+		(void)strcpy(g.modules_dir, "mods");
+		while (o.modules.count < 3
+		       && plan_table[i].asked[o.modules.count] != NULL) {
+			o.modules.item[o.modules.count] =
+				plan_table[i].asked[o.modules.count];
+			o.modules.count++;
+		}
+		(void)modules_plan(&k, &g);
+		if (is_error(HERE, plan_table[i].error, name)
+		    && plan_table[i].want != NULL)
+			is_text(HERE, g.modules, plan_table[i].want, name);
+	}
+}
+
+/* More modules than fit are an error; so is a modules.dep that is gone. */
+static void test_modules_limits(void)
+{
+	static struct guest g;
+	char line[128];
+	FILE *f;
+
+	make_directory("huge");
+	f = fopen("huge/modules.dep", "w");
+	(void)fputs("all.ko:", f);
+	for (int i = 0; i < 500; i++) {
+		(void)snprintf(line, sizeof line, " kernel/%030d.ko", i);
+		(void)fputs(line, f);
+	}
+	(void)fputs("\n", f);
+	(void)fclose(f);
+	fresh();
+	(void)strcpy(g.modules_dir, "huge");
+	o.modules.item[o.modules.count++] = "all";
+	is_int(HERE, modules_plan(&k, &g), -1, "modules: too many");
+	is_error(HERE, "-module: too many modules (limit 16384 bytes",
+		 "modules: too many");
+	fresh();
+	(void)strcpy(g.modules_dir, "dir");
+	is_int(HERE, modules_plan(&k, &g), -1, "modules: no modules.dep");
+	make_file("huge/modules.dep", "", 0, 0644);
+	fresh();
+	(void)strcpy(g.modules_dir, "huge");
+	is_int(HERE, modules_plan(&k, &g), 0, "modules: empty modules.dep");
+	is_text(HERE, g.modules, "", "modules: empty modules.dep");
+	make_file("huge/modules.dep", "virtio_mmio.ko: a\0b.ko\n", 23, 0644);
+	fresh();
+	o.modules.item[o.modules.count++] = "virtio_mmio";
+	if (modules_plan(&k, &g) == 0)
+		is_true(HERE, strstr(g.modules, "virtio_mmio.ko") != NULL,
+			"modules: a NUL in modules.dep hides none");
+	else
+		is_error(HERE, "modules.dep", "modules: a NUL is refused");
+}
+
+static const struct {
+	const char *option, *kernel, *module; /* -modules, path, -module */
+	const char *want, *error;
+} find_table[] = {
+	{ "tree/direct", "K", NULL, "tree/direct", NULL },
+	{ "tree/lib/modules", "K", NULL, "tree/lib/modules/1.2", NULL },
+	{ "tree", "K", NULL, "tree/lib/modules/1.2", NULL },
+	{ "dir", "K", NULL, NULL, "-modules dir: no modules for kernel 1.2,"
+	  " there is none of dir/modules.dep, dir/1.2/modules.dep,"
+	  " dir/lib/modules/1.2/modules.dep" },
+	{ NULL, "tree/boot/vmlinuz", NULL, "tree/boot/../lib/modules/1.2",
+	  NULL },
+	{ NULL, "tree/direct/vmlinuz", NULL, "tree/direct/.", NULL },
+	{ NULL, "dir/K", NULL, "", NULL },
+	{ NULL, "dir/K", "ext4", NULL, "-module ext4: no modules for kernel"
+	  " 1.2, there is none of dir/./modules.dep" },
+};
+
+static void test_modules_find(void)
+{
+	static const char *const dirs[] = { "tree", "tree/direct", "tree/boot",
+		"tree/lib", "tree/lib/modules", "tree/lib/modules/1.2" };
+	static struct guest g;
+
+	for (size_t i = 0; i < COUNT(dirs); i++)
+		make_directory(dirs[i]);
+	make_text("tree/direct/modules.dep", "");
+	make_text("tree/lib/modules/1.2/modules.dep", "");
+	for (size_t i = 0; i < COUNT(find_table); i++) {
+		const char *name = name_of("modules: found, %zu", i);
+
+		fresh();
+		g.modules_dir[0] = '\0';
+		(void)strcpy(g.kernel.version, "1.2");
+		o.modules_dir = find_table[i].option;
+		if (find_table[i].module != NULL)
+			o.modules.item[o.modules.count++] =
+				find_table[i].module;
+		(void)modules_find(&k, &g, find_table[i].kernel);
+		if (is_error(HERE, find_table[i].error, name)
+		    && find_table[i].want != NULL)
+			is_text(HERE, g.modules_dir, find_table[i].want, name);
+	}
+}
+
+/* ==== Environment, program, init, firmware ============================== */
+#define PATH_WANT \
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+#define REST_WANT "HOME=/root\nTERM=linux\nIN_KTEST=true\n"
+static const struct {
+	const char *asked[4];
+	const char *want, *error;
+} env_table[] = {
+	{ { NULL }, PATH_WANT REST_WANT, NULL },
+	{ { "A=1", "B=" }, PATH_WANT REST_WANT "A=1\nB=\n", NULL },
+	{ { "A=1", "A=2" }, PATH_WANT REST_WANT "A=2\n", NULL },
+	{ { "PATH=/x" }, "PATH=/x\n" REST_WANT, NULL },
+	{ { "PAT=/x" }, PATH_WANT REST_WANT "PAT=/x\n", NULL },
+	{ { "A=x=y,z" }, PATH_WANT REST_WANT "A=x=y,z\n", NULL },
+	{ { "UNIT_SET" }, PATH_WANT REST_WANT "UNIT_SET=from=here\n", NULL },
+	{ { "UNIT_SET=1", "UNIT_SET" }, PATH_WANT REST_WANT
+	  "UNIT_SET=from=here\n", NULL },
+	{ { "UNIT_S" }, NULL, "-env UNIT_S: is not set in ktest's" },
+	{ { "UNIT_EMPTY" }, PATH_WANT REST_WANT "UNIT_EMPTY=\n", NULL },
+	{ { "=x" }, NULL, "-env =x: has no name before the '='" },
+	{ { "=" }, NULL, "-env =: has no name" },
+};
+
+static void test_env(void)
+{
+	static struct guest g;
+	static char got[4096];
+	struct text t;
+
+	(void)setenv("UNIT_SET", "from=here", 1);
+	(void)setenv("UNIT_EMPTY", "", 1);
+	for (size_t i = 0; i < COUNT(env_table); i++) {
+		const char *first = env_table[i].asked[0];
+		const char *name = name_of("env: %s", first != NULL ? first
+								    : "");
+
+		fresh();
+		while (env_table[i].asked[o.env.count] != NULL) {
+			o.env.item[o.env.count] =
+				env_table[i].asked[o.env.count];
+			o.env.count++;
+		}
+		(void)guest_env(&k, &g);
+		if (!is_error(HERE, env_table[i].error, name)
+		    || env_table[i].want == NULL)
+			continue;
+		text_init(&t, got, sizeof got);
+		for (size_t j = 0; g.env[j] != NULL; j++)
+			text_printf(&t, "%s\n", g.env[j]);
+		is_text(HERE, got, env_table[i].want, name);
+	}
+}
+
+static void test_env_full(void)
+{
+	static struct guest g;
+	static char names[LIST_MAX][8];
+	size_t n = 0;
+
+	fresh();
+	for (; o.env.count < LIST_MAX; o.env.count++) {
+		(void)snprintf(names[o.env.count], 8, "V%zu=", o.env.count);
+		o.env.item[o.env.count] = names[o.env.count];
+	}
+	is_int(HERE, guest_env(&k, &g), 0, "env: as many as there may be");
+	while (g.env[n] != NULL)
+		n++;
+	is_int(HERE, (long long)n, LIST_MAX + 4, "env: all are there");
+}
+
+static const struct {
+	const char *program, *file; /* -file, so that it may be elsewhere */
+	int status;                 /* 0: found */
+	bool on_host;
+	const char *want, *error;   /* "~": the scratch directory */
+} program_table[] = {
+	{ "./exe", NULL, 0, true, "~/exe", NULL },
+	{ "bin/tool", NULL, 0, true, "~/bin/tool", NULL },
+	{ "tool", NULL, 0, true, "~/bin/tool", NULL },
+	{ "a b,c", NULL, 0, true, "~/bin/a b,c", NULL },
+	{ "nope", NULL, 127, false, NULL, "nope: not found in PATH" },
+	{ "exe", NULL, 127, false, NULL, "exe: not found in PATH (./ before" },
+	{ "./nope", NULL, 127, false, NULL, "./nope: No such file" },
+	{ "file/x", NULL, 127, false, NULL, "file/x: Not a directory" },
+	{ "./file", NULL, 126, false, NULL, "is not an executable file" },
+	{ "./dir", NULL, 126, false, NULL, "is not an executable file" },
+	{ "/", NULL, 126, false, NULL, "is not an executable file" },
+	{ "/dev/null", NULL, 126, false, NULL, "is not an executable file" },
+	{ "./loop", NULL, 126, false, NULL, "./loop: " },
+	{ "", NULL, 0, false, NULL, "PROGRAM: the name is empty" },
+	{ "/there", "x", 0, false, "/there", NULL },
+};
+
+static void test_program(const char *scratch)
+{
+	static struct guest g;
+	static char want[PATH_SIZE];
+	char *saved = strdup(getenv("PATH")), *argv[] = { NULL, NULL };
+
+	(void)setenv("PATH", "no:bin", 1);
+	for (size_t i = 0; i < COUNT(program_table); i++) {
+		const char *to = program_table[i].want;
+		const char *name = name_of("program: '%s'",
+					   program_table[i].program);
+
+		fresh();
+		g.on_host = false;
+		argv[0] = word(program_table[i].program);
+		o.argv = argv;
+		if (program_table[i].file != NULL)
+			o.files.item[o.files.count++] = program_table[i].file;
+		(void)guest_program(&k, &g);
+		is_error(HERE, program_table[i].error, name);
+		is_int(HERE, k.fail_status, program_table[i].status, name);
+		is_int(HERE, g.on_host, program_table[i].on_host, name);
+		if (to == NULL)
+			continue;
+		(void)snprintf(want, sizeof want, "%s%s",
+			       *to == '~' ? scratch : "",
+			       *to == '~' ? to + 1 : to);
+		is_text(HERE, g.program, want, name);
+	}
+	(void)setenv("PATH", saved, 1);
+	free(saved);
+}
+
+static void test_own_files(void)
+{
+	static struct guest g;
+
+	fresh();
+	o.init = "file";
+	(void)guest_init(&k, &g);
+	is_error(HERE, "-init file: is not an ELF program", "init: no ELF");
+	fresh();
+	o.init = "no";
+	(void)guest_init(&k, &g);
+	is_error(HERE, "-init no: No such file", "init: no file");
+	fresh();
+	o.bios = "qboot.rom"; /* QEMU knows where */
+	is_int(HERE, guest_bios(&k, &g), 0, "bios: a bare name");
+	is_text(HERE, g.bios, "qboot.rom", "bios: a bare name");
+	o.bios = "./no";
+	(void)guest_bios(&k, &g);
+	is_error(HERE, "-bios ./no: is not a readable file", "bios: no file");
+}
+
+/* The whole description; -accel always is given, so that /dev/kvm is not
+ * asked. */
+static const struct describe_case {
+	const char *words[9];
+	const char *error;
+	int acpi, merged; /* merged: stdout and stderr are one file */
+	const char *modules;
+	size_t at, value; /* a byte of the kernel that is changed */
+} describe_cases[] = {
+	{ { "./exe" }, NULL, ACPI_ON, 0, "", 0, 0 },
+	{ { "./exe" }, NULL, ACPI_ON, 1, "", 0, 0 },
+	{ { "-acpi=on", "./exe" }, NULL, ACPI_ON, 0, "", 0, 0 },
+	{ { "-acpi=off", "./exe" }, NULL, ACPI_OFF, 0, "", 0, 0 },
+	{ { "-modules=mods", "./exe" }, NULL, ACPI_ON, 0, OURS, 0, 0 },
+	{ { "-modules=mods", "-module=last", "./exe" }, NULL, ACPI_ON, 0,
+	  OURS "kernel/first.ko\nkernel/last.ko\n", 0, 0 },
+	{ { "-modules=mods", "-module=no", "./exe" }, "-module no: is not in",
+	  0, 0, NULL, 0, 0 },
+	{ { "./exe" }, "is a 32-bit kernel, init is", 0, 0, NULL, 0x236, 0 },
+	{ { "-initrd-path=x" }, NULL, ACPI_ON, 0, "", 0x236, 0 },
+	{ { "-initrd-path=x", "-acpi=off" }, NULL, ACPI_OFF, 0, "", 0, 0 },
+	{ { "-v" }, "PROGRAM is missing", 0, 0, NULL, 0, 0 },
+	{ { "-cwd=x", "./exe" }, "-cwd x: is not absolute", 0, 0, NULL, 0, 0 },
+	{ { "-bios=./no", "./exe" }, "-bios ./no: is not", 0, 0, NULL, 0, 0 },
+};
+
+static void describe(const struct describe_case *c, struct guest *g)
+{
+	static char image[BZ_SIZE], kernel[PATH_SIZE];
+	char *argv[13] = { word("ktest"), word("-accel=tcg"),
+		word("-kernel-path=kernel-d"), word("-init=/bin/sh") };
+
+	make_bzimage(image);
+	if (c->at != 0)
+		image[c->at] = (char)c->value;
+	make_file("kernel-d", image, BZ_SIZE, 0644);
+	for (size_t i = 0; i < 9 && c->words[i] != NULL; i++)
+		argv[i + 4] = word(c->words[i]);
+	fresh();
+	memset(g, 0, sizeof *g);
+	if (ktest_parse(&k, &o, argv) < 0)
+		return;
+	o.stdout_fd = open("out", O_WRONLY | O_CREAT, 0644);
+	o.stderr_fd = open(c->merged ? "out" : "err", O_WRONLY | O_CREAT,
+			   0644);
+	is_int(HERE, guest_describe(&k, g, kernel), c->error != NULL ? -1 : 0,
+	       name_of("guest: %s", c->words[0]));
+	close_fd(&o.stdout_fd);
+	close_fd(&o.stderr_fd);
+}
+
+static void test_describe(void)
+{
+	static struct guest g;
+
+	for (size_t i = 0; i < COUNT(describe_cases); i++) {
+		const struct describe_case *c = &describe_cases[i];
+		const char *name;
+
+		describe(c, &g);
+		name = name_of("guest: %s %s", c->words[0],
+			       c->words[1] != NULL ? c->words[1] : "");
+		is_error(HERE, c->error, name);
+		if (c->error != NULL)
+			continue;
+		is_int(HERE, g.attempt.accel, ACCEL_TCG, name);
+		is_int(HERE, g.attempt.acpi, c->acpi, name);
+		is_int(HERE, g.attempt.sandbox, 1, name);
+		is_int(HERE, g.merged, c->merged, name);
+		is_text(HERE, g.modules, c->modules, name);
+	}
+}
+
+/* ==== cpio ==============================================================
+ * What was written is read back by a reader that shares nothing with the
+ * writer; unit.sh asks cpio(1) as well.
+ */
+struct entry {
+	const char *name, *data;
+	unsigned long mode, mtime, size, nlink, ino;
+};
+
+struct archive {
+	struct entry entry[64];
+	size_t count;
+	const char *end;       /* behind the trailer, padded */
+	bool valid;
+};
+
+static unsigned long hex(const char *p)
+{
+	char digits[9];
+
+	memcpy(digits, p, 8);
+	digits[8] = '\0';
+	if (strspn(digits, "0123456789abcdefABCDEF") != 8)
+		return ULONG_MAX;
+	return strtoul(digits, NULL, 16);
+}
+
+static size_t padded(size_t n)
+{
+	return (n + 3) / 4 * 4;
+}
+
+/* newc: "070701", then 8 digits each of ino, mode, uid, gid, nlink, mtime,
+ * size, 4 of devices, length of the name, check. */
+static void read_archive(struct archive *a, const char *p, size_t n)
+{
+	const char *start = p;
+
+	memset(a, 0, sizeof *a);
+	while (a->count < COUNT(a->entry)) {
+		struct entry *e = &a->entry[a->count];
+		size_t left = n - (size_t)(p - start), name;
+
+		if (left < 110 || memcmp(p, "070701", 6) != 0)
+			return;
+		e->ino = hex(p + 6);
+		e->mode = hex(p + 14);
+		e->nlink = hex(p + 38);
+		e->mtime = hex(p + 46);
+		e->size = hex(p + 54);
+		name = hex(p + 94);
+		e->name = p + 110;
+		if (hex(p + 22) != 0 || hex(p + 30) != 0 || name > left - 110
+		    || name < 2 || strlen(e->name) != name - 1)
+			return;
+		e->data = p + padded(110 + name);
+		if (e->size > left || padded(110 + name) + e->size > left)
+			return;
+		p = e->data + padded(e->size);
+		if (strcmp(e->name, "TRAILER!!!") == 0) {
+			a->end = p;
+			a->valid = e->size == 0;
+			return;
+		}
+		a->count++;
+	}
+}
+
+static const struct entry *find_entry(const struct archive *a,
+				      const char *name)
+{
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->entry[i].name, name) == 0)
+			return &a->entry[i];
+	return NULL;
+}
+
+/* A regular file of the archive has these bytes. */
+static bool is_entry(int line, const struct archive *a, const char *name,
+		     unsigned long mode, const char *data, size_t n)
+{
+	const struct entry *e = find_entry(a, name);
+
+	return is_true(line, e != NULL && e->mode == mode && e->size == n
+		       && memcmp(e->data, data, n) == 0,
+		       name_of("cpio: member %s", name));
+}
+
+static void cpio_start(struct cpio *c)
+{
+	fresh();
+	memset(c, 0, sizeof *c);
+	c->k = &k;
+	c->fd = temporary_file(&k);
+	text_init(&c->seen, c->seen_at, sizeof c->seen_at);
+}
+
+/* Names and data of every length modulo 4, and sizes that are not known
+ * before, larger than the buffer. */
+static void test_cpio_members(void)
+{
+	static struct archive a;
+	static struct cpio c;
+	struct member m;
+	const char *name = "aaaaaaa", *data = "ddddddd";
+	char *got;
+	size_t n;
+
+	cpio_start(&c);
+	for (size_t i = 0; i < 7; i++)
+		(void)cpio_member(&c, name + i, S_IFREG | 0640, (time_t)i + 1,
+				  data + 6 - i, i + 1);
+	(void)cpio_begin(&c, &m, "big", S_IFREG | 0600, 0, 0);
+	for (int i = 0; i < 5; i++)
+		(void)cpio_write(&c, many('b', 50000), 50000);
+	is_int(HERE, cpio_end(&c, &m, "big"), 0, "cpio: a size told late");
+	is_int(HERE, cpio_trailer(&c), 0, "cpio: trailer");
+	(void)cpio_flush(&c);
+	got = read_fd(c.fd, &n);
+	read_archive(&a, got, n);
+	is_true(HERE, a.valid && a.end == got + n && n == c.at,
+		"cpio: an archive");
+	is_int(HERE, (long long)a.count, 8, "cpio: members");
+	for (size_t i = 0; i < 7; i++)
+		is_entry(HERE, &a, name + i, 0100640, data + 6 - i, i + 1);
+	is_int(HERE, (long long)a.entry[6].mtime, 7, "cpio: mtime");
+	is_int(HERE, (long long)a.entry[7].size, 250000, "cpio: late size");
+	free(got);
+	close_fd(&c.fd);
+}
+
+static void test_cpio_errors(void)
+{
+	static struct cpio c;
+	struct member m;
+
+	cpio_start(&c);
+	(void)cpio_begin(&c, &m, "huge", S_IFREG, 0, 0);
+	c.at += 1ull << 32;
+	is_int(HERE, cpio_end(&c, &m, "huge"), -1, "cpio: 4 GiB");
+	is_error(HERE, "huge: is larger than 4 GiB", "cpio: 4 GiB");
+	close_fd(&c.fd);
+	cpio_start(&c);
+	close_fd(&c.fd);
+	c.fd = open("/dev/full", O_WRONLY);
+	(void)cpio_member(&c, "x", S_IFREG, 0, "x", 1);
+	is_int(HERE, cpio_flush(&c), -1, "cpio: no space");
+	is_error(HERE, "temporary file for the initramfs: No space",
+		 "cpio: no space");
+	close_fd(&c.fd);
+	cpio_start(&c);
+	is_int(HERE, cpio_file(&c, "no", "n", 0), -1, "cpio: no file");
+	is_error(HERE, "no: No such file", "cpio: no file");
+	fresh();
+	is_int(HERE, cpio_file(&c, "dir", "n", 0), -1, "cpio: a directory");
+	is_error(HERE, "dir: Is a directory", "cpio: a directory");
+	close_fd(&c.fd);
+}
+
+/* ==== Interpreters ====================================================== */
+static const struct {
+	const char *text, *interp, *rest; /* interp NULL: none */
+} script_table[] = {
+	{ "#!/bin/sh\n", "/bin/sh", "" },
+	{ "#!/bin/sh", "/bin/sh", "" },
+	{ "#! \t/bin/sh \t-e -x\nx", "/bin/sh", "-e -x" },
+	{ "#!/usr/bin/env python3\n", "/usr/bin/env", "python3" },
+	{ "#!sh\n", "sh", "" },
+	{ "#!\n/bin/sh\n", NULL, NULL },
+	{ "#!  \t\n", NULL, NULL },
+	{ "#!", NULL, NULL }, { "#", NULL, NULL }, { "", NULL, NULL },
+	{ " #!/bin/sh\n", NULL, NULL }, { "echo\n", NULL, NULL },
+};
+
+static void test_scripts(void)
+{
+	static char interp[PATH_SIZE], rest[PATH_SIZE];
+	bool script, any;
+	struct map m;
+
+	for (size_t i = 0; i < COUNT(script_table); i++) {
+		const char *name = name_of("interpreter: %s",
+					   script_table[i].text);
+
+		m = map_copy(script_table[i].text,
+			     strlen(script_table[i].text));
+		any = program_interpreter(&m, interp, rest, &script);
+		is_text(HERE, any ? interp : NULL, script_table[i].interp,
+			name);
+		if (any)
+			is_text(HERE, rest, script_table[i].rest, name);
+		map_free(&m);
+	}
+	m = map_copy(many('x', 5000), 5000);
+	memcpy((char *)(uintptr_t)m.at, "#!/", 3);
+	is_true(HERE, !program_interpreter(&m, interp, rest, &script),
+		"interpreter: a line that does not end");
+	map_free(&m);
+}
+
+/* An ELF program of either class with PT_INTERP as its second header. */
+static size_t make_program(char *p, bool wide)
+{
+	static const char interp[] = "/lib/ld.so";
+	size_t head = wide ? 56 : 32, table = 64, at = table + 2 * head;
+
+	memset(p, 0, 512);
+	memcpy(p, wide ? "\177ELF\2\1\1" : "\177ELF\1\1\1", 7);
+	put_le(p + (wide ? 32 : 28), table, wide ? 8 : 4);
+	put_le(p + (wide ? 54 : 42), head, 2);
+	put_le(p + (wide ? 56 : 44), 2, 2);
+	put_le(p + table, 1, 4);
+	p += table + head;
+	put_le(p, 3, 4);
+	put_le(p + (wide ? 8 : 4), at, wide ? 8 : 4);
+	put_le(p + (wide ? 32 : 16), sizeof interp, wide ? 8 : 4);
+	memcpy(p + head, interp, sizeof interp);
+	return at + sizeof interp;
+}
+
+static void test_elf_interpreter(void)
+{
+	static char image[512], interp[PATH_SIZE], rest[PATH_SIZE];
+	static const uint64_t hostile[] = { 0, 4096, 1ull << 32, 1ull << 63,
+					    UINT64_MAX - 8, UINT64_MAX };
+	bool script, refused;
+
+	for (int wide = 0; wide < 2; wide++) {
+		size_t size = make_program(image, wide), head = 64
+			+ (wide ? 56 : 32);
+		struct map m = map_copy(image, size);
+
+		is_true(HERE, program_interpreter(&m, interp, rest, &script)
+			&& !script, "interpreter: ELF");
+		is_text(HERE, interp, "/lib/ld.so", "interpreter: ELF");
+		map_free(&m);
+		refused = true;
+		for (size_t n = 0; n < size; n++) {
+			m = map_copy(image, n);
+			refused = refused && !program_interpreter(&m, interp,
+							rest, &script);
+			map_free(&m);
+		}
+		is_true(HERE, refused, "interpreter: ELF, truncated");
+		for (size_t i = 0; i < 2 * COUNT(hostile); i++) {
+			(void)make_program(image, wide);
+			put_le(image + head + (i & 1 ? wide ? 32 : 16
+					       : wide ? 8 : 4),
+			       hostile[i / 2], wide ? 8 : 4);
+			m = map_copy(image, size);
+			(void)program_interpreter(&m, interp, rest, &script);
+			is_true(HERE, memchr(interp, '\0', sizeof interp)
+				!= NULL, "interpreter: ELF, hostile numbers");
+			map_free(&m);
+		}
+	}
+}
+
+static const struct {
+	const char *line, *want, *error; /* want: the file that is added */
+} library_table[] = {
+	{ "\tlinux-vdso.so.1 (0x7fff)", NULL, NULL },
+	{ "\tlibx.so => ~/file (0x7f00)", "~/file", NULL },
+	{ "\t~/file (0x7f00)", "~/file", NULL },
+	{ "\tlibx.so => ~/a (0x b (0x7f00)", NULL, "No such file" },
+	{ "\tlibx.so => not found", NULL, "P: needs the library libx.so," },
+	{ "\tlibx.so => ~/no (0x7f00)", NULL, "/no: No such file" },
+	{ "\tlibx.so => file (0x7f00)", NULL, NULL },
+	{ "\tlibx.so =>  (0x7f00)", NULL, NULL },
+	{ "\tstatically linked", NULL, NULL },
+	{ "", NULL, NULL },
+};
+
+static void test_libraries(const char *scratch)
+{
+	static char line[2 * PATH_SIZE], want[2 * PATH_SIZE];
+	static struct cpio c;
+
+	for (size_t i = 0; i < COUNT(library_table); i++) {
+		const char *name = name_of("library: %s",
+					   library_table[i].line);
+		struct text t;
+
+		text_init(&t, line, sizeof line);
+		for (const char *p = library_table[i].line; *p != '\0'; p++)
+			text_bytes(&t, *p == '~' ? scratch : p,
+				   *p == '~' ? strlen(scratch) : 1);
+		(void)snprintf(want, sizeof want, "%s/file\n", scratch);
+		cpio_start(&c);
+		(void)job_library(&c, "P", line);
+		is_error(HERE, library_table[i].error, name);
+		if (library_table[i].error == NULL)
+			is_text(HERE, c.seen.at, library_table[i].want != NULL
+				? want : "", name);
+		close_fd(&c.fd);
+	}
+}
+
+/* ==== Initramfs ========================================================= */
+
+static void test_limit_text(void)
+{
+	char out[24];
+
+	limit_text(out, RLIM_INFINITY);
+	is_text(HERE, out, "inf", "limit: none");
+	limit_text(out, 0);
+	is_text(HERE, out, "0", "limit: 0");
+	limit_text(out, (rlim_t)1 << 40);
+	is_text(HERE, out, "1099511627776", "limit: a number");
+}
+
+/* What the job's record has to be, "|" for each NUL; "~": scratch. */
+static void is_record(const struct archive *job, const char *scratch,
+		      const char *want)
+{
+	static char expected[16384], got[16384];
+	struct text t, g;
+	struct rlimit limit;
+	char soft[24], hard[24];
+
+	(void)getrlimit(RLIMIT_CORE, &limit);
+	limit_text(soft, limit.rlim_cur);
+	limit_text(hard, limit.rlim_max);
+	text_init(&t, expected, sizeof expected);
+	for (; *want != '\0'; want++)
+		if (*want == '~')
+			text_add(&t, scratch);
+		else if (*want == '@')
+			text_printf(&t, "%s:%s", soft, hard);
+		else
+			text_bytes(&t, want, 1);
+	text_init(&g, got, sizeof got);
+	for (size_t i = 0; i < job->entry[0].size; i++)
+		text_bytes(&g, job->entry[0].data[i] == '\0' ? "|"
+			   : job->entry[0].data + i, 1);
+	is_text(HERE, got, expected, "job: its record");
+}
+
+/* A program that is a script, with its interpreter, files, modules packed
+ * and not, and the user's own initramfs before it all. */
+static void make_run(struct guest *g, const char *scratch)
+{
+	static char script[PATH_SIZE + 16];
+	static char *argv[] = { NULL, NULL, NULL, NULL };
+	int n = snprintf(script, sizeof script, "#! %s/interp -x\n", scratch);
+
+	make_file("prog,1", script, (size_t)n, 0755);
+	make_file("interp", "no ELF", 6, 0755);
+	make_file("base", "user", 5, 0644);
+	make_text("mods/m.ko", "a module");
+	(void)!system("printf unpacked | gzip -c >mods/c-2.ko.gz");
+	memset(g, 0, sizeof *g);
+	fresh();
+	argv[0] = word("./prog,1");
+	argv[1] = word("");
+	argv[2] = word("a\nb\xff=|c");
+	o.argv = argv;
+	o.cwd = "/work/dir";
+	o.init = "exe";
+	o.initrd_path = "base";
+	o.env.item[o.env.count++] = "A=1,2";
+	o.files.item[o.files.count++] = "dir";
+	o.files.item[o.files.count++] = "link:/etc/other";
+	o.files.item[o.files.count++] = "dirlink:/opt/";
+	(void)strcpy(g->init, "exe");
+	(void)strcpy(g->modules_dir, "mods");
+	(void)strcpy(g->modules, "m.ko\nc-2.ko.gz\n");
+	g->merged = true;
+	is_int(HERE, guest_env(&k, g), 0, "initramfs: environment");
+	is_int(HERE, guest_program(&k, g), 0, "initramfs: program");
+}
+
+static void check_machine(const struct archive *a)
+{
+	const struct entry *e = find_entry(a, "dev/console");
+
+	is_true(HERE, a->valid, "initramfs: an archive");
+	is_true(HERE, e != NULL && e->mode == 020600
+		&& hex(e->name - 110 + 78) == 5 && hex(e->name - 110 + 86)
+		== 1, "initramfs: /dev/console is 5, 1");
+	is_entry(HERE, a, "init", 0100755, "#!/no/such\n", 11);
+	is_entry(HERE, a, ".ktest/modules", 0100644, "m\nc-2\n", 6);
+	is_entry(HERE, a, ".ktest/m.ko", 0100644, "a module", 8);
+	is_entry(HERE, a, ".ktest/c-2.ko", 0100644, "unpacked", 8);
+	e = find_entry(a, ".ktest");
+	is_true(HERE, e != NULL && e->mode == 040700 && e->nlink == 2,
+		"initramfs: /.ktest");
+}
+
+static void check_job(const struct archive *job, const char *scratch)
+{
+	static const char *const names[] = { "job", "root", "work/dir",
+		"~/prog,1", "~/interp", "~/dir", "~/dir/inner", "etc/other",
+		"opt/dirlink", "opt/dirlink/inner" };
+	static char want[2 * PATH_SIZE];
+
+	is_true(HERE, job->valid, "job: an archive");
+	is_int(HERE, (long long)job->count, COUNT(names), "job: members");
+	for (size_t i = 0; i < COUNT(names) && i < job->count; i++) {
+		(void)snprintf(want, sizeof want, "%s%s", names[i][0] == '~'
+			       ? scratch + 1 : "", names[i]
+			       + (names[i][0] == '~'));
+		is_text(HERE, job->entry[i].name, want, "job: a member");
+		is_int(HERE, (long long)job->entry[i].ino, (long long)
+		       (job->entry[0].ino + i), "job: its inode number");
+	}
+	(void)snprintf(want, sizeof want, "%s/interp", scratch + 1);
+	is_entry(HERE, job, want, 0100755, "no ELF", 6);
+	is_entry(HERE, job, "etc/other", 0100644, "12345", 5);
+	is_entry(HERE, job, "work/dir", 040755, "", 0);
+	is_record(job, scratch, "p~/prog,1|d/work/dir|c" "@|m|a./prog,1|a|a"
+		  "a\nb\xff=|c|ePATH=/usr/local/sbin:/usr/local/bin:/usr/sbin"
+		  ":/usr/bin:/sbin:/bin|eHOME=/root|eTERM=linux"
+		  "|eIN_KTEST=true|eA=1,2|");
+}
+
+static void test_initramfs(const char *scratch, const char *copy)
+{
+	static struct archive a, job;
+	static struct guest g;
+	const struct entry *e;
+	size_t n;
+	char *got;
+	int fd;
+
+	make_run(&g, scratch);
+	fd = initramfs_build(&k, &g);
+	if (!is_true(HERE, fd >= 0, "initramfs: is built")) {
+		tap_value("error", k.error);
+		return;
+	}
+	got = read_fd(fd, &n);
+	is_true(HERE, memcmp(got, "user\0\0\0\0", 8) == 0,
+		"initramfs: the user's comes first, padded");
+	read_archive(&a, got + 8, n - 8);
+	check_machine(&a);
+	is_true(HERE, a.end == got + n, "initramfs: nothing behind it");
+	e = find_entry(&a, ".ktest/job");
+	if (is_true(HERE, e != NULL && e->mode == 0100600, "job: is there")) {
+		read_archive(&job, e->data, e->size);
+		check_job(&job, scratch);
+	}
+	if (copy != NULL)
+		make_file(copy, got + 8, n - 8, 0644);
+	free(got);
+	(void)close(fd);
+}
+
+static const struct {
+	const char *file, *module; /* -file, a module to load */
+	const char *error;
+} broken_table[] = {
+	{ "no", NULL, "-file no: No such file" },
+	{ "no:/x", NULL, "-file no:/x: No such file" },
+	{ "file:x", NULL, "-file file:x (GUEST has to be absolute)" },
+	{ "file:/TRAILER!!!", NULL, "-file file:/TRAILER!!!: " },
+	{ NULL, "no.ko\n", "mods/no.ko: No such file" },
+	{ NULL, "no.ko.gz\n", "mods/no.ko.gz: No such file" },
+	{ NULL, "bad.ko.gz\n", "mods/bad.ko.gz: cannot be unpacked with gzip" },
+};
+
+static void test_initramfs_errors(const char *scratch)
+{
+	static struct guest g;
+
+	for (size_t i = 0; i < COUNT(broken_table); i++) {
+		int fd;
+
+		make_run(&g, scratch);
+		make_text("mods/bad.ko.gz", "no gzip");
+		if (broken_table[i].file != NULL)
+			o.files.item[o.files.count++] = broken_table[i].file;
+		if (broken_table[i].module != NULL)
+			(void)strcpy(g.modules, broken_table[i].module);
+		fd = initramfs_build(&k, &g);
+		is_int(HERE, fd, -1, name_of("initramfs: error %zu", i));
+		is_error(HERE, broken_table[i].error,
+			 name_of("initramfs: error %zu", i));
+	}
+	make_run(&g, scratch);
+	o.files.item[o.files.count++] = many('f', PATH_SIZE);
+	is_int(HERE, initramfs_build(&k, &g), -1, "initramfs: a long -file");
+	is_error(HERE, "fff...: is too long (limit 4095", "initramfs: a long"
+		 " -file");
+	make_run(&g, scratch);
+	o.initrd_path = "no";
+	is_int(HERE, initramfs_build(&k, &g), -1, "initramfs: no -initrd-path");
+	is_error(HERE, "-initrd-path no: No such file",
+		 "initramfs: no -initrd-path");
+}
+
+/* "#!" lines that lead in a circle end with an error, and a dynamically
+ * linked program of this host brings what it needs. */
+static void test_job_needs(const char *scratch)
+{
+	static char script[PATH_SIZE + 16];
+	static const char loader[] = "/lib64/ld-linux-x86-64.so.2";
+	static struct cpio c;
+	int n = snprintf(script, sizeof script, "#!%s/circle\n", scratch);
+
+	make_file("circle", script, (size_t)n, 0755);
+	cpio_start(&c);
+	is_int(HERE, job_needs(&c, "circle", 0), -1, "needs: a circle");
+	is_error(HERE, "its #! lines lead too far", "needs: a circle");
+	close_fd(&c.fd);
+	if (!is_file(loader) || !is_file("/bin/sh"))
+		return;
+	cpio_start(&c);
+	k.guest.env[0] = NULL;
+	is_int(HERE, job_needs(&c, "/bin/sh", 0), 0, "needs: /bin/sh");
+	is_error(HERE, NULL, "needs: /bin/sh");
+	is_true(HERE, strstr(c.seen.at, loader) != NULL, "needs: its loader");
+	is_true(HERE, strstr(c.seen.at, "libc.so") != NULL, "needs: its libc");
+	close_fd(&c.fd);
+}
+
+/* ==== QEMU's arguments ================================================== */
+static const struct {
+	const char *name;
+	struct key keys[4];
+	const char *want;
+} option_table[] = {
+	{ "microvm", { { "pit", "on" }, { "x", "off" } },
+	  "microvm,pit=on,x=off" },
+	{ "microvm", { { NULL, NULL } }, "microvm" },
+	{ "", { { "id", "a" }, { "b", "c" } }, "id=a,b=c" },
+	{ "", { { NULL, NULL } }, "" },
+	{ "n", { { "quiet", NULL } }, "n,quiet" },
+	{ "n", { { "quiet", NULL }, { "a", "b" } }, "n,quiet,a=b" },
+	{ "n", { { "a", "" }, { "b", "" } }, "n,a=,b=" },
+	{ "n", { { "a", "," } }, "n,a=,," },
+	{ "n", { { "a", "1,2,,3" }, { "b", ",4" } }, "n,a=1,,2,,,,3,b=,,4" },
+	{ "n", { { "a", "b=c" } }, "n,a=b=c" },
+	{ "n", { { "a", " '\"\\\n\xff" } }, "n,a= '\"\\\n\xff" },
+};
+
+static void qemu_reset(struct qemu *q)
+{
+	memset(q, 0, sizeof *q);
+	text_init(&q->args, q->args_at, sizeof q->args_at);
+	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
+}
+
+static void test_qemu_option(void)
+{
+	static struct qemu q;
+
+	for (size_t i = 0; i < COUNT(option_table); i++) {
+		const char *name = name_of("option: %s", option_table[i].want);
+
+		qemu_reset(&q);
+		qemu_option(&q, "-M", option_table[i].name,
+			    option_table[i].keys);
+		is_int(HERE, (long long)q.argc, 2, name);
+		is_text(HERE, q.argv[0], "-M", name);
+		is_text(HERE, q.argv[1], option_table[i].want, name);
+	}
+	qemu_reset(&q);
+	qemu_option(&q, "-M", "n", KEYS({ "a", many(',', 6000) }));
+	is_true(HERE, q.args.full && q.argc == 0,
+		"option: a value that is too long is not cut");
+	qemu_reset(&q);
+	qemu_option(&q, "-M", "n", KEYS({ "a", many('x', PATH_SIZE - 1) }));
+	is_true(HERE, !q.args.full && strlen(q.argv[1]) == PATH_SIZE + 3,
+		"option: a path fits");
+	qemu_reset(&q);
+	qemu_option(&q, "-M", "n", KEYS({ "a", many(',', PATH_SIZE - 1) }));
+	is_true(HERE, !q.args.full && strlen(q.argv[1]) == 2 * PATH_SIZE + 2,
+		"option: a path of commas fits");
+}
+
+/* Options as a test wants them, and a guest that goes with them. */
+static void qemu_start(struct guest *g, bool program, int accel)
+{
+	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+
+	fresh();
+	memset(g, 0, sizeof *g);
+	g->kernel.cmdline_max = DEFAULT_CMDLINE_MAX;
+	g->attempt = (struct attempt){ .accel = accel, .acpi = ACPI_ON,
+				       .sandbox = true };
+	g->tick_khz = 2500000;
+	(void)strcpy(g->bios, "BIOS");
+	o.argv = program ? argv : NULL;
+	o.initrd_path = program ? NULL : "INITRD";
+}
+
+#define MACHINE_WANT(accel, cpu, machine) "qemu-system-x86_64\n" \
+	"-nodefaults\n-no-user-config\n-nographic\n-no-reboot\n" \
+	"-accel\n" accel "\n-cpu\n" cpu "\n-m\n1G\n-bios\nBIOS\n" \
+	"-M\nmicrovm,x-option-roms=off," machine ",isa-serial=off\n" \
+	"-sandbox\non,obsolete=deny,elevateprivileges=deny,spawn=deny," \
+	"resourcecontrol=deny\n"
+#define DEVICES_WANT \
+	"-device\nvirtio-rng-device,max-bytes=1024,period=1000\n" \
+	"-device\nvirtio-serial-device,max_ports=16\n" \
+	"-chardev\nsocket,id=con0,fd=3\n" \
+	"-device\nvirtconsole,chardev=con0\n" \
+	"-chardev\nsocket,id=early0,fd=4,mux=on\n" \
+	"-device\nisa-serial,chardev=early0\n" \
+	"-device\nisa-debugcon,iobase=0x402,chardev=early0\n" \
+	"-chardev\nsocket,id=ctl0,fd=5\n" \
+	"-device\nvirtserialport,chardev=ctl0,name=ktest.control\n"
+#define STREAMS_WANT \
+	"-chardev\nsocket,id=in0,fd=6\n" \
+	"-device\nvirtserialport,chardev=in0,name=ktest.stdin\n" \
+	"-chardev\nsocket,id=out0,fd=7\n" \
+	"-device\nvirtserialport,chardev=out0,name=ktest.stdout\n"
+#define STDERR_WANT "-chardev\nsocket,id=err0,fd=8\n" \
+	"-device\nvirtserialport,chardev=err0,name=ktest.stderr\n"
+#define KVM_WANT MACHINE_WANT("kvm", "host", "pic=off,pit=off,rtc=off")
+#define TCG_WANT MACHINE_WANT("tcg", "max", "pit=on,pic=on,rtc=on")
+#define KVM_APPEND "-kernel\nKERNEL\n-append\n" \
+	"reboot=t console=hvc0 quiet panic=-1 earlyprintk=serial\n"
+#define TCG_APPEND "-kernel\nKERNEL\n-append\n" \
+	"reboot=t console=hvc0 quiet panic=-1 tsc_early_khz=2500000 " \
+	"no_timer_check cryptomgr.notests earlyprintk=serial\n"
+
+static const struct {
+	const char *name;
+	bool program, merged;
+	int accel;
+	const char *want;
+} golden_table[] = {
+	{ "a program under KVM", true, false, ACCEL_KVM, KVM_WANT DEVICES_WANT
+	  STREAMS_WANT STDERR_WANT KVM_APPEND "-initrd\n/dev/fd/9\n" },
+	{ "a program under TCG", true, false, ACCEL_TCG, TCG_WANT DEVICES_WANT
+	  STREAMS_WANT STDERR_WANT TCG_APPEND "-initrd\n/dev/fd/9\n" },
+	{ "stderr with stdout", true, true, ACCEL_KVM, KVM_WANT DEVICES_WANT
+	  STREAMS_WANT KVM_APPEND "-initrd\n/dev/fd/9\n" },
+	{ "the original's mode under KVM", false, false, ACCEL_KVM,
+	  KVM_WANT DEVICES_WANT KVM_APPEND "-initrd\nINITRD\n" },
+	{ "the original's mode under TCG", false, false, ACCEL_TCG,
+	  TCG_WANT DEVICES_WANT TCG_APPEND "-initrd\nINITRD\n" },
+};
+
+static void test_golden(void)
+{
+	static struct guest g;
+	static char got[ARGV_SIZE];
+	struct text t;
+
+	for (size_t i = 0; i < COUNT(golden_table); i++) {
+		const char *name = name_of("argv: %s", golden_table[i].name);
+
+		qemu_start(&g, golden_table[i].program, golden_table[i].accel);
+		g.merged = golden_table[i].merged;
+		is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, name);
+		text_init(&t, got, sizeof got);
+		for (size_t j = 0; j < k.qemu.argc; j++)
+			text_printf(&t, "%s\n", k.qemu.argv[j]);
+		is_text(HERE, got, golden_table[i].want, name);
+		is_true(HERE, k.qemu.argv[k.qemu.argc] == NULL, name);
+	}
+}
+
+/* How one option shows in the vector: the word behind a word. NULL: the
+ * first is not there at all. */
+static const struct change {
+	const char *words[5]; /* of ktest's command line */
+	int accel;
+	const char *option, *want;
+} change_table[] = {
+	{ { "-memory", "512" }, ACCEL_KVM, "-m", "512M" },
+	{ { "-memory", "1025M" }, ACCEL_KVM, "-m", "1025M" },
+	{ { "-memory", "2048M" }, ACCEL_KVM, "-m", "2G" },
+	{ { "-memory", "1T" }, ACCEL_KVM, "-m", "1024G" },
+	{ { "-memory", "1536" }, ACCEL_KVM, "-m", "1536M" },
+	{ { "-cpus", "1" }, ACCEL_KVM, "-smp", NULL },
+	{ { "-cpus", "4" }, ACCEL_KVM, "-smp", "4" },
+	{ { "-acpi", "on" }, ACCEL_KVM, "-M", "microvm,x-option-roms=off,"
+	  "pic=off,pit=off,rtc=off,isa-serial=off" },
+	{ { "-acpi", "off" }, ACCEL_KVM, "-M", "microvm,x-option-roms=off,"
+	  "pic=off,pit=off,rtc=off,isa-serial=off,acpi=off" },
+	{ { "-acpi", "off" }, ACCEL_TCG, "-M", "microvm,x-option-roms=off,"
+	  "pit=on,pic=on,rtc=on,isa-serial=off,acpi=off" },
+	{ { "-sandbox", "off" }, ACCEL_KVM, "-sandbox", NULL },
+	{ { "-qemu", "a, b" }, ACCEL_KVM, "a, b", "-nodefaults" },
+	{ { "-qemu-arg", "-s", "-qemu-arg", "x,y" }, ACCEL_KVM, "-s", "x,y" },
+	{ { "-console" }, ACCEL_KVM, "-append",
+	  "reboot=t console=hvc0 panic=-1 earlyprintk=serial" },
+	{ { "-cmdline", "a,b", "-cmdline=", }, ACCEL_KVM, "-append",
+	  "reboot=t console=hvc0 quiet panic=-1 earlyprintk=serial a,b" },
+	{ { "-cmdline", "a  b", "-cmdline", "c" }, ACCEL_KVM, "-append",
+	  "reboot=t console=hvc0 quiet panic=-1 earlyprintk=serial a  b c" },
+};
+
+static void test_changes(void)
+{
+	static struct guest g;
+
+	for (size_t i = 0; i < COUNT(change_table); i++) {
+		const struct change *c = &change_table[i];
+		const char *name = name_of("argv: %s %s", c->words[0],
+			c->words[1] != NULL ? c->words[1] : "");
+		char *argv[7] = { word("ktest") };
+		const char *got = NULL;
+
+		for (size_t j = 0; j < 5 && c->words[j] != NULL; j++)
+			argv[j + 1] = word(c->words[j]);
+		qemu_start(&g, true, c->accel);
+		(void)ktest_parse(&k, &o, argv);
+		g.attempt.sandbox = o.sandbox;
+		g.attempt.acpi = o.acpi != ACPI_AUTO ? o.acpi : ACPI_ON;
+		is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, name);
+		for (size_t j = 0; j < k.qemu.argc && got == NULL; j++)
+			if (strcmp(k.qemu.argv[j], c->option) == 0)
+				got = k.qemu.argv[j + 1];
+		is_text(HERE, got, c->want, name);
+	}
+	qemu_start(&g, true, ACCEL_TCG);
+	g.tick_khz = 0;
+	(void)qemu_build(&k, &g, "KERNEL");
+	is_true(HERE, strstr(k.qemu.cmdline.at, "tsc_early") == NULL,
+		"argv: a tick that is not known is not told");
+}
+
+/* One byte more than fits is an error, never a shorter command line. */
+static void test_cmdline_limits(void)
+{
+	static const struct {
+		size_t kernel_max;
+		int acpi;
+		size_t max;
+	} limits[] = {
+		{ 2047, ACPI_ON, 2047 }, { 2047, ACPI_OFF, 2047 - 128 },
+		{ 255, ACPI_ON, 255 }, { 0xffffffff, ACPI_ON, 8191 },
+	};
+	static struct guest g;
+
+	for (size_t i = 0; i < 2 * COUNT(limits); i++) {
+		static char long_one[CMDLINE_SIZE + 1];
+		size_t base, over = i & 1;
+
+		qemu_start(&g, true, ACCEL_KVM);
+		g.kernel.cmdline_max = limits[i / 2].kernel_max;
+		g.attempt.acpi = limits[i / 2].acpi;
+		(void)qemu_build(&k, &g, "KERNEL");
+		base = k.qemu.cmdline.len;
+		(void)strcpy(long_one, many('c', limits[i / 2].max - base - 1
+					    + over));
+		o.cmdline.item[o.cmdline.count++] = long_one;
+		is_int(HERE, qemu_build(&k, &g, "KERNEL"), over ? -1 : 0,
+		       name_of("cmdline: limit %zu, %zu too many",
+			       limits[i / 2].max, over));
+		if (over)
+			is_error(HERE, "the kernel command line is too long",
+				 "cmdline: says so");
+		else
+			is_int(HERE, (long long)k.qemu.cmdline.len, (long long)
+			       limits[i / 2].max, "cmdline: is whole");
+	}
+	qemu_start(&g, true, ACCEL_KVM);
+	g.kernel.cmdline_max = 100;
+	g.attempt.acpi = ACPI_OFF;
+	is_int(HERE, qemu_build(&k, &g, "KERNEL"), -1,
+	       "cmdline: a limit of less than 128 bytes");
+}
+
+static void test_qemu_limits(void)
+{
+	static struct guest g;
+
+	qemu_start(&g, true, ACCEL_KVM);
+	o.qemu_args.item[o.qemu_args.count++] = many('q', ARGV_SIZE);
+	is_int(HERE, qemu_build(&k, &g, "KERNEL"), -1, "argv: 64 KiB");
+	is_error(HERE, "-qemu-arg: QEMU's arguments are too long",
+		 "argv: 64 KiB");
+	qemu_start(&g, true, ACCEL_KVM);
+	while (o.qemu_args.count < LIST_MAX)
+		o.qemu_args.item[o.qemu_args.count++] = "-x";
+	is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, "argv: 256 -qemu-arg");
+	qemu_reset(&k.qemu);
+	for (int i = 0; i < ARGV_MAX; i++)
+		qemu_arg(&k.qemu, "");
+	is_true(HERE, !k.qemu.args.full && k.qemu.argc == ARGV_MAX,
+		"argv: 512 words");
+	qemu_arg(&k.qemu, "");
+	is_true(HERE, k.qemu.args.full && k.qemu.argc == ARGV_MAX
+		&& k.qemu.argv[ARGV_MAX] == NULL, "argv: 513 are too many");
+	qemu_reset(&k.qemu);
+	qemu_arg(&k.qemu, many('q', ARGV_SIZE - 2));
+	is_true(HERE, !k.qemu.args.full && k.qemu.argc == 1,
+		"argv: one that just fits");
+	qemu_reset(&k.qemu);
+	qemu_arg(&k.qemu, many('q', ARGV_SIZE));
+	is_true(HERE, k.qemu.args.full && k.qemu.argc == 0,
+		"argv: one that does not");
+}
+
+/* A shell makes of the printed line the words that it was made of. */
+static void test_qemu_print(void)
+{
+	static const char *const words[] = { "plain-_./,=:@%+09AZaz", "", " ",
+		"it's", "''", "a\nb", "\n", "$HOME `x` \\ \"q\"", "*?[a]",
+		"~", "#x", "\xff\xc3\xa4", "-a=b,c", "!x", "a;b&c|d(e)<f>",
+		"\t", "x=1", "{a,b}" };
+	static struct qemu q;
+	FILE *script = fopen("script", "w"), *shell;
+	char got[4096];
+	size_t n, at = 0;
+	bool same = true;
+
+	qemu_reset(&q);
+	for (size_t i = 0; i < COUNT(words); i++)
+		qemu_arg(&q, words[i]);
+	(void)fputs("set -- ", script);
+	qemu_print(&q, script);
+	(void)fputs("printf '%s\\0' \"$@\"\n", script);
+	(void)fclose(script);
+	shell = popen("sh script", "r");
+	n = fread(got, 1, sizeof got, shell);
+	is_int(HERE, pclose(shell), 0, "print: a shell takes it");
+	for (size_t i = 0; i < COUNT(words); i++) {
+		size_t len = strlen(words[i]) + 1;
+
+		same = same && at + len <= n
+		       && memcmp(got + at, words[i], len) == 0;
+		at += len;
+	}
+	is_true(HERE, same && at == n, "print: the words are the same");
+}
+
+static void test_qemu_log(void)
+{
+	static struct qemu q;
+	const char *const words[] = { "qemu", "-nodefaults", "-m", "1G",
+		"-append", "a\nb c", "-x", "", "-" };
+	char *got;
+	size_t n;
+
+	fresh();
+	o.log_fd = open("log", O_RDWR | O_CREAT | O_TRUNC, 0644);
+	qemu_reset(&q);
+	for (size_t i = 0; i < COUNT(words); i++)
+		qemu_arg(&q, words[i]);
+	qemu_log(&k, &q);
+	got = read_fd(o.log_fd, &n);
+	is_text(HERE, got,
+		"TT|          test launch ! Running ktest:\n"
+		"TT|                      |   qemu\n"
+		"TT|                      |   -nodefaults\n"
+		"TT|                      |   -m 1G\n"
+		"TT|                      |   -append a^Jb c\n"
+		"TT|                      |   -x \n"
+		"TT|                      |   -\n",
+		"log: one option a line");
+	free(got);
+	(void)ftruncate(o.log_fd, 0);
+	(void)lseek(o.log_fd, 0, SEEK_SET);
+	qemu_reset(&q);
+	qemu_arg(&q, many('\001', 30000));
+	qemu_log(&k, &q);
+	got = read_fd(o.log_fd, &n);
+	is_true(HERE, n > 60000 && got[n - 1] == '\n',
+		"log: a long argument is whole");
+	free(got);
+	(void)close(o.log_fd);
+}
+
+/* ==== The control port ================================================== */
+#define LE8(n) n "\0\0\0\0\0\0\0"
+static const struct control_case {
+	const char *name;
+	bool program;
+	const char *bytes;
+	size_t n;
+	enum ending end;
+	bool hello, have_status;
+	int status;
+	uint64_t out, err;
+	const char *init_error; /* behind its 'e' */
+} control_cases[] = {
+#define BYTES(s) s, sizeof(s) - 1
+	{ "hello", true, BYTES("h"), END_NONE, true, false, 0, 0, 0, NULL },
+	{ "a verdict", true, BYTES("hx\x2a" LE8("\5") LE8("\7")), END_NONE,
+	  true, true, 42, 5, 7, NULL },
+	{ "status 255, many bytes", true, BYTES("hx\xff" "\1\2\3\4\5\6\7\x88"
+	  "\xff\xff\xff\xff\xff\xff\xff\xff"), END_NONE, true, true, 255,
+	  0x8807060504030201, UINT64_MAX, NULL },
+	{ "status 0", true, BYTES("hx\0" LE8("\0") LE8("\0")), END_NONE,
+	  true, true, 0, 0, 0, NULL },
+	{ "a verdict but for a byte", true,
+	  BYTES("hx\x2a" LE8("\5") "\7\0\0\0\0\0\0"), END_NONE, true, false,
+	  0, 0, 0, NULL },
+	{ "what follows a verdict", true,
+	  BYTES("hx\1" LE8("\5") LE8("\7") "hxqqe\nx\2" LE8("\1") LE8("\1")),
+	  END_NONE, true, true, 1, 5, 7, NULL },
+	{ "init gives up", true, BYTES("eno ports\n"), END_INIT, false, false,
+	  0, 0, 0, "no ports" },
+	{ "init gives up after hello", true, BYTES("heno\n"), END_INIT, true,
+	  false, 0, 0, 0, "no" },
+	{ "init gives up, unfinished", true, BYTES("eno po"), END_NONE, false,
+	  false, 0, 0, 0, "no po" },
+	{ "init gives up without a word", true, BYTES("e\n"), END_INIT, false,
+	  false, 0, 0, 0, "" },
+	{ "no verdict behind an error", true,
+	  BYTES("he\nx\1" LE8("\5") LE8("\7")), END_INIT, true, false, 0, 0,
+	  0, NULL },
+	{ "garbage", true, BYTES("q"), END_GARBAGE, false, false, 0, 0, 0,
+	  NULL },
+	{ "NUL", true, BYTES("\0"), END_GARBAGE, false, false, 0, 0, 0, NULL },
+	{ "two hellos", true, BYTES("hh"), END_GARBAGE, true, false, 0, 0, 0,
+	  NULL },
+	{ "a verdict without hello", true,
+	  BYTES("x\1" LE8("\5") LE8("\7")), END_GARBAGE, false, false, 0, 0,
+	  0, NULL },
+	{ "a verdict behind garbage", true,
+	  BYTES("hqx\1" LE8("\5") LE8("\7")), END_GARBAGE, true, false, 0, 0,
+	  0, NULL },
+	{ "an exit byte is no verdict", true, BYTES("\7"), END_GARBAGE, false,
+	  false, 0, 0, 0, NULL },
+	{ "the original: 0", false, BYTES("\0"), END_NONE, false, true, 0, 0,
+	  0, NULL },
+	{ "the original: 255", false, BYTES("\xff"), END_NONE, false, true,
+	  255, 0, 0, NULL },
+	{ "the original: the first byte", false, BYTES("\1\2\3"), END_NONE,
+	  false, true, 1, 0, 0, NULL },
+	{ "the original: 'h' is a status", false, BYTES("h"), END_NONE, false,
+	  true, 'h', 0, 0, NULL },
+};
+
+/* In pieces of any length. */
+static void test_control(void)
+{
+	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+
+	for (size_t i = 0; i < COUNT(control_cases); i++) {
+		const struct control_case *c = &control_cases[i];
+		const struct vm *v = &k.vm;
+		bool ok = true;
+
+		for (size_t step_len = 1; step_len <= c->n; step_len++) {
+			fresh();
+			o.argv = c->program ? argv : NULL;
+			for (size_t at = 0; at < c->n; at += step_len)
+				control_bytes(&k, c->bytes + at,
+					      c->n - at < step_len
+					      ? c->n - at : step_len);
+			ok = ok && v->end == c->end && v->hello == c->hello
+			     && v->have_status == c->have_status
+			     && v->status == c->status
+			     && v->want_out == c->out && v->want_err == c->err;
+			if (c->init_error != NULL)
+				ok = ok && v->init_error[0] == 'e'
+				     && v->init_error_len
+					== strlen(c->init_error) + 1
+				     && memcmp(v->init_error + 1, c->init_error,
+					       v->init_error_len - 1) == 0;
+		}
+		is_true(HERE, ok, name_of("control: %s", c->name));
+	}
+}
+
+/* A guest that says too much changes nothing but what it may. */
+static void test_control_flood(void)
+{
+	static const char *const first[] = { "q", "hq", "x", "hh", "e", "he" };
+	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+
+	for (size_t i = 0; i < COUNT(first); i++) {
+		fresh();
+		o.argv = argv;
+		k.vm.deadline = 12345;
+		control_bytes(&k, first[i], strlen(first[i]));
+		control_bytes(&k, many('x', ARGV_SIZE), ARGV_SIZE);
+		is_true(HERE, k.vm.message_len <= sizeof k.vm.message
+			&& k.vm.init_error_len < sizeof k.vm.init_error
+			&& k.vm.deadline == 12345 && !k.vm.have_status,
+			name_of("control: 64 KiB behind '%s'", first[i]));
+	}
+}
+
+/* The answer to hello: the time of day, 8 bytes, once. */
+static void test_control_clock(void)
+{
+	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+	uint64_t before = clock_ns(CLOCK_REALTIME), told = 0;
+	unsigned char le[16];
+	int theirs = -1;
+	ssize_t n;
+
+	fresh();
+	o.argv = argv;
+	(void)spawn_socket(&k, &k.vm.control, &theirs);
+	control_bytes(&k, "hx", 2);
+	n = recv(theirs, le, sizeof le, MSG_DONTWAIT);
+	is_int(HERE, n, 8, "control: the clock is told once");
+	for (size_t i = 8; i-- > 0;)
+		told = told << 8 | le[i];
+	is_true(HERE, told >= before && told <= clock_ns(CLOCK_REALTIME),
+		"control: it is the time of day");
+	close_fd(&k.vm.control);
+	close_fd(&theirs);
+}
+
+/* ==== Supervising ======================================================= */
+enum { PAST = 1 }; /* a deadline; every clock is later than this */
+
+static const struct done_case {
+	const char *name;
+	bool program, have_status, ended, open, pending;
+	uint64_t want, came;   /* bytes of stdout */
+	long long deadline, end_deadline, kvm_deadline, stall_deadline;
+	bool hello;
+	enum ending end;
+} done_cases[] = {
+	{ .name = "nothing yet", .program = true, .open = true },
+	{ .name = "a verdict, all is here", .program = true, .open = true,
+	  .have_status = true, .want = 5, .came = 5, .end = END_VERDICT },
+	{ .name = "a verdict, not written yet", .program = true, .open = true,
+	  .have_status = true, .want = 5, .came = 5, .pending = true },
+	{ .name = "a verdict, a byte is missing", .program = true,
+	  .open = true, .have_status = true, .want = 5, .came = 4 },
+	{ .name = "a verdict, a byte too many", .program = true, .open = true,
+	  .have_status = true, .want = 5, .came = 6 },
+	{ .name = "a byte is missing for long", .program = true, .open = true,
+	  .have_status = true, .want = 5, .came = 4, .stall_deadline = PAST,
+	  .end = END_STALL },
+	{ .name = "a byte is missing, QEMU ended", .program = true,
+	  .have_status = true, .want = 5, .came = 4, .ended = true,
+	  .end = END_QEMU },
+	{ .name = "QEMU ended, more may come", .program = true, .open = true,
+	  .ended = true },
+	{ .name = "QEMU ended, nothing more may", .program = true,
+	  .ended = true, .end = END_QEMU },
+	{ .name = "QEMU ended, and waited for", .program = true, .open = true,
+	  .ended = true, .end_deadline = PAST, .end = END_QEMU },
+	{ .name = "QEMU ended, not written yet", .program = true,
+	  .ended = true, .end_deadline = PAST, .pending = true },
+	{ .name = "QEMU ended, all is here", .program = true, .ended = true,
+	  .have_status = true, .end = END_VERDICT },
+	{ .name = "timeout", .program = true, .open = true, .deadline = PAST,
+	  .end = END_TIMEOUT },
+	{ .name = "timeout while writing", .program = true, .open = true,
+	  .deadline = PAST, .pending = true, .end = END_TIMEOUT },
+	{ .name = "no word under KVM", .program = true, .open = true,
+	  .kvm_deadline = PAST, .end = END_KVM },
+	{ .name = "a word under KVM", .program = true, .open = true,
+	  .kvm_deadline = PAST, .hello = true },
+	{ .name = "original: a byte", .open = true, .have_status = true },
+	{ .name = "original: a byte, QEMU ended", .have_status = true,
+	  .ended = true, .end = END_QEMU },
+	{ .name = "original: a byte, QEMU stays", .have_status = true,
+	  .open = true, .stall_deadline = PAST, .end = END_VERDICT },
+	{ .name = "original: no byte, QEMU stays", .open = true,
+	  .stall_deadline = PAST },
+};
+
+static void test_done(void)
+{
+	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+
+	for (size_t i = 0; i < COUNT(done_cases); i++) {
+		const struct done_case *c = &done_cases[i];
+		struct vm *v = &k.vm;
+
+		fresh();
+		o.argv = c->program ? argv : NULL;
+		v->have_status = c->have_status;
+		v->ended = c->ended;
+		v->console = c->open ? 99 : -1;
+		v->out.len = c->pending;
+		v->out.total = c->came;
+		v->want_out = c->want;
+		v->hello = c->hello;
+		v->deadline = c->deadline;
+		v->end_deadline = c->end_deadline;
+		v->kvm_deadline = c->kvm_deadline;
+		v->stall_deadline = c->stall_deadline;
+		is_int(HERE, vm_done(&k), c->end != END_NONE,
+		       name_of("done: %s", c->name));
+		is_int(HERE, (int)v->end, (int)c->end,
+		       name_of("done: %s", c->name));
+	}
+}
+
+static void test_patience(void)
+{
+	struct vm *v = &k.vm;
+
+	fresh();
+	v->log = 99;
+	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: no deadline");
+	v->kvm_deadline = PAST;
+	is_int(HERE, vm_patience(v), 0, "patience: a deadline that passed");
+	v->hello = true;
+	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: KVM spoke");
+	v->stall_deadline = PAST;
+	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: no verdict");
+	v->deadline = now_ms() + 200;
+	is_true(HERE, vm_patience(v) > 100 && vm_patience(v) <= 200,
+		"patience: a deadline to come");
+	v->deadline = now_ms() + 366LL * 24 * 3600000;
+	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: far away");
+	v->log = -1;
+	is_true(HERE, vm_patience(v) <= 10, "patience: QEMU is about to end");
+}
+
+/* A stream whose far end fails: what that means for the run. */
+static void test_streams(void)
+{
+	struct vm *v = &k.vm;
+	int fd[2] = { -1, -1 }, theirs = -1;
+	char byte;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	fresh();
+	(void)!pipe(fd);
+	close_fd(&fd[0]);
+	v->out.to = fd[1];
+	v->out.len = 5;
+	stream_move(&k, &v->out);
+	is_true(HERE, v->end == END_SIGNAL && v->signal == SIGPIPE,
+		"stream: nobody reads stdout");
+	close_fd(&fd[1]);
+	fresh();
+	v->err.to = open("/dev/full", O_WRONLY);
+	v->err.len = 5;
+	stream_move(&k, &v->err);
+	is_int(HERE, v->end, END_OUTPUT, "stream: no space");
+	is_error(HERE, "stderr: No space left on device", "stream: no space");
+	close_fd(&v->err.to);
+	fresh();
+	(void)spawn_socket(&k, &v->in.to, &theirs);
+	v->in.from = open("empty", O_RDONLY);
+	stream_move(&k, &v->in);
+	is_true(HERE, v->in.from == -1 && v->in.to >= 0
+		&& recv(theirs, &byte, 1, MSG_DONTWAIT) == 0,
+		"stream: stdin's end is passed on");
+	close_fd(&theirs);
+	v->in.from = 0;
+	v->in.len = 5;
+	stream_move(&k, &v->in);
+	is_true(HERE, v->in.from == -1 && v->in.len == 0
+		&& v->end == END_NONE, "stream: nobody reads stdin");
+	close_fd(&v->in.to);
+}
+
+/* A pipe with little room is not waited for, and nothing is lost. */
+static void test_stream_pipe(void)
+{
+	struct vm *v = &k.vm;
+	int fd[2] = { -1, -1 };
+	size_t first;
+
+	fresh();
+	(void)!pipe(fd);
+	v->out.to = fd[1];
+	v->out.len = 3 * PIPE_BUF;
+	stream_move(&k, &v->out);
+	first = v->out.at;
+	is_true(HERE, first > 0 && first <= PIPE_BUF
+		&& v->out.len == 3 * PIPE_BUF - first,
+		"stream: a pipe gets what poll promises");
+	v->out.to = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	stream_move(&k, &v->out);
+	is_true(HERE, v->out.len == 0, "stream: a file gets all at once");
+	close_fd(&v->out.to);
+	v->out.from = fd[0];
+	stream_move(&k, &v->out);
+	is_true(HERE, v->out.len == first && v->out.total == first
+		&& v->out.at == 0, "stream: what was read is counted");
+	v->out.len = 0;
+	close_fd(&fd[1]);
+	stream_move(&k, &v->out);
+	is_true(HERE, v->out.from == -1 && v->out.total == first,
+		"stream: the guest's end is the end");
+}
+
+static void test_wake(void)
+{
+	static const char bytes[] = { SIGCHLD, SIGCHLD, SIGTERM, SIGINT };
+	int fd[2] = { -1, -1 };
+
+	fresh();
+	(void)make_pipe(&k, fd);
+	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
+	o.wake_fd = fd[0];
+	(void)!write(fd[1], bytes, 2);
+	wake(&k);
+	is_int(HERE, k.vm.end, END_NONE, "wake: a child");
+	(void)!write(fd[1], bytes, sizeof bytes);
+	wake(&k);
+	is_true(HERE, k.vm.end == END_SIGNAL && k.vm.signal == SIGTERM,
+		"wake: the first signal counts");
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
+}
+
+static void test_ring(void)
+{
+	static char in[3 * RING_SIZE];
+	static const size_t cuts[] = { 1, 1000, RING_SIZE - 1, RING_SIZE,
+				       RING_SIZE + 1, STREAM_SIZE };
+	bool same = true;
+
+	for (size_t i = 0; i < sizeof in; i++)
+		in[i] = (char)next_random();
+	for (size_t i = 0; i < COUNT(cuts); i++) {
+		size_t at = 0, n;
+
+		fresh();
+		for (size_t part = cuts[i]; at + part <= sizeof in;
+		     at += part) {
+			size_t want = at + part < RING_SIZE ? at + part
+							    : RING_SIZE;
+
+			console_bytes(&k, in + at, part);
+			if (part == 1 && at % 997 != 0)
+				continue;
+			n = ring_text(&k);
+			same = same && n == want
+			       && memcmp(k.scratch, in + at + part - n, n) == 0;
+		}
+	}
+	is_true(HERE, same, "ring: keeps the last bytes in order");
+}
+
+static void test_log_bytes(void)
+{
+	fresh();
+	log_bytes(&k, "qemu: KVM intern", 16);
+	is_int(HERE, k.vm.end, END_NONE, "log: half a line");
+	log_bytes(&k, "al error. Suberror: 1\n", 22);
+	is_int(HERE, k.vm.end, END_KVM, "log: KVM's internal error");
+	fresh();
+	log_bytes(&k, many('l', LOG_SIZE - 1), LOG_SIZE - 1);
+	log_bytes(&k, "xyz", 3);
+	log_bytes(&k, "xyz", 3);
+	is_true(HERE, k.log_len == LOG_SIZE && k.log[LOG_SIZE - 1] == 'x',
+		"log: keeps the first bytes");
+}
+
+static const struct {
+	const char *text, *what, *want; /* NULL: not found */
+} line_table[] = {
+	{ "a\nbc d\r\ne", "c", "c d" }, { "abc", "abc", "abc" },
+	{ "abc", "x", NULL }, { "abc\n", "", "abc" }, { "\n", "", "" },
+	{ "", "", "" }, { "", "x", NULL }, { "0123456789", "12", "1234567" },
+};
+
+static void test_find_line(void)
+{
+	char out[8];
+
+	for (size_t i = 0; i < COUNT(line_table); i++) {
+		size_t n = strlen(line_table[i].text);
+		struct map m = map_copy(line_table[i].text, n);
+		bool found = find_line(m.at, n, line_table[i].what, out,
+				       sizeof out);
+
+		is_text(HERE, found ? out : NULL, line_table[i].want,
+			name_of("find_line: %s in %s", line_table[i].what,
+				line_table[i].text));
+		map_free(&m);
+	}
+}
+
+/* ==== Another attempt =================================================== */
+#define EXITED(n) ((n) << 8) /* as wait() encodes it */
+
+/* From what is here to no other attempt, unless to says which: a for another
+ * acpi=, t for TCG, s for no sandbox. */
+static const struct next_case {
+	const char *name;
+	char to;
+	bool original, hello, have_status, turned, no_sandbox;
+	const char *init_error, *log, *ring;
+	uint64_t out;
+	int accel_asked, acpi_asked, accel, end, wait_status;
+} next_cases[] = {
+	{ "KVM: internal error", 't', .accel = ACCEL_KVM, .end = END_KVM,
+	  .log = "KVM internal error. Suberror: 1\n" },
+	{ "KVM: no sign of life", 't', .accel = ACCEL_KVM, .end = END_KVM },
+	{ "KVM: QEMU failed", 't', .accel = ACCEL_KVM, .end = END_QEMU,
+	  .wait_status = EXITED(1), .log = "qemu: Could not access KVM\n" },
+	{ "KVM: QEMU aborted", 't', .accel = ACCEL_KVM, .end = END_QEMU,
+	  .wait_status = SIGABRT },
+	{ "KVM asked for: QEMU aborted", 0, .accel = ACCEL_KVM,
+	  .accel_asked = ACCEL_KVM, .end = END_QEMU, .wait_status = SIGABRT },
+	{ "KVM asked for: internal error", 0, .accel = ACCEL_KVM,
+	  .accel_asked = ACCEL_KVM, .end = END_KVM },
+	{ "KVM: after hello", 0, .accel = ACCEL_KVM, .end = END_KVM,
+	  .hello = true },
+	{ "KVM: original's mode, output came", 0, .accel = ACCEL_KVM,
+	  .end = END_KVM, .original = true, .out = 1 },
+	{ "KVM: original's mode, QEMU failed", 't', .accel = ACCEL_KVM,
+	  .end = END_QEMU, .original = true, .wait_status = EXITED(1) },
+	{ "TCG: QEMU failed", 0, .accel = ACCEL_TCG, .end = END_QEMU,
+	  .wait_status = EXITED(1), .log = "qemu: no such file\n" },
+	{ "TCG: QEMU knows no sandbox", 's', .accel = ACCEL_TCG,
+	  .end = END_QEMU, .wait_status = EXITED(1),
+	  .log = "qemu: -sandbox: sandbox support is not compiled in\n" },
+	{ "KVM: QEMU fails at seccomp", 's', .accel = ACCEL_KVM,
+	  .end = END_QEMU, .wait_status = EXITED(1),
+	  .log = "qemu: failed to install seccomp syscall filter\n" },
+	{ "no sandbox left to drop", 0, .accel = ACCEL_TCG, .end = END_QEMU,
+	  .wait_status = EXITED(1), .log = "sandbox", .no_sandbox = true },
+	{ "the guest ended early", 'a', .accel = ACCEL_TCG, .end = END_QEMU },
+	{ "the guest ended early under KVM", 'a', .accel = ACCEL_KVM,
+	  .end = END_QEMU },
+	{ "the guest ended early again", 0, .accel = ACCEL_TCG,
+	  .end = END_QEMU, .turned = true },
+	{ "the guest ended early, acpi asked", 0, .accel = ACCEL_TCG,
+	  .end = END_QEMU, .acpi_asked = ACPI_ON },
+	{ "the guest panicked", 0, .accel = ACCEL_TCG, .end = END_QEMU,
+	  .ring = "[1] Kernel panic - not syncing: no\n" },
+	{ "the guest ended after hello", 0, .accel = ACCEL_TCG,
+	  .end = END_QEMU, .hello = true },
+	{ "init gave up", 0, .accel = ACCEL_TCG, .end = END_INIT,
+	  .init_error = "eno\n" },
+	{ "init gave up, unfinished", 0, .accel = ACCEL_TCG, .end = END_QEMU,
+	  .init_error = "eno" },
+	{ "a verdict", 0, .accel = ACCEL_TCG, .end = END_VERDICT,
+	  .hello = true, .have_status = true },
+	{ "original: a byte", 0, .accel = ACCEL_TCG, .end = END_QEMU,
+	  .original = true, .have_status = true },
+	{ "original: the guest ended early", 'a', .accel = ACCEL_TCG,
+	  .end = END_QEMU, .original = true },
+	{ "timeout", 0, .accel = ACCEL_KVM, .end = END_TIMEOUT },
+	{ "a signal", 0, .accel = ACCEL_KVM, .end = END_SIGNAL },
+	{ "garbage", 0, .accel = ACCEL_KVM, .end = END_GARBAGE },
+	{ "output failed", 0, .accel = ACCEL_KVM, .end = END_OUTPUT },
+	{ "output stalled", 0, .accel = ACCEL_KVM, .end = END_STALL,
+	  .hello = true, .have_status = true },
+};
+
+static void next_start(const struct next_case *c, struct attempt *a)
+{
+	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+	struct vm *v = &k.vm;
+
+	fresh();
+	o.argv = c->original ? NULL : argv;
+	o.accel = c->accel_asked;
+	o.acpi = c->acpi_asked;
+	*a = (struct attempt){ .accel = c->accel, .acpi = ACPI_ON,
+		.sandbox = !c->no_sandbox, .acpi_turned = c->turned };
+	v->hello = c->hello;
+	v->have_status = c->have_status;
+	v->out.total = c->out;
+	v->end = (enum ending)c->end;
+	v->wait_status = c->wait_status;
+	if (c->init_error != NULL) {
+		(void)strcpy(v->init_error, c->init_error);
+		v->init_error_len = strlen(c->init_error);
+	}
+	if (c->log != NULL) {
+		k.log_len = strlen(c->log);
+		memcpy(k.log, c->log, k.log_len);
+	}
+	if (c->ring != NULL)
+		console_bytes(&k, c->ring, strlen(c->ring));
+}
+
+static void test_next(void)
+{
+	for (size_t i = 0; i < COUNT(next_cases); i++) {
+		const struct next_case *c = &next_cases[i];
+		const char *name = name_of("attempt: %s", c->name);
+		struct attempt a;
+
+		next_start(c, &a);
+		is_int(HERE, attempt_next(&k, &a), c->to != 0, name);
+		is_int(HERE, a.accel, c->to == 't' ? ACCEL_TCG : c->accel,
+		       name);
+		is_int(HERE, a.acpi, c->to == 'a' ? ACPI_OFF : ACPI_ON, name);
+		is_int(HERE, a.sandbox, c->to != 's' && !c->no_sandbox, name);
+		is_int(HERE, a.acpi_turned, c->to == 'a' || c->turned, name);
+	}
+}
+
+/* ==== The verdict ======================================================= */
+static const struct verdict_case {
+	const char *name;
+	enum ending end;
+	int want;
+	const char *error;     /* NULL: none */
+	int wait_status, status;
+	bool original, have_status, hello;
+	const char *log, *ring, *init_error;
+} verdict_cases[] = {
+	{ "0", END_VERDICT, 0, NULL, .have_status = true },
+	{ "255", END_VERDICT, 255, NULL, .have_status = true, .status = 255 },
+	{ "124 of its own", END_VERDICT, 124, NULL, .have_status = true,
+	  .status = 124 },
+	{ "SIGINT", END_SIGNAL, 130, .error = NULL },
+	{ "timeout", END_TIMEOUT, 124,
+	  .error = "timeout: no verdict within 1.500 s" },
+	{ "init", END_INIT, 125, "init gave up: no ports",
+	  .init_error = "eno ports" },
+	{ "init, no word", END_INIT, 125, "init gave up: ",
+	  .init_error = "e" },
+	{ "init, unfinished", END_QEMU, 125, "init gave up: no po",
+	  .init_error = "eno po" },
+	{ "KVM", END_KVM, 125, "kvm failed: KVM internal error",
+	  .log = "KVM internal error" },
+	{ "KVM is silent", END_KVM, 125,
+	  .error = "kvm failed: no sign of life" },
+	{ "stall", END_STALL, 125, "output was lost: nothing came for 10 s,"
+	  " 3 of 5 bytes of stdout and 0 of 7 of stderr are there",
+	  .have_status = true },
+	{ "garbage", END_GARBAGE, 125, .error = "the guest spoke"
+	  " nonsense on its control port: byte 0x71" },
+	{ "QEMU by signal", END_QEMU, 125, "QEMU died by signal 6 (Aborted):"
+	  " it said nothing", .wait_status = SIGABRT },
+	{ "QEMU with a status", END_QEMU, 125, "QEMU ended with status 1:"
+	  " qemu: no", .wait_status = EXITED(1), .log = "qemu: no\nmore\n" },
+	{ "QEMU failed behind a verdict", END_QEMU, 125, "QEMU died by",
+	  .wait_status = SIGSEGV, .have_status = true },
+	{ "lost output", END_QEMU, 125, "output was lost: 3 of 5 bytes of"
+	  " stdout and 0 of 7 of stderr came", .have_status = true,
+	  .hello = true },
+	{ "panic", END_QEMU, 125, "the guest panicked: VFS: no root",
+	  .ring = "[ 1.0] Kernel panic - not syncing: VFS: no root\r\nx" },
+	{ "firmware", END_QEMU, 125, "the firmware gave up: no kernel",
+	  .ring = "bios: no kernel\n" },
+	{ "init without ports", END_QEMU, 125, "init gave up: no port",
+	  .ring = "[    2.1] ktest: no port\n" },
+	{ "early end", END_QEMU, 125, .error = "the guest ended"
+	  " without an exit code, before init was ready" },
+	{ "end while it ran", END_QEMU, 125, "the guest ended without an exit"
+	  " code, while the program ran", .hello = true },
+	{ "original: 0", END_QEMU, 0, NULL, .original = true,
+	  .have_status = true },
+	{ "original: 7", END_QEMU, 7, NULL, .original = true,
+	  .have_status = true, .status = 7 },
+	{ "original: 7, QEMU stayed", END_VERDICT, 7, NULL, .original = true,
+	  .have_status = true, .status = 7 },
+	{ "original: 0, QEMU died", END_QEMU, 125, "QEMU died by signal 11",
+	  .original = true, .have_status = true, .wait_status = SIGSEGV },
+	{ "original: no byte", END_QEMU, 125, "the guest ended without an exit"
+	  " code, or with no byte on its control port", .original = true },
+	{ "original: panic", END_QEMU, 125, "the guest panicked: x",
+	  .original = true, .ring = "Kernel panic - not syncing: x" },
+};
+
+static void verdict_start(const struct verdict_case *c)
+{
+	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+	struct vm *v = &k.vm;
+
+	fresh();
+	o.argv = c->original ? NULL : argv;
+	o.timeout = 1500;
+	v->end = c->end;
+	v->signal = SIGINT;
+	v->wait_status = c->wait_status;
+	v->have_status = c->have_status;
+	v->status = c->status;
+	v->hello = c->hello;
+	v->message[0] = 'q';
+	v->out.total = 3;
+	v->want_out = 5;
+	v->want_err = 7;
+	if (c->init_error != NULL) {
+		v->init_error_len = strlen(c->init_error);
+		memcpy(v->init_error, c->init_error, v->init_error_len);
+	}
+	if (c->log != NULL) {
+		k.log_len = strlen(c->log);
+		memcpy(k.log, c->log, k.log_len);
+	}
+	if (c->ring != NULL)
+		console_bytes(&k, c->ring, strlen(c->ring));
+}
+
+static void test_verdict(void)
+{
+	for (size_t i = 0; i < COUNT(verdict_cases); i++) {
+		const struct verdict_case *c = &verdict_cases[i];
+		const char *name = name_of("verdict: %s", c->name);
+
+		verdict_start(c);
+		is_int(HERE, verdict(&k), c->want, name);
+		is_error(HERE, c->error, name);
+		is_int(HERE, k.signal, c->end == END_SIGNAL ? SIGINT : 0,
+		       name);
+	}
+	verdict_start(&verdict_cases[0]);
+	k.vm.end = END_OUTPUT;
+	errno = ENOSPC;
+	(void)fail(&k, "stdout:");
+	is_int(HERE, verdict(&k), 125, "verdict: output failed");
+	is_error(HERE, "stdout: No space left on device",
+		 "verdict: output failed");
+}
+
+/* What cannot be run is said before anything is started. */
+static const struct {
+	const char *words[6];
+	int want;
+	const char *error;
+} run_table[] = {
+	{ { "-kernel-path", "no", "./exe" }, 125, "-kernel-path no: No such" },
+	{ { "-kernel-path", "kernel,x" }, 125, "PROGRAM is missing" },
+	{ { "-kernel-path", "kernel,x", "-init=no", "./exe" }, 125,
+	  "-init no: No such" },
+	{ { "-kernel-path", "kernel,x", "-init=/bin/sh", "./no" }, 127,
+	  "./no: No such" },
+	{ { "-kernel-path", "kernel,x", "-init=/bin/sh", "./file" }, 126,
+	  "./file: is not an executable file" },
+	{ { "-kernel-path", "kernel,x", "-cwd=x", "./exe" }, 125,
+	  "-cwd x: is not absolute" },
+	{ { "-kernel-path", "kernel,x", "-init=/bin/sh", "-env=UNSET_X",
+	    "./exe" }, 125, "-env UNSET_X: is not set" },
+	{ { "-kernel-path", "kernel,x", "-init=/bin/sh", "-modules=dir",
+	    "./exe" }, 125, "-modules dir: no modules for kernel 6.1.0-9" },
+};
+
+static void test_run_refused(void)
+{
+	for (size_t i = 0; i < COUNT(run_table); i++) {
+		const char *name = name_of("run: %s", run_table[i].error);
+		char *argv[8] = { word("ktest") };
+
+		for (size_t j = 0; j < 6 && run_table[i].words[j] != NULL; j++)
+			argv[j + 1] = word(run_table[i].words[j]);
+		fresh();
+		o.qemu = "/nonexistent/qemu";
+		(void)ktest_parse(&k, &o, argv);
+		is_int(HERE, ktest_run(&k, &o), run_table[i].want, name);
+		is_error(HERE, run_table[i].error, name);
+	}
+}
+
+/* ==== main ============================================================== */
+
+/* The files that the tests above name. */
+static void make_scratch(void)
+{
+	make_directory("dir");
+	make_directory("bin");
+	make_text("file", "12345");
+	make_text("empty", "");
+	make_text("dir/inner", "inner");
+	make_file("exe", "#!/no/such\n", 11, 0755);
+	make_file("bin/tool", "x", 1, 0755);
+	make_file("bin/a b,c", "x", 1, 0755);
+	if (symlink("file", "link") < 0 || symlink("dir", "dirlink") < 0
+	    || symlink("loop", "loop") < 0 || mkfifo("fifo", 0600) < 0) {
+		(void)printf("Bail out! symlink: %s\n", strerror(errno));
+		exit(1);
+	}
+}
+
+static void test_all(const char *scratch, const char *copy)
+{
+	test_visible();
+	test_text_bounds();
+	test_find_bytes();
+	test_path_set();
+	test_path_absolute(scratch);
+	test_path_search();
+	test_map_file();
+	test_messages();
+	test_show();
+	test_options();
+	test_defaults();
+	test_usage();
+	test_numbers();
+	test_kernel_cases();
+	test_kernel_truncated();
+	test_kernel_other();
+	test_kernel_facts();
+	test_guest_kernel();
+	test_module_is();
+	test_modules_plan();
+	test_modules_limits();
+	test_modules_find();
+	test_env();
+	test_env_full();
+	test_program(scratch);
+	test_own_files();
+	test_describe();
+	test_cpio_members();
+	test_cpio_errors();
+	test_scripts();
+	test_elf_interpreter();
+	test_libraries(scratch);
+	test_limit_text();
+	test_initramfs(scratch, copy);
+	test_initramfs_errors(scratch);
+	test_job_needs(scratch);
+}
+
+static void test_machine(void)
+{
+	test_qemu_option();
+	test_golden();
+	test_changes();
+	test_cmdline_limits();
+	test_qemu_limits();
+	test_qemu_print();
+	test_qemu_log();
+	test_control();
+	test_control_flood();
+	test_control_clock();
+	test_done();
+	test_patience();
+	test_streams();
+	test_stream_pipe();
+	test_wake();
+	test_ring();
+	test_log_bytes();
+	test_find_line();
+	test_next();
+	test_verdict();
+	test_run_refused();
+}
+
+int main(int argc, char **argv)
+{
+	static char scratch[PATH_SIZE], real[PATH_SIZE], remove[2 * PATH_SIZE];
+	const char *tmp = getenv("TMPDIR");
+
+	(void)snprintf(scratch, sizeof scratch, "%s/ktest-unit.XXXXXX",
+		       tmp != NULL ? tmp : "/tmp");
+	if (mkdtemp(scratch) == NULL || chdir(scratch) < 0
+	    || realpath(".", real) == NULL) {
+		(void)printf("Bail out! %s: %s\n", scratch, strerror(errno));
+		return 1;
+	}
+	(void)unsetenv("KTEST_KERNEL");
+	(void)unsetenv("KTEST_QEMU");
+	(void)umask(022);
+	make_scratch();
+	test_all(real, argc > 1 ? argv[1] : NULL);
+	test_machine();
+	(void)snprintf(remove, sizeof remove, "cd .. && rm -rf ./%s",
+		       strrchr(real, '/') + 1);
+	(void)!system(remove);
+	(void)printf("1..%d\n", tap.count);
+	return tap.failed > 0;
+}

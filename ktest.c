@@ -168,6 +168,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	PORTS_MAX = 64,         /* forwarded ports; services, too */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
+	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
 	NAME_SIZE = 64,         /* of a port, as init takes it */
 	FDS_MAX = 7 + WIRES_MAX, /* fds that QEMU inherits, from 3 up */
@@ -175,6 +176,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	RING_SIZE = 32768,      /* last words of the kernel's console */
 	LOG_SIZE = 8192,        /* first words of QEMU's stderr */
 	MODULES_SIZE = 16384,   /* paths of the modules to load */
+	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
@@ -201,7 +203,7 @@ static const char *const net_names[] = { "none", "user", NULL };
 struct kernel { /* what the kernel's file says of itself */
 	bool elf;              /* vmlinux with PVH note, else bzImage */
 	bool is64;
-	bool no_acpi;          /* cannot use QEMU's ACPI, see kernel_messages() */
+	bool no_acpi, no_pci;  /* known to lack it, see kernel_messages() */
 	char version[128];     /* as uname -r, "" if it does not say */
 	size_t cmdline_max;    /* bytes, without the NUL */
 };
@@ -231,6 +233,7 @@ struct wire { /* a fd for QEMU: a network interface's, or a port's */
 struct guest { /* the description of one machine, all policy */
 	struct kernel kernel;
 	char init[PATH_SIZE], bios[PATH_SIZE];
+	bool own_bios;                 /* the firmware is bios/bios.bin */
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	bool on_host;                  /* program is a file here */
 	bool merged;                   /* stderr shares stdout's port */
@@ -1273,25 +1276,22 @@ static void kernel_version(struct kernel *kernel, const char *s, size_t n)
 	kernel->version[len] = '\0';
 }
 
-/* What a vmlinux says: its version, and whether Linux in it can use QEMU's
- * ACPI tables, for which it has to be built with CONFIG_PCI too (else it says
- * "AE_BAD_PARAMETER, During Region initialization"). Messages stand together,
- * the version first, so most of the file need not be read. In a bzImage they
- * are compressed. */
+/* What a vmlinux says: its version, and by its messages what it was built
+ * with. They stand together, the version first, so most of the file need not
+ * be read. In a bzImage they are compressed. */
 static void kernel_messages(struct kernel *kernel, const char *s, size_t n)
 {
-	static const char *const have[] = { "No config space access function",
-		"Unable to load the System Description" };
-	static const char banner[] = "Linux version ";
+	static const char banner[] = "Linux version ",
+		acpi[] = "Unable to load the System Description",
+		pci[] = "No config space access function";
 	const char *p = find_bytes(s, n, banner, sizeof banner - 1);
 
 	if (p == NULL)
 		return;
 	n -= (size_t)(p - s);
 	kernel_version(kernel, p + sizeof banner - 1, n - sizeof banner + 1);
-	for (size_t i = 0; i < COUNT(have); i++)
-		if (find_bytes(p, n, have[i], strlen(have[i])) == NULL)
-			kernel->no_acpi = true;
+	kernel->no_acpi = find_bytes(p, n, acpi, sizeof acpi - 1) == NULL;
+	kernel->no_pci = find_bytes(p, n, pci, sizeof pci - 1) == NULL;
 }
 
 static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
@@ -1653,6 +1653,7 @@ static int guest_bios(struct ktest *k, struct guest *g)
 
 	if (k->o->bios == NULL) {
 		found = find_own(k, "bios/bios.bin", g->bios);
+		g->own_bios = found == 0;
 		return found > 0 ? path_set(k, g->bios, "qboot.rom") : found;
 	}
 	/* QEMU itself looks a bare name up among its own firmware */
@@ -2217,6 +2218,7 @@ static int guest_wires(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	const size_t own = o->argv != NULL ? 5 : 2; /* see qemu_ports() */
+	const size_t most = VIRTIO_DEVICES - (o->net ? 3 : 2);
 
 	for (size_t i = 0; i < o->netfds.count; i++) {
 		struct wire w = { .kind = WIRE_CABLE };
@@ -2238,6 +2240,10 @@ static int guest_wires(struct ktest *k, struct guest *g)
 		    || wire_add(k, g, "link", path, w) < 0)
 			return -1;
 	}
+	if (g->wire_count > most)
+		return fail(k, "-%s: too many interfaces (limit %zu beside"
+			    " the other devices)", o->links.count > 0 ? "link"
+			    : "netfd", most);
 	for (size_t i = 0; i < o->chardevs.count; i++)
 		if (own + i >= SERIAL_PORTS)
 			return fail(k, "-chardev %.100s: is one too many"
@@ -2265,6 +2271,23 @@ static int guest_gdb(struct ktest *k)
 		return fail(k, "-gdb %d: 127.0.0.1:%d:", p.host, p.host);
 	close_fd(&p.fd);
 	return 0;
+}
+
+/* -- ACPI --
+ * With ACPI, devices are found in QEMU's tables; without, QEMU names them on
+ * the kernel's command line. A kernel without PCI cannot start its ACPI
+ * interpreter ("AE_BAD_PARAMETER, During Region initialization"), but our
+ * firmware names the devices to it all the same, if there is one IO-APIC.
+ */
+static bool guest_serves_both(const struct guest *g)
+{
+	return g->own_bios && g->attempt.accel == ACCEL_TCG;
+}
+
+static int guest_acpi(const struct guest *g)
+{
+	return g->kernel.no_acpi || (g->kernel.no_pci && !guest_serves_both(g))
+	       ? ACPI_OFF : ACPI_ON;
 }
 
 /* Everything about one machine, before anything is made of it. */
@@ -2300,7 +2323,7 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 	if (o->accel == ACCEL_AUTO)
 		g->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
 	if (o->acpi == ACPI_AUTO)
-		g->attempt.acpi = g->kernel.no_acpi ? ACPI_OFF : ACPI_ON;
+		g->attempt.acpi = guest_acpi(g);
 	if (guest_network(k, g) < 0 || guest_wires(k, g) < 0)
 		return -1;
 	return guest_gdb(k);
@@ -3024,7 +3047,7 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 			 const struct guest *g)
 {
 	const bool kvm = g->attempt.accel == ACCEL_KVM;
-	const char *acpi = g->attempt.acpi == ACPI_OFF ? "off" : NULL;
+	const bool on = g->attempt.acpi == ACPI_ON;
 	char n[32];
 
 	qemu_arg(q, "-nodefaults");
@@ -3051,11 +3074,12 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 		? KEYS({ "x-option-roms", "off" }, { "pic", "off" },
 		       { "pit", "off" }, { "rtc", "off" },
 		       { "isa-serial", "off" },
-		       { acpi != NULL ? "acpi" : NULL, acpi })
+		       { on ? NULL : "acpi", "off" })
 		: KEYS({ "x-option-roms", "off" }, { "pit", "on" },
 		       { "pic", "on" }, { "rtc", "on" },
 		       { "isa-serial", "off" },
-		       { acpi != NULL ? "acpi" : NULL, acpi }));
+		       { !on ? "acpi" : guest_serves_both(g) ? "ioapic2"
+			 : NULL, "off" }));
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
 	qemu_kernel_arg(q, "reboot=t");
@@ -3230,8 +3254,8 @@ static void qemu_initrd(struct qemu *q, const struct ktest_options *o)
 	qemu_arg(q, o->argv != NULL ? path : o->initrd_path);
 }
 
-/* The kernel, whose command line is complete by now. With acpi=off QEMU
- * itself appends "virtio_mmio.device=512@0xfeb00e00:12" for each device. */
+/* The kernel, whose command line is complete by now, but for what QEMU or
+ * our firmware adds: "virtio_mmio.device=512@0xfeb00e00:12" per device. */
 static int qemu_kernel(struct ktest *k, struct qemu *q,
 		       const struct guest *g, const char *kernel)
 {
@@ -3244,8 +3268,7 @@ static int qemu_kernel(struct ktest *k, struct qemu *q,
 		text_add(&q->cmdline, " ");
 		text_add(&q->cmdline, more->item[i]);
 	}
-	if (g->attempt.acpi == ACPI_OFF)
-		max -= max < 128 ? max : 128;
+	max -= max < DEVICE_ARGS_SIZE ? max : DEVICE_ARGS_SIZE;
 	if (q->cmdline.full || q->cmdline.len > max)
 		return fail(k, "-cmdline %.100s...: the kernel command line is"
 			    " too long for this kernel (limit %zu bytes)",
@@ -3965,8 +3988,8 @@ static void explain_qemu(struct ktest *k)
 	else if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
 		(void)fail(k, "init gave up: %s (-v shows which modules were"
 			   " found; see -modules, -acpi)", line + 9);
-	else if (find_line(k->scratch, n, "bios: ", line, sizeof line))
-		(void)fail(k, "the firmware gave up: %s", line + 6);
+	else if (find_line(k->scratch, n, "firmware: ", line, sizeof line))
+		(void)fail(k, "the firmware gave up: %s", line + 10);
 	else
 		(void)fail(k, "the guest ended without an exit code, %s",
 			   v->hello ? "while the program ran (restarted,"

@@ -9,6 +9,11 @@
  *
  * It finds the memory, loads QEMU's ACPI tables, writes an MP table, loads the
  * kernel and starts it: a bzImage at its 32-bit entry, an ELF at its PVH entry.
+ * QEMU must be a microvm with x-option-roms=off and -kernel.  With
+ * acpi=on,ioapic2=off one configuration serves kernels that find virtio devices
+ * by ACPI and kernels that cannot (see "devices without an ACPI interpreter");
+ * a kernel without any ACPI needs acpi=off.  Everything else may be on or off.
+ *
  * What it cannot do is one line on I/O port 0x402 (QEMU's isa-debugcon), then
  * the machine ends; when all is well it says nothing.  QEMU's word is checked
  * before anything is written where it points.

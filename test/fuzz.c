@@ -157,7 +157,6 @@ static void fuzz_argv(const char *s, size_t n)
 		abort();
 	memcpy(words, s, n);
 	words[n] = '\0';
-	argv[count++] = words; /* the name of the program may be anything */
 	for (p = words; p < words + n && count < COUNT(argv) - 1;
 	     p += strlen(p) + 1)
 		argv[count++] = p;

@@ -133,6 +133,16 @@ done
 # shellcheck disable=SC2086
 refuse '-port 65: is one too many' -net user $many
 
+many=
+for i in 1 2 3 4 5 6 7; do
+	many="$many -link $T/l$i"
+done
+# shellcheck disable=SC2086
+run "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path "$FAKE_KERNEL" -n \
+    $many -- "$GUEST"
+like "$err" '^ktest: -link: too many interfaces .limit 6' \
+    'too many interfaces'
+
 # -- A port that is taken --
 mkfifo "$T/hold"
 "$N" bind 7461 <"$T/hold" 2>"$T/bind.err" &
@@ -385,6 +395,27 @@ EOF
 run "$N" cord 7 sh "$T/cord.sh"
 text "$out" "3000000 bytes each way$nl" 'a socket, 3 MB both ways'
 is "$status" 0 'that guest'
+
+many=
+for i in 1 2 3 4 5 6 7 8 9 10 11; do
+	many="$many -chardev p$i=$T/many.$i"
+done
+cat >"$T/most.sh" <<'EOF'
+for i in /sys/class/net/*; do
+	read -r mac <$i/address
+	case $mac in 02:4b:*) echo "$mac" ;; esac
+done
+for i in /dev/virtio-ports/*; do
+	echo "${i##*/}" >$i
+done
+EOF
+run "$N" cord 20 "$N" cord 22 "$N" cord 24 "$KTEST" -kernel-path \
+    "$KTEST_CLOUD" -accel "$ACCEL" -netfd 20 -netfd 21 -netfd 22 -netfd 23 \
+    -netfd 24 -netfd 25 $many -- /bin/sh -c "$(cat "$T/most.sh")"
+is "$status" 0 'six cables and eleven ports'
+is "$(sort -u "$out" | wc -l)" 6 'six interfaces, an address each'
+is "$(cat "$T"/many.? "$T"/many.?? | sort -t p -k 2n | tr '\n' ' ')" \
+    'p1 p2 p3 p4 p5 p6 p7 p8 p9 p10 p11 ' 'eleven ports, each its own'
 
 # -- A debugger --
 "$N" gdb unix:"$T/gdb" &

@@ -1,0 +1,60 @@
+/*
+ * bare: runs a QEMU command line that `ktest -n` printed, without ktest.
+ *
+ *	bare INITRAMFS COMMAND
+ *
+ * COMMAND is for a shell.  It expects sockets as fds 3 to 8 and an initramfs
+ * as fd 9: each socket's other end is read here and what comes is dropped.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { FIRST = 3, SOCKETS = 6, INITRAMFS = FIRST + SOCKETS, HIGH = 64 };
+
+int
+main(int argc, char **argv)
+{
+	struct pollfd p[SOCKETS];
+	int i, open_ends = SOCKETS, status = 1;
+	char drop[4096];
+	pid_t pid;
+
+	if (argc != 3 || (i = open(argv[1], O_RDONLY)) < 0
+	    || dup2(i, HIGH + SOCKETS) < 0)
+		return 1;
+	for (i = 0; i < SOCKETS; i++) {
+		int fd[2];
+
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
+			return 1;
+		p[i].fd = fcntl(fd[0], F_DUPFD_CLOEXEC, 2 * HIGH);
+		p[i].events = POLLIN;
+		dup2(fd[1], HIGH + i);
+		close(fd[0]);
+		close(fd[1]);
+	}
+	if ((pid = fork()) == 0) {
+		for (i = 0; i <= SOCKETS; i++) {
+			dup2(HIGH + i, FIRST + i);
+			close(HIGH + i);
+		}
+		execl("/bin/sh", "sh", "-c", argv[2], (char *)0);
+		_exit(127);
+	}
+	for (i = 0; i < SOCKETS; i++)
+		close(HIGH + i);
+	while (open_ends > 0 && poll(p, SOCKETS, -1) > 0)
+		for (i = 0; i < SOCKETS; i++)
+			if (p[i].revents
+			    && read(p[i].fd, drop, sizeof drop) <= 0) {
+				p[i].fd = -1;
+				open_ends--;
+			}
+	if (waitpid(pid, &status, 0) != pid)
+		return 1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}

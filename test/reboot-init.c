@@ -1,0 +1,8 @@
+/* reboot-init: an init that restarts the machine at once, for bench.sh. */
+#include <sys/reboot.h>
+
+int
+main(void)
+{
+	return reboot(RB_AUTOBOOT);
+}

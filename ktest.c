@@ -54,6 +54,9 @@
 #ifdef __linux__
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#ifndef F_SETPIPE_SZ
+#define F_SETPIPE_SZ 1031 /* linux/fcntl.h; libcs want _GNU_SOURCE for it */
+#endif
 #endif
 
 extern char **environ;
@@ -176,6 +179,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	RING_SIZE = 32768,      /* last words of the kernel's console */
 	LOG_SIZE = 8192,        /* first words of QEMU's stderr */
 	MODULES_SIZE = 16384,   /* paths of the modules to load */
+	CONSOLE_PIPE_SIZE = 1 << 20, /* /proc/sys/fs/pipe-max-size */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
@@ -184,7 +188,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 enum { /* times, in milliseconds */
 	BYTE_WAIT_MS = 1000,    /* for the exit byte once QEMU has ended */
 	STALL_WAIT_MS = 10000,  /* announced output or QEMU's end: no news */
-	KVM_WAIT_MS = 30000,    /* KVM (auto) without a word from init */
+	KVM_WAIT_MS = 10000,    /* KVM (auto) without a word, before init's */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
 	LINK_WAIT_MS = 60000    /* for the other end of a -link */
@@ -2423,6 +2427,8 @@ static int cpio_copy(struct cpio *c, const char *name, int fd)
 	}
 }
 
+#define TRAILER "TRAILER!!!"
+
 /* Starts a member. mode is a st_mode. A size that is not known yet may be
  * anything: cpio_end() corrects it. */
 static int cpio_begin(struct cpio *c, struct member *m, const char *name,
@@ -2439,6 +2445,9 @@ static int cpio_begin(struct cpio *c, struct member *m, const char *name,
 	char header[128];
 	struct text t;
 
+	if (strcmp(name, TRAILER) == 0 && mode != 0)
+		return fail(c->k, "/%s: a file of that name would end the"
+			    " initramfs", name);
 	m->header_at = c->at;
 	m->size = size;
 	text_init(&t, header, sizeof header);
@@ -2486,7 +2495,7 @@ static int cpio_member(struct cpio *c, const char *name, unsigned mode,
 
 static int cpio_trailer(struct cpio *c)
 {
-	return cpio_member(c, "TRAILER!!!", 0, 0, "", 0);
+	return cpio_member(c, TRAILER, 0, 0, "", 0);
 }
 
 /* A regular file of the host as the member name. */
@@ -2862,9 +2871,6 @@ static int job_file(struct cpio *c, const char *value)
 	}
 	if (realpath(host, real) == NULL)
 		return fail(c->k, "-file %s:", host);
-	if (strcmp(guest, "/TRAILER!!!") == 0)
-		return fail(c->k, "-file %s: %s is a name that ends an"
-			    " initramfs", value, guest);
 	if (job_tree(c, real, guest) < 0)
 		return -1;
 	return S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0
@@ -2967,8 +2973,8 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
  * QEMU inherits its fds from 3 up, in the order of enum qemu_fd.
  */
 enum qemu_fd {
-	FD_CONSOLE = 3,  /* socket: virtconsole, /dev/hvc0 */
-	FD_EARLY,        /* socket: serial line and firmware's debug console */
+	FD_CONSOLE = 3,  /* pipe: virtconsole, /dev/hvc0 */
+	FD_EARLY,        /* pipe: serial line and firmware's debug console */
 	FD_CONTROL,      /* socket: port ktest.control */
 	FD_STDIN, FD_STDOUT, FD_STDERR, /* sockets: ports ktest.stdin ... */
 	FD_INITRAMFS,    /* file */
@@ -3103,12 +3109,14 @@ static void qemu_sandbox(struct qemu *q, const struct guest *g)
 			{ "spawn", "deny" }, { "resourcecontrol", "deny" }));
 }
 
-static void qemu_socket(struct qemu *q, const char *id, int fd, bool mux)
+/* A console's bytes come one by one and are dropped when there is no room.
+ * A socket has room for 280 of them, a pipe for as many as it holds. */
+static void qemu_pipe(struct qemu *q, const char *id, int fd, bool mux)
 {
-	char n[16];
+	char path[16];
 
-	(void)snprintf(n, sizeof n, "%d", fd);
-	qemu_option(q, "-chardev", "socket", KEYS({ "id", id }, { "fd", n },
+	(void)snprintf(path, sizeof path, "/dev/fd/%d", fd);
+	qemu_option(q, "-chardev", "file", KEYS({ "id", id }, { "path", path },
 		{ mux ? "mux" : NULL, "on" }));
 }
 
@@ -3120,9 +3128,9 @@ static void qemu_consoles(struct qemu *q)
 		{ "max-bytes", "1024" }, { "period", "1000" }));
 	qemu_option(q, "-device", "virtio-serial-device",
 		    KEYS({ "max_ports", "16" }));
-	qemu_socket(q, "con0", FD_CONSOLE, false);
+	qemu_pipe(q, "con0", FD_CONSOLE, false);
 	qemu_option(q, "-device", "virtconsole", KEYS({ "chardev", "con0" }));
-	qemu_socket(q, "early0", FD_EARLY, true);
+	qemu_pipe(q, "early0", FD_EARLY, true);
 	qemu_option(q, "-device", "isa-serial", KEYS({ "chardev", "early0" }));
 	qemu_option(q, "-device", "isa-debugcon", KEYS(
 		{ "iobase", "0x402" }, { "chardev", "early0" }));
@@ -3132,7 +3140,10 @@ static void qemu_consoles(struct qemu *q)
 static void qemu_port(struct qemu *q, const char *id, int fd,
 		      const char *name)
 {
-	qemu_socket(q, id, fd, false);
+	char n[16];
+
+	(void)snprintf(n, sizeof n, "%d", fd);
+	qemu_option(q, "-chardev", "socket", KEYS({ "id", id }, { "fd", n }));
 	qemu_option(q, "-device", "virtserialport",
 		    KEYS({ "chardev", id }, { "name", name }));
 }
@@ -3268,7 +3279,8 @@ static int qemu_kernel(struct ktest *k, struct qemu *q,
 		text_add(&q->cmdline, " ");
 		text_add(&q->cmdline, more->item[i]);
 	}
-	max -= max < DEVICE_ARGS_SIZE ? max : DEVICE_ARGS_SIZE;
+	if (g->attempt.acpi == ACPI_OFF || guest_serves_both(g))
+		max -= max < DEVICE_ARGS_SIZE ? max : DEVICE_ARGS_SIZE;
 	if (q->cmdline.full || q->cmdline.len > max)
 		return fail(k, "-cmdline %.100s...: the kernel command line is"
 			    " too long for this kernel (limit %zu bytes)",
@@ -3446,6 +3458,22 @@ static int spawn_socket(struct ktest *k, int *ours, int *theirs)
 	return 0;
 }
 
+/* A pipe as large as an unprivileged user may make it. */
+static int spawn_pipe(struct ktest *k, int *ours, int *theirs)
+{
+	int fd[2];
+
+	if (make_pipe(k, fd) < 0)
+		return -1;
+#ifdef F_SETPIPE_SZ
+	(void)fcntl(fd[0], F_SETPIPE_SZ, CONSOLE_PIPE_SIZE);
+#endif
+	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
+	*ours = fd[0];
+	*theirs = fd[1];
+	return 0;
+}
+
 static void vm_reset(struct vm *v)
 {
 	*v = (struct vm){
@@ -3476,9 +3504,9 @@ static int vm_open(struct ktest *k, const struct guest *g, int *source)
 
 	v->out.to = o->stdout_fd;
 	v->err.to = o->stderr_fd;
-	if (spawn_socket(k, o->argv != NULL ? &v->console : &v->out.from,
-			 &source[FD_CONSOLE - 3]) < 0
-	    || spawn_socket(k, &v->early, &source[FD_EARLY - 3]) < 0
+	if (spawn_pipe(k, o->argv != NULL ? &v->console : &v->out.from,
+		       &source[FD_CONSOLE - 3]) < 0
+	    || spawn_pipe(k, &v->early, &source[FD_EARLY - 3]) < 0
 	    || spawn_socket(k, &v->control, &source[FD_CONTROL - 3]) < 0)
 		return -1;
 	if (o->argv == NULL)
@@ -3559,6 +3587,8 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 	for (size_t i = 0; i < n; i++)
 		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
 	k->ring_total += n;
+	if (k->vm.kvm_deadline > 0) /* a sign of life */
+		k->vm.kvm_deadline = now_ms() + KVM_WAIT_MS;
 	if (k->o->console)
 		show(k->o->log_fd, s, n, true);
 }

@@ -4,6 +4,7 @@
  * arguments the sockets behind the console and the ports
  *
  *	-chardev socket,id=ID,fd=N...
+ *	-chardev file,id=ID,path=/dev/fd/N...
  *	-device virtconsole,chardev=ID          the port "con"
  *	-device virtserialport,chardev=ID,name=ktest.NAME   "control", ...
  *	-device isa-serial,chardev=ID           the port "early"
@@ -98,17 +99,20 @@ option(const char *text, const char *key, char *out, size_t size)
 	return out;
 }
 
-/* The fd of the chardev `id`, -1 if no socket of that name is given. */
+/* The fd of the chardev `id`, a socket's or a pipe's; -1: there is none. */
 static int
 chardev_fd(char **argv, const char *id)
 {
 	char got[64], fd[16];
+	int n;
 
 	for (; *argv; argv++)
 		if (!strcmp(*argv, "-chardev") && argv[1]
 		    && !strcmp(option(argv[1], "id", got, sizeof got), id))
 			return *option(argv[1], "fd", fd, sizeof fd)
-			    ? atoi(fd) : -1;
+			    ? atoi(fd)
+			    : sscanf(option(argv[1], "path", fd, sizeof fd),
+				     "/dev/fd/%d", &n) == 1 ? n : -1;
 	return -1;
 }
 

@@ -3224,13 +3224,14 @@ static void qemu_wires(struct qemu *q, const struct guest *g)
 			qemu_cable(q, w, fd);
 			continue;
 		}
-		if (w->kind == WIRE_SOCKET)
-			qemu_socket(q, id, FD_END + (int)i, false);
-		else /* append: a file's own position is not QEMU's */
-			qemu_option(q, "-chardev", backends[w->kind], KEYS(
-				{ "id", id }, { "path", path },
-				{ w->kind == WIRE_FILE ? "append" : NULL,
-				  "on" }));
+		if (w->kind == WIRE_SOCKET) {
+			qemu_port(q, id, FD_END + (int)i, w->name);
+			continue;
+		}
+		/* append: a file's own position is not QEMU's */
+		qemu_option(q, "-chardev", backends[w->kind], KEYS(
+			{ "id", id }, { "path", path },
+			{ w->kind == WIRE_FILE ? "append" : NULL, "on" }));
 		qemu_option(q, "-device", "virtserialport",
 			    KEYS({ "chardev", id }, { "name", w->name }));
 	}

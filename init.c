@@ -193,7 +193,9 @@ enum {
 
 enum {
 	AF_INET = 2, SOCK_DGRAM = 2, SOCK_CLOEXEC = 02000000,
-	SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914, IFF_UP = 1,
+	SIOCADDRT = 0x890b, SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914,
+	SIOCSIFADDR = 0x8916, SIOCSIFNETMASK = 0x891c, IFF_UP = 1,
+	MAC_LENGTH = 17, RTF_UP = 1, RTF_GATEWAY = 2,
 	CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1
 };
 
@@ -682,6 +684,7 @@ static void mounts_make(void)
  * ====================================================================== */
 
 static const char ports_class[] = "/sys/class/virtio-ports";
+static const char net_class[] = "/sys/class/net";
 
 /* The first line of a small file; -1 if there is none. */
 static int file_line(const char *path, char *line, size_t size)
@@ -747,24 +750,40 @@ static int match_ending(const char *entry, const char *want)
 	return n >= m && str_equal(entry + n - m, want);
 }
 
-static int match_port_name(const char *entry, const char *want)
+/* What /sys says in CLASS/ENTRY/FILE, in line, which holds 64 bytes. */
+static int attribute(const char *class, const char *entry, const char *file,
+    char *line)
 {
 	struct text path;
-	char name[64];
 
-	text_begin(&path, ports_class);
+	text_begin(&path, class);
 	text_char(&path, '/');
 	text_add(&path, entry);
-	text_add(&path, "/name");
-	return file_line(path.s, name, sizeof name) == 0 &&
+	text_add(&path, file);
+	return file_line(path.s, line, 64);
+}
+
+static int match_port_name(const char *entry, const char *want)
+{
+	char name[64];
+
+	return attribute(ports_class, entry, "/name", name) == 0 &&
 	    str_equal(name, want);
+}
+
+static int match_mac(const char *entry, const char *want)
+{
+	char mac[64];
+
+	return attribute(net_class, entry, "/address", mac) == 0 &&
+	    str_begins(want, mac);
 }
 
 /* Opens /dev/NAME, making the node where no devtmpfs does. */
 static long device_open(const char *class, const char *name, long flags)
 {
-	struct text path, info;
-	char numbers[32];
+	struct text path;
+	char numbers[64];
 	const char *s = numbers;
 	unsigned major;
 	long fd;
@@ -774,11 +793,7 @@ static long device_open(const char *class, const char *name, long flags)
 	fd = sys_open(path.s, flags, 0);
 	if (fd != -ENOENT)
 		return fd;
-	text_begin(&info, class);
-	text_char(&info, '/');
-	text_add(&info, name);
-	text_add(&info, "/dev");
-	if (file_line(info.s, numbers, sizeof numbers) != 0)
+	if (attribute(class, name, "/dev", numbers) != 0)
 		return fd;
 	major = (unsigned)str_number(&s, 10, 9);
 	s++;
@@ -933,6 +948,24 @@ static long port_open(const char *name, const char *position, int connected)
 	}
 }
 
+/* Waits for the port of that name and makes its link, as udev does. */
+static void port_link(const char *name)
+{
+	int64_t end = clock_ms() + PORT_WAIT;
+	struct text path;
+	char target[3 + 64] = "../";
+
+	while (!dir_find(ports_class, match_port_name, name, target + 3)) {
+		if (clock_ms() > end)
+			die("cannot open port", name, -ETIMEDOUT);
+		sleep_ms(PORT_POLL);
+	}
+	text_begin(&path, "/dev/virtio-ports/");
+	sys_mkdir(path.s, 0755);
+	text_add(&path, name);
+	sys3(SYS_symlinkat, (long)target, AT_FDCWD, (long)path.s);
+}
+
 /* ======================================================================
  * Job
  *
@@ -950,6 +983,9 @@ static long port_open(const char *name, const char *position, int connected)
  *   d DIR    working directory  e N=V   an environment variable
  *   c S:H    RLIMIT_CORE, soft and hard, in bytes or "inf"
  *   m        stderr goes where stdout goes, through one pipe
+ *   n MAC ADDRESS MASK GATEWAY    the network interface to configure; in
+ *            8 hexadecimal digits each, the last byte first
+ *   v NAME   a port that the program finds as /dev/virtio-ports/NAME
  *
  * Every other member is made at "/" + its name: files, directories, symbolic
  * links. Missing parents are made, links in the path are followed, an existing
@@ -985,6 +1021,7 @@ struct job {
 	char **argv, **envp;
 	uint64_t core[2];       /* RLIMIT_CORE, soft and hard */
 	int core_given, merged;
+	const char *network;    /* the value of n, or NULL */
 };
 
 __attribute__((noreturn))
@@ -1068,6 +1105,12 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 		break;
 	case 'm':
 		job->merged = 1;
+		break;
+	case 'n':
+		job->network = s;
+		break;
+	case 'v':
+		port_link(s);
 		break;
 	default:
 		die("the job has a line that this init does not know:", line,
@@ -1692,27 +1735,80 @@ static void clock_set(void)
 		warn("cannot set the clock", NULL, error);
 }
 
-/* A kernel without network has no socket to ask and no loopback to raise. */
-static void loopback_raise(void)
-{
-	struct {
-		char name[16];
-		int16_t flags;
-		char rest[22];
-	} request;
-	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	long error;
+struct address { /* sockaddr_in */
+	uint16_t family, port;
+	uint8_t ip[4], zero[8];
+};
 
-	if (fd < 0)
-		return;
+struct ifreq {
+	char name[16];
+	union {
+		struct address address;
+		int16_t flags;
+		char size[24];
+	} u;
+};
+
+struct route { /* rtentry */
+	uint64_t pad1;
+	struct address to, gateway, mask;
+	uint16_t flags;
+	uint64_t pad2[2];
+	uint64_t metric, device, mtu, window, rtt;
+};
+
+/* 8 hexadecimal digits are the bytes of an address, the last one first. */
+static void address_read(struct address *a, const char **s)
+{
+	uint32_t ip = (uint32_t)str_number(s, 16, 8);
+
+	a->family = AF_INET;
+	memcpy(a->ip, &ip, sizeof ip);
+	(*s)++;
+}
+
+static long interface_raise(long fd, struct ifreq *request)
+{
+	long error = sys3(SYS_ioctl, fd, SIOCGIFFLAGS, (long)request);
+
+	request->u.flags |= IFF_UP;
+	return error | sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)request);
+}
+
+/* Brings lo up. If s is a network to configure, the interface with the MAC
+ * gets the address, comes up and is the way to everywhere; its driver is
+ * there by now, since modules_load waits for probes. A kernel without network
+ * has no socket to ask. */
+static void network_raise(const char *s)
+{
+	struct ifreq request;
+	struct route route;
+	char name[64];
+	long error, fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
 	memset(&request, 0, sizeof request);
-	memcpy(request.name, "lo", 3);
-	error = sys3(SYS_ioctl, fd, SIOCGIFFLAGS, (long)&request);
-	request.flags |= IFF_UP;
-	if (error == 0)
-		error = sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)&request);
-	if (error != 0)
-		warn("cannot bring up lo", NULL, error);
+	memset(&route, 0, sizeof route);
+	memcpy(request.name, "lo", 2);
+	if (fd >= 0 && interface_raise(fd, &request) != 0)
+		warn("cannot bring up lo", NULL, 0);
+	if (s == NULL) {
+		sys_close(fd);
+		return;
+	}
+	if (!dir_find(net_class, match_mac, s, name))
+		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
+	memcpy(request.name, name, sizeof request.name - 1);
+	s += MAC_LENGTH + 1;
+	address_read(&request.u.address, &s);
+	error = sys3(SYS_ioctl, fd, SIOCSIFADDR, (long)&request);
+	address_read(&request.u.address, &s);
+	error |= sys3(SYS_ioctl, fd, SIOCSIFNETMASK, (long)&request);
+	error |= interface_raise(fd, &request);
+	address_read(&route.gateway, &s);
+	route.to.family = route.mask.family = AF_INET;
+	route.flags = RTF_UP | RTF_GATEWAY;
+	if ((error | sys3(SYS_ioctl, fd, SIOCADDRT, (long)&route)) != 0)
+		die("cannot set up the network", NULL, 0);
 	sys_close(fd);
 }
 
@@ -1751,7 +1847,7 @@ static void streams_open(const struct job *job, struct flow *flows)
 static void run_job(void)
 {
 	static struct flow flows[FLOWS];
-	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0};
+	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL};
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve;
 	int status;
@@ -1764,7 +1860,7 @@ static void run_job(void)
 	if (!control_send("h", 1))
 		restart();
 	clock_set();
-	loopback_raise();
+	network_raise(job.network);
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
 	sys_close(archive.fd);
@@ -1808,7 +1904,7 @@ static void run_tester(void)
 {
 	char *argv[] = {"/tester", "-test.v", NULL};
 	char *envp[] = {"IN_KTEST=true", NULL};
-	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0};
+	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL};
 	long fds[3], program;
 	unsigned char byte;
 	int status = 0;

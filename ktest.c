@@ -27,10 +27,12 @@
 #define _DEFAULT_SOURCE /* syscall(), for what the section 'Linux' needs */
 #endif
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -44,6 +46,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -57,6 +60,89 @@
 #endif
 
 extern char **environ;
+
+/* ==== 0. Interface ======================================================
+ * What a program that embeds ktest sees: compile this file with -DKTEST_LIB
+ * and take the lines from here to the end of this section, or define KTEST_LIB
+ * and include it. They need <stdio.h>.
+ *
+ * There is no global state: any number of runs at once, each in a thread of
+ * its own, which stays in ktest_run() until nothing of the run is left. The
+ * caller keeps 0, 1 and 2 open in its process, does not ignore SIGCHLD and
+ * does not wait() for children that are not its own. It may ignore SIGPIPE or
+ * not: it never comes from here.
+ */
+enum { KTEST_LIST_MAX = 256, KTEST_TEXT_SIZE = 8192 };
+
+#define KTEST_HOST_MAC "02:72:82:bf:c3:56" /* the user network's interface */
+
+struct ktest_list { /* values of a repeatable option, in order */
+	const char *item[KTEST_LIST_MAX];
+	size_t count;
+};
+
+/* One run's options, as `ktest -h` explains them. ktest_defaults() fills it,
+ * ktest_parse() reads a command line into it; strings stay the caller's. */
+struct ktest_options {
+	const char *name;  /* for the log */
+	const char *kernel_path, *initrd_path, *modules_dir;
+	struct ktest_list cmdline, modules;
+	char *const *argv; /* the program's, NULL: the original's mode */
+	const char *cwd;
+	struct ktest_list env, files;
+	const char *qemu, *bios, *init;
+	struct ktest_list qemu_args;
+	int accel;         /* 0 auto, 1 kvm, 2 tcg */
+	int acpi;          /* 0 auto, 1 on, 2 off */
+	int sandbox, net;  /* 0 off, 1 on */
+	struct ktest_list ports, services, netfds, links, chardevs;
+	const char *port_file, *pcap, *gdb;
+	long long memory;  /* MiB */
+	long long cpus;
+	long long timeout; /* milliseconds, 0: none */
+	int dry_run, verbose, console, help, version; /* flags */
+	int stdin_fd, stdout_fd, stderr_fd; /* the program's streams */
+	int log_fd;        /* messages; -1: none */
+	int wake_fd;       /* readable: end the guest. A byte N that is read is
+			    * the signal to end by; SIGCHLD means instead to
+			    * look for ended children. -1: none */
+	/* Called for each forwarded port when it is bound, before the program
+	 * runs, in the thread of ktest_run(). NULL: not called. */
+	void (*on_port)(void *arg, int guest, int udp, int host);
+	void *on_port_arg;
+};
+
+struct ktest_result {
+	int status;      /* the exit status, see the table above */
+	int signal;      /* not 0: the run was ended as if by this signal */
+	int qemu_status; /* QEMU's, as from waitpid(); -1: it never ran */
+	char error[KTEST_TEXT_SIZE]; /* why there is no verdict, else "" */
+	char qemu_stderr[KTEST_TEXT_SIZE]; /* its beginning */
+};
+
+struct ktest_key { /* of a QEMU option; without value it stands alone */
+	const char *key, *value;
+};
+
+/* Runs *o to its end; returns r->status. */
+int ktest_run(const struct ktest_options *o, struct ktest_result *r);
+void ktest_defaults(struct ktest_options *o);
+/* Reads a command line, argv[0] included; -1 and r->error, which is printed,
+ * if it is wrong. */
+int ktest_parse(struct ktest_options *o, char *const *argv,
+		struct ktest_result *r);
+void ktest_usage(FILE *f);
+/* Both ends of a cable for netfds, or of a port for chardevs; 0, or -1 and
+ * errno. They close on exec. */
+int ktest_socket_pair(int fd[2]);
+/* Writes "NAME,KEY=VALUE,...", keys in their order up to one that is NULL,
+ * commas in values doubled; -1 if out[size] is too small. */
+int ktest_encode(char *out, size_t size, const char *name,
+		 const struct ktest_key *keys);
+/* Prints lines as Monogon's launcher logs: "TT|          test launch ! ..." */
+void ktest_log(int fd, const char *fmt, ...);
+void ktest_log_args(int fd, const char *name, char *const *argv);
+/* ==== end of the interface ============================================= */
 
 /* ==== 1. Constants ======================================================
  * Limits, times and the numbers of the protocols. A limit that is reached is
@@ -76,13 +162,19 @@ enum { /* ktest's own exit statuses */
 };
 
 enum { /* sizes, in bytes unless a name says otherwise */
-	LIST_MAX = 256,         /* values of one repeatable option */
+	LIST_MAX = KTEST_LIST_MAX, /* values of one repeatable option */
 	PATH_SIZE = 4096,       /* Linux PATH_MAX */
 	MESSAGE_SIZE = 8192,    /* one message: a path and then some */
 	CMDLINE_SIZE = 8192,    /* the kernel's own limit is checked as well */
 	ARGV_SIZE = 65536,      /* text of QEMU's arguments */
 	ARGV_MAX = 512,         /* number of QEMU's arguments */
-	FDS_MAX = 16,           /* fds that QEMU inherits, from 3 up */
+	PORTS_MAX = 64,         /* forwarded ports; services, too */
+	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
+	PORT_TRIES = 16,        /* times that free ports are chosen anew */
+	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
+	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
+	NAME_SIZE = 64,         /* of a port, as init takes it */
+	FDS_MAX = 7 + WIRES_MAX, /* fds that QEMU inherits, from 3 up */
 	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
 	RING_SIZE = 32768,      /* last words of the kernel's console */
 	LOG_SIZE = 8192,        /* first words of QEMU's stderr */
@@ -98,7 +190,8 @@ enum { /* times, in milliseconds */
 	STALL_WAIT_MS = 10000,  /* announced output or QEMU's end: no news */
 	KVM_WAIT_MS = 10000,    /* KVM (auto) without a word, before init's */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
-	TICK_MEASURE_MS = 5     /* 50 ns of jitter in 5 ms: 10 ppm */
+	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
+	LINK_WAIT_MS = 60000    /* for the other end of a -link */
 };
 
 enum { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
@@ -106,38 +199,11 @@ enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
 static const char *const on_off_names[] = { "off", "on", NULL };
+static const char *const net_names[] = { "none", "user", NULL };
 
 /* ==== 2. Types ==========================================================
- * What callers fill (struct ktest_options), what a run needs and leaves
- * behind (struct ktest), and what the stages hand to each other.
+ * What a run needs (struct ktest), and what the stages hand to each other.
  */
-struct ktest_list { /* values of a repeatable option, in order */
-	const char *item[LIST_MAX];
-	size_t count;
-};
-
-/* One run's options. ktest_defaults() fills it; the strings stay the
- * caller's. Their meaning, units and defaults: opt_table[]. */
-struct ktest_options {
-	const char *kernel_path, *initrd_path, *modules_dir;
-	struct ktest_list cmdline, modules;
-	char *const *argv; /* the program's, NULL: the original's mode */
-	const char *cwd;
-	struct ktest_list env, files;
-	const char *qemu, *bios, *init;
-	struct ktest_list qemu_args;
-	int accel, acpi, sandbox; /* indices into their names */
-	long long memory;  /* MiB */
-	long long cpus;
-	long long timeout; /* milliseconds, 0: none */
-	int dry_run, verbose, console, help, version; /* flags */
-	int stdin_fd, stdout_fd, stderr_fd; /* the program's streams */
-	int log_fd;        /* messages; -1: none */
-	int wake_fd;       /* a byte N read here: N is SIGCHLD: look for ended
-	                    * children; else end the guest, as signal N would;
-	                    * -1: none */
-};
-
 struct kernel { /* what the kernel's file says of itself */
 	bool elf;              /* vmlinux with PVH note, else bzImage */
 	bool is64;
@@ -150,6 +216,22 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	int accel, acpi;
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
+	int port_tries;        /* how often free ports were chosen anew */
+};
+
+struct port { /* one that is forwarded from 127.0.0.1:host */
+	int host, guest;
+	bool udp, any;         /* any: ktest chose host */
+	int fd;                /* keeps a TCP port from others, or -1 */
+};
+
+enum wire_kind { WIRE_CABLE, WIRE_SOCKET, WIRE_FILE, WIRE_TTY };
+
+struct wire { /* a fd for QEMU: a network interface's, or a port's */
+	enum wire_kind kind;
+	int fd;
+	bool ours;             /* we opened it */
+	char name[NAME_SIZE];  /* the port's */
 };
 
 struct guest { /* the description of one machine, all policy */
@@ -163,6 +245,11 @@ struct guest { /* the description of one machine, all policy */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
 	char modules[MODULES_SIZE];    /* below it, "\n" after each */
 	unsigned long tick_khz;        /* TCG's TSC, 0: not known */
+	struct port port[PORTS_MAX];   /* one for each -port */
+	size_t port_count;
+	char service[PORTS_MAX][64];   /* QEMU's guestfwd= for each -service */
+	struct wire wire[WIRES_MAX];
+	size_t wire_count;
 	struct attempt attempt;
 };
 
@@ -209,6 +296,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	enum ending end;
 	int signal;            /* END_SIGNAL: which */
 	bool hello;            /* init spoke: the program may run */
+	bool ports_told;       /* ports_report() was called */
 	bool have_status;
 	int status;
 	char message[18];      /* a control message being received */
@@ -219,9 +307,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	long long deadline, end_deadline, kvm_deadline, stall_deadline;
 };
 
-/* One run: its working memory, and what it leaves behind. No part of it has
- * to be set before the call. About 500 KiB: static or allocated rather than
- * on a thread's stack. */
+/* One run: its working memory, about 500 KiB, all 0 at first. */
 struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
 	int signal;                /* the caller should end by it, or 0 */
@@ -230,7 +316,6 @@ struct ktest {
 	char log[LOG_SIZE];        /* QEMU's stderr */
 	size_t log_len;
 	int fail_status;           /* the exit status if there is an error */
-	/* the rest is private */
 	const struct ktest_options *o;
 	long long start;           /* ms, CLOCK_MONOTONIC */
 	uint64_t tick_start, tick_start_ns;
@@ -239,11 +324,6 @@ struct ktest {
 	struct vm vm;
 	char scratch[STREAM_SIZE];
 };
-
-void ktest_defaults(struct ktest_options *o);
-int ktest_parse(struct ktest *k, struct ktest_options *o, char **argv);
-void ktest_usage(FILE *f);
-int ktest_run(struct ktest *k, const struct ktest_options *o);
 
 /* ==== 3. Utilities ======================================================
  * Bounded text, messages, clocks and fds. Nothing here knows of VMs.
@@ -352,12 +432,12 @@ static void write_all(int fd, const char *s, size_t n)
 
 /* Prints what others said, made visible, in pieces that fit and that cut no
  * character in two. */
-static void show(const struct ktest *k, const char *s, size_t n, bool lines)
+static void show(int fd, const char *s, size_t n, bool lines)
 {
 	char buf[4096];
 	struct text t;
 
-	while (k->o->log_fd >= 0 && n > 0) {
+	while (fd >= 0 && n > 0) {
 		size_t part = n < sizeof buf / 5 ? n : sizeof buf / 5;
 
 		for (int i = 0; i < 3 && part < n && part > 1
@@ -365,7 +445,7 @@ static void show(const struct ktest *k, const char *s, size_t n, bool lines)
 			part--;
 		text_init(&t, buf, sizeof buf);
 		text_visible(&t, s, part, lines);
-		write_all(k->o->log_fd, t.at, t.len);
+		write_all(fd, t.at, t.len);
 		s += part;
 		n -= part;
 	}
@@ -455,6 +535,32 @@ static void step(const struct ktest *k, const char *fmt, ...)
 	say_line(k, line);
 }
 
+static void vm_stop(struct vm *v, enum ending end)
+{
+	if (v->end == END_NONE)
+		v->end = end;
+}
+
+/* The caller's wake_fd: children to look for, or an end. Its own end, too,
+ * is one: nobody could end the guest any more. */
+static void wake(struct ktest *k)
+{
+	char bytes[64];
+	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		bytes[0] = 0;
+	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
+		if (bytes[i] != SIGCHLD) {
+			k->vm.signal = k->vm.end == END_NONE
+				       ? (unsigned char)bytes[i]
+				       : k->vm.signal;
+			vm_stop(&k->vm, END_SIGNAL);
+		}
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -471,6 +577,15 @@ static int make_pipe(struct ktest *k, int fd[2])
 {
 	if (pipe(fd) < 0)
 		return fail(k, "pipe:");
+	(void)set_cloexec(fd[0]);
+	(void)set_cloexec(fd[1]);
+	return 0;
+}
+
+int ktest_socket_pair(int fd[2])
+{
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
+		return -1;
 	(void)set_cloexec(fd[0]);
 	(void)set_cloexec(fd[1]);
 	return 0;
@@ -763,6 +878,34 @@ static const struct opt opt_table[] = {
 	{ .name = "init", .value = "FILE", .offset = AT(init),
 	  .help = "process 1 of the guest",
 	  .def = "init beside ktest" },
+	{ .name = NULL, .help = "The network" },
+	{ .name = "net", .value = "none|user", .kind = OPT_CHOICE,
+	  .offset = AT(net), .choices = net_names,
+	  .help = "user: 10.42.0.0/24, this host is 10.42.0.2",
+	  .def = "none" },
+	{ .name = "port", .value = "[HOST:]GUEST", .kind = OPT_LIST,
+	  .offset = AT(ports),
+	  .help = "127.0.0.1:HOST is GUEST[/udp] (repeatable)",
+	  .def = "any HOST" },
+	{ .name = "port-file", .value = "FILE", .offset = AT(port_file),
+	  .help = "gets a line GUEST HOST for each -port, once bound" },
+	{ .name = "service", .value = "GUEST=HOST", .kind = OPT_LIST,
+	  .offset = AT(services),
+	  .help = "its IP:PORT is our IP:PORT (repeatable)" },
+	{ .name = "pcap", .value = "FILE", .offset = AT(pcap),
+	  .help = "all packets of the user network" },
+	{ .name = "netfd", .value = "N", .kind = OPT_LIST,
+	  .offset = AT(netfds),
+	  .help = "the cable of one more interface (repeatable)" },
+	{ .name = "link", .value = "PATH", .kind = OPT_LIST,
+	  .offset = AT(links),
+	  .help = "a cable to the ktest with the same PATH (repeatable)" },
+	{ .name = NULL, .help = "More devices" },
+	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
+	  .offset = AT(chardevs),
+	  .help = "a port: FD, FILE or unix:PATH (repeatable)" },
+	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
+	  .help = "the guest waits there for a debugger" },
 	{ .name = NULL, .help = "What is shown" },
 	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
 	  .help = "the kernel's console, live on stderr" },
@@ -770,6 +913,9 @@ static const struct opt opt_table[] = {
 	  .help = "the steps and their times, and QEMU's arguments" },
 	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
 	  .help = "print the QEMU command line and exit" },
+	{ .name = "name", .value = "NAME", .offset = AT(name),
+	  .help = "what -v calls the run",
+	  .def = "ktest" },
 	{ .name = "version", .kind = OPT_FLAG, .offset = AT(version),
 	  .help = "print the version and exit" },
 	{ .name = "h", .kind = OPT_FLAG, .offset = AT(help),
@@ -993,7 +1139,8 @@ static const struct opt *opt_find(const char *name, size_t len)
 }
 
 /* Reads the command line into *o; what is left of it is the program. */
-int ktest_parse(struct ktest *k, struct ktest_options *o, char **argv)
+static int opt_parse(struct ktest *k, struct ktest_options *o,
+		     char *const *argv)
 {
 	size_t i = 1;
 
@@ -1032,7 +1179,7 @@ int ktest_parse(struct ktest *k, struct ktest_options *o, char **argv)
 void ktest_defaults(struct ktest_options *o)
 {
 	*o = (struct ktest_options){
-		.kernel_path = getenv("KTEST_KERNEL"),
+		.name = "ktest", .kernel_path = getenv("KTEST_KERNEL"),
 		.qemu = getenv("KTEST_QEMU"),
 		.memory = 1024, .cpus = 1, .sandbox = 1,
 		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
@@ -1408,8 +1555,11 @@ static int modules_find(struct ktest *k, struct guest *g, const char *path)
 static int modules_plan(struct ktest *k, struct guest *g)
 {
 	static const char *const ours[] = { "virtio_mmio", "virtio_console",
-					    "virtio_rng" };
-	const struct ktest_list *asked = &k->o->modules;
+					    "virtio_rng", "virtio_net" };
+	const struct ktest_options *o = k->o;
+	const size_t own = COUNT(ours) - (!o->net && o->netfds.count == 0
+					  && o->links.count == 0);
+	const struct ktest_list *asked = &o->modules;
 	char path[PATH_SIZE];
 	struct map dep, builtin = { "", 0 };
 	struct text list;
@@ -1424,17 +1574,14 @@ static int modules_plan(struct ktest *k, struct guest *g)
 		: path_set(k, path, "%s/modules.builtin", g->modules_dir);
 	if (result == 0 && is_file(path))
 		result = map_file(k, "-modules", path, &builtin);
-	for (size_t i = 0; result == 0 && i < COUNT(ours) + asked->count;
-	     i++) {
-		const char *name = i < COUNT(ours) ? ours[i]
-				   : asked->item[i - COUNT(ours)];
+	for (size_t i = 0; result == 0 && i < own + asked->count; i++) {
+		const char *name = i < own ? ours[i] : asked->item[i - own];
 		const char *line = module_line(&dep, name);
 
 		if (line != NULL)
 			module_add_line(&list, line, line_end(line,
 						dep.at + dep.size));
-		else if (module_line(&builtin, name) == NULL
-			 && i >= COUNT(ours))
+		else if (module_line(&builtin, name) == NULL && i >= own)
 			result = fail(k, "-module %.100s: is not in %s"
 				      " (modules.dep, modules.builtin)",
 				      name, g->modules_dir);
@@ -1665,6 +1812,471 @@ static unsigned long tick_khz(struct ktest *k)
 #endif
 }
 
+/* -- Ports and services of the user network -- */
+static bool parse_port_number(const char **s, int *out)
+{
+	long long n;
+
+	if (!parse_number(s, &n) || n < 1 || n > 65535)
+		return false;
+	*out = (int)n;
+	return true;
+}
+
+/* "[HOST:]GUEST", then nothing, "/tcp" or "/udp". */
+static bool parse_port(const char *s, struct port *p)
+{
+	*p = (struct port){ .fd = -1 };
+	if (!parse_port_number(&s, &p->guest))
+		return false;
+	p->any = *s != ':';
+	if (*s == ':') {
+		p->host = p->guest;
+		s++;
+		if (!parse_port_number(&s, &p->guest))
+			return false;
+	}
+	p->udp = strcmp(s, "/udp") == 0;
+	return p->udp || *s == '\0' || strcmp(s, "/tcp") == 0;
+}
+
+/* Binds 127.0.0.1:p->host, or any free port if that is 0. A socket that does
+ * not listen and has SO_REUSEADDR keeps the port from everyone who asks for a
+ * free one, and lets QEMU have it, whose socket has that option too (libslirp
+ * src/socket.c, tcpx_listen). UDP has no such thing: see attempt_next(). */
+static int port_bind(struct port *p)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)p->host),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t size = sizeof a;
+	int on = 1;
+
+	p->fd = socket(AF_INET, p->udp ? SOCK_DGRAM : SOCK_STREAM, 0);
+	if (p->fd < 0)
+		return -1;
+	(void)set_cloexec(p->fd);
+	if (!p->udp)
+		(void)setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &on,
+				 sizeof on);
+	if (bind(p->fd, (struct sockaddr *)&a, size) < 0
+	    || getsockname(p->fd, (struct sockaddr *)&a, &size) < 0) {
+		on = errno;
+		close_fd(&p->fd);
+		errno = on;
+		return -1;
+	}
+	p->host = ntohs(a.sin_port);
+	return 0;
+}
+
+/* QEMU's hostfwd= for it: the guest's address is the first that its DHCP
+ * server gives. QEMU names the rule in its error message, too. */
+static void port_rule(const struct port *p, char out[64])
+{
+	(void)snprintf(out, 64, "%s:127.0.0.1:%d-:%d", p->udp ? "udp" : "tcp",
+		       p->host, p->guest);
+}
+
+static void ports_close(struct guest *g, bool all)
+{
+	for (size_t i = 0; i < g->port_count; i++)
+		if (all || g->port[i].udp)
+			close_fd(&g->port[i].fd);
+}
+
+/* Chooses the host's side of all ports: those asked for come first, so that
+ * none of them is taken for another. */
+static int ports_choose(struct ktest *k, struct guest *g)
+{
+	ports_close(g, true);
+	for (size_t n = 0; n < 2 * g->port_count; n++) {
+		size_t i = n % g->port_count;
+		struct port *p = &g->port[i];
+
+		if (p->any != (n >= g->port_count))
+			continue;
+		if (p->any)
+			p->host = 0;
+		if (port_bind(p) < 0)
+			return fail(k, "-port %s: 127.0.0.1:%d:",
+				    k->o->ports.item[i], p->host);
+	}
+#ifdef __linux__
+	ports_close(g, false);
+#else
+	ports_close(g, true);
+#endif
+	return 0;
+}
+
+static bool port_is_twice(const struct guest *g, const struct port *p)
+{
+	for (const struct port *q = g->port; q < p; q++)
+		if (q->udp == p->udp && (q->guest == p->guest
+					 || (!q->any && q->host == p->host)))
+			return true;
+	return false;
+}
+
+static int guest_ports(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *asked = &k->o->ports;
+
+	for (size_t i = 0; i < asked->count; i++)
+		if (i == PORTS_MAX)
+			return fail(k, "-port %.100s: is one too many (limit"
+				    " %d)", asked->item[i], PORTS_MAX);
+		else if (!parse_port(asked->item[i], &g->port[i]))
+			return fail(k, "-port %.100s: is not [HOST:]GUEST or"
+				    " [HOST:]GUEST/udp, with ports from 1 to"
+				    " 65535", asked->item[i]);
+		else if (port_is_twice(g, &g->port[i]))
+			return fail(k, "-port %s: a port is there twice",
+				    asked->item[i]);
+		else
+			g->port_count++;
+	return ports_choose(k, g);
+}
+
+/* "IP:PORT" at *s, which moves past it; in out the same, normalized. */
+static bool parse_address(const char **s, struct in_addr *ip, char *out,
+			  size_t size)
+{
+	char buf[INET_ADDRSTRLEN];
+	size_t n = strcspn(*s, ":");
+	int port;
+
+	if (n >= sizeof buf || (*s)[n] != ':')
+		return false;
+	memcpy(buf, *s, n);
+	buf[n] = '\0';
+	*s += n + 1;
+	if (inet_pton(AF_INET, buf, ip) != 1 || !parse_port_number(s, &port))
+		return false;
+	return snprintf(out, size, "%s:%d", buf, port) < (int)size;
+}
+
+static int guest_services(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *asked = &k->o->services;
+
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *s = asked->item[i];
+		char guest[24], host[24];
+		struct in_addr ip, host_ip;
+
+		if (i == PORTS_MAX)
+			return fail(k, "-service %.100s: is one too many"
+				    " (limit %d)", s, PORTS_MAX);
+		if (!parse_address(&s, &ip, guest, sizeof guest)
+		    || *s++ != '='
+		    || !parse_address(&s, &host_ip, host, sizeof host)
+		    || *s != '\0')
+			return fail(k, "-service %.100s: is not GUESTIP:PORT="
+				    "HOSTIP:PORT, with IPv4 addresses",
+				    asked->item[i]);
+		/* what libslirp would refuse, or never ask the service for */
+		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00
+		    || memchr("\0\2\3\12\377", (int)ntohl(ip.s_addr) & 255,
+			      5) != NULL)
+			return fail(k, "-service %.100s: the guest's side is"
+				    " not in 10.42.0.0/24, or .2, .3 or .10",
+				    asked->item[i]);
+		(void)snprintf(g->service[i], sizeof g->service[i],
+			       "tcp:%s-tcp:%s", guest, host);
+	}
+	return 0;
+}
+
+static int guest_network(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *needs = o->ports.count > 0 ? "port"
+		: o->services.count > 0 ? "service" : o->pcap != NULL ? "pcap"
+		: NULL;
+	int fd;
+
+	if (!o->net && needs != NULL)
+		return fail(k, "-%s: needs -net user", needs);
+	if (o->port_file != NULL && o->ports.count == 0)
+		return fail(k, "-port-file %s: needs a -port", o->port_file);
+	if (o->pcap != NULL && !o->dry_run) {
+		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		if (fd < 0)
+			return fail(k, "-pcap %s:", o->pcap);
+		(void)close(fd);
+	}
+	return guest_ports(k, g) < 0 ? -1 : guest_services(k, g);
+}
+
+/* -- Wires: cables and extra ports --
+ * Each is a fd that QEMU inherits: the caller's, or one that is opened here.
+ */
+static int wire_add(struct ktest *k, struct guest *g, const char *option,
+		    const char *value, struct wire w)
+{
+	if (g->wire_count == WIRES_MAX) {
+		if (w.ours)
+			(void)close(w.fd);
+		return fail(k, "-%s %.100s: is one too many (limit %d with"
+			    " -netfd, -link and -chardev together)", option,
+			    value, WIRES_MAX);
+	}
+	for (size_t i = 0; i < g->wire_count; i++)
+		if (w.fd >= 0 && g->wire[i].fd == w.fd)
+			return fail(k, "-%s %.100s: the fd is used already",
+				    option, value);
+		else if (w.name[0] != '\0'
+			 && strcmp(g->wire[i].name, w.name) == 0)
+			return fail(k, "-%s %.100s: the name is used already",
+				    option, value);
+	g->wire[g->wire_count++] = w;
+	return 0;
+}
+
+/* A fd of the caller's: decimal digits. What it is decides what it can be. */
+static int wire_fd(struct ktest *k, const char *option, const char *value,
+		   const char *digits, struct wire *w)
+{
+	struct stat st;
+	long long n;
+	int mode;
+
+	if (!parse_number(&digits, &n) || *digits != '\0' || n > INT_MAX)
+		return fail(k, "-%s %.100s: is not the number of a fd",
+			    option, value);
+	w->fd = (int)n;
+	if (fstat(w->fd, &st) < 0 || (mode = fcntl(w->fd, F_GETFL)) < 0)
+		return fail(k, "-%s %.100s: fd %d:", option, value, w->fd);
+	mode &= O_ACCMODE;
+	w->kind = S_ISSOCK(st.st_mode) ? WIRE_SOCKET
+		  : mode == O_RDWR && S_ISCHR(st.st_mode) ? WIRE_TTY
+		  : WIRE_FILE;
+	if (w->kind == WIRE_FILE && mode == O_RDONLY)
+		return fail(k, "-%s %.100s: fd %d cannot be written to, and"
+			    " only sockets and terminals can be read",
+			    option, value, w->fd);
+	return 0;
+}
+
+static int unix_address(struct ktest *k, const char *option, const char *path,
+			struct sockaddr_un *a)
+{
+	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (path[0] == '\0' || strlen(path) >= sizeof a->sun_path)
+		return fail(k, "-%s %.200s: a socket's path has 1 to %zu"
+			    " bytes", option, path, sizeof a->sun_path - 1);
+	(void)snprintf(a->sun_path, sizeof a->sun_path, "%s", path);
+	return 0;
+}
+
+static int unix_socket(struct ktest *k)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	if (fd < 0)
+		return fail(k, "socket:");
+	(void)set_cloexec(fd);
+	return fd;
+}
+
+/* FILE as `>` takes it, a terminal both ways, a socket that listens. */
+static int wire_open(struct ktest *k, const char *value, const char *path,
+		     struct wire *w)
+{
+	struct sockaddr_un a;
+	struct stat st;
+	bool there = stat(path, &st) == 0;
+	bool tty = there && S_ISCHR(st.st_mode);
+
+	w->ours = true;
+	if (strncmp(path, "unix:", 5) == 0) {
+		w->kind = WIRE_SOCKET;
+		if (unix_address(k, "chardev", path + 5, &a) < 0
+		    || (w->fd = unix_socket(k)) < 0)
+			return -1;
+		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
+			return 0;
+		(void)fail(k, "-chardev %.200s:", value);
+		close_fd(&w->fd);
+		return -1;
+	}
+	w->kind = tty ? WIRE_TTY : WIRE_FILE;
+	/* O_RDWR: a FIFO without a reader does not hold us up */
+	w->fd = open(path, O_CLOEXEC | (tty ? O_RDWR | O_NOCTTY
+		: there && S_ISFIFO(st.st_mode) ? O_RDWR
+		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
+	return w->fd >= 0 ? 0 : fail(k, "-chardev %.200s:", value);
+}
+
+/* Waits for somebody who connects to fd; -1 if nobody does in time, or the
+ * run is to end. */
+static int link_wait(struct ktest *k, const char *path, int fd)
+{
+	const long long end = k->start + (k->o->timeout > 0 ? k->o->timeout
+							    : LINK_WAIT_MS);
+	struct pollfd p[] = { { .fd = fd, .events = POLLIN },
+			      { .fd = k->o->wake_fd, .events = POLLIN } };
+	int other;
+
+	step(k, "waiting for the other end of -link %s", path);
+	while (p[0].revents == 0) {
+		if (now_ms() >= end)
+			return fail(k, "-link %s: nobody came to the other end"
+				    " within %lld s", path,
+				    (end - k->start) / 1000);
+		(void)poll(p, 2, (int)(end - now_ms()));
+		if (p[1].revents != 0)
+			wake(k);
+		if (k->vm.end != END_NONE) {
+			k->signal = k->vm.signal;
+			return k->signal != 0 ? -1
+				: fail(k, "the caller ended the run");
+		}
+	}
+	other = accept(fd, NULL, NULL);
+	if (other < 0)
+		return fail(k, "-link %s:", path);
+	(void)set_cloexec(other);
+	return other;
+}
+
+/* A cable between the two that come with one path. The first lays a socket
+ * down there, which listens already when it appears, and takes it away when
+ * the second has connected. */
+static int link_open(struct ktest *k, const char *path)
+{
+	char own[PATH_SIZE];
+	struct sockaddr_un a, mine;
+	int fd, other, tries = 0;
+	bool waited = false;
+
+	/* its own name is this thread's: a is on its stack */
+	if (unix_address(k, "link", path, &a) < 0
+	    || path_set(k, own, "%s.%lx.%lx", path, (unsigned long)getpid(),
+			(unsigned long)(uintptr_t)&a) < 0
+	    || unix_address(k, "link", own, &mine) < 0)
+		return -1;
+	do {
+		fd = unix_socket(k);
+		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)
+				== 0)
+			return fd;
+		other = errno == ENOENT ? 0 : -1;
+		if (other < 0)
+			(void)fail(k, "-link %s: is there already, and nobody"
+				   " waits there (remove it?):", path);
+		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) < 0
+			 || listen(fd, 1) < 0)
+			other = fail(k, "-link %s:", path);
+		else if ((waited = link(own, path) == 0))
+			other = link_wait(k, path, fd);
+		else if (errno != EEXIST || ++tries > 9)
+			other = fail(k, "-link %s:", path);
+		if (waited)
+			(void)unlink(path);
+		(void)unlink(own);
+		(void)close(fd);
+	} while (other == 0);
+	return other;
+}
+
+static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
+{
+	const char *what = strchr(value, '=');
+	struct wire w = { .kind = WIRE_FILE };
+	size_t n = what != NULL ? (size_t)(what - value) : 0;
+	bool plain = n > 0 && n < sizeof w.name && value[0] != '.';
+
+	for (size_t i = 0; i < n; i++)
+		plain = plain && value[i] > ' ' && value[i] < 0x7f
+			&& value[i] != '/';
+	if (!plain || what[1] == '\0')
+		return fail(k, "-chardev %.100s: is not NAME=FD, NAME=FILE or"
+			    " NAME=unix:PATH, with a NAME of 1 to %zu printing"
+			    " characters, no '/', and no '.' first", value,
+			    sizeof w.name - 1);
+	if (strncmp(value, "ktest.", 6) == 0)
+		return fail(k, "-chardev %.100s: names with \"ktest.\" are"
+			    " ktest's own", value);
+	memcpy(w.name, value, n);
+	what++;
+	if (what[strspn(what, "0123456789")] == '\0'
+	    ? wire_fd(k, "chardev", value, what, &w) < 0
+	    : wire_open(k, value, what, &w) < 0)
+		return -1;
+	return wire_add(k, g, "chardev", value, w);
+}
+
+static void wires_close(struct guest *g)
+{
+	for (size_t i = 0; i < g->wire_count; i++)
+		if (g->wire[i].ours)
+			close_fd(&g->wire[i].fd);
+	g->wire_count = 0;
+}
+
+static int guest_wires(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const size_t own = o->argv != NULL ? 5 : 2; /* see qemu_ports() */
+	const size_t most = VIRTIO_DEVICES - (o->net ? 3 : 2);
+
+	for (size_t i = 0; i < o->netfds.count; i++) {
+		struct wire w = { .kind = WIRE_CABLE };
+		const char *fd = o->netfds.item[i];
+
+		if (wire_fd(k, "netfd", fd, fd, &w) < 0)
+			return -1;
+		if (w.kind != WIRE_SOCKET)
+			return fail(k, "-netfd %s: is not a socket", fd);
+		w.kind = WIRE_CABLE;
+		if (wire_add(k, g, "netfd", fd, w) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < o->links.count; i++) {
+		struct wire w = { .kind = WIRE_CABLE, .fd = -1, .ours = true };
+		const char *path = o->links.item[i];
+
+		if ((!o->dry_run && (w.fd = link_open(k, path)) < 0)
+		    || wire_add(k, g, "link", path, w) < 0)
+			return -1;
+	}
+	if (g->wire_count > most)
+		return fail(k, "-%s: too many interfaces (limit %zu beside"
+			    " the other devices)", o->links.count > 0 ? "link"
+			    : "netfd", most);
+	for (size_t i = 0; i < o->chardevs.count; i++)
+		if (own + i >= SERIAL_PORTS)
+			return fail(k, "-chardev %.100s: is one too many"
+				    " (limit %zu)", o->chardevs.item[i],
+				    SERIAL_PORTS - own);
+		else if (guest_chardev(k, g, o->chardevs.item[i]) < 0)
+			return -1;
+	return 0;
+}
+
+static int guest_gdb(struct ktest *k)
+{
+	const char *s = k->o->gdb;
+	struct port p = { .fd = -1 };
+	struct sockaddr_un a;
+
+	if (s == NULL)
+		return 0;
+	if (strncmp(s, "unix:", 5) == 0)
+		return unix_address(k, "gdb", s + 5, &a);
+	if (!parse_port_number(&s, &p.host) || *s != '\0')
+		return fail(k, "-gdb %.100s: is neither a port from 1 to 65535"
+			    " nor unix:PATH", k->o->gdb);
+	if (port_bind(&p) < 0)
+		return fail(k, "-gdb %d: 127.0.0.1:%d:", p.host, p.host);
+	close_fd(&p.fd);
+	return 0;
+}
+
 /* -- ACPI --
  * With ACPI, devices are found in QEMU's tables; without, QEMU names them on
  * the kernel's command line. A kernel without PCI cannot start its ACPI
@@ -1716,7 +2328,9 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		g->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
 	if (o->acpi == ACPI_AUTO)
 		g->attempt.acpi = guest_acpi(g);
-	return 0;
+	if (guest_network(k, g) < 0 || guest_wires(k, g) < 0)
+		return -1;
+	return guest_gdb(k);
 }
 
 /* ==== 6. Initramfs ======================================================
@@ -1734,7 +2348,9 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
  * The job's first member is named "job" and holds strings, each a letter, a
  * value and a NUL: p the program's path, a an argument (argv[0] first), e a
  * variable of its environment, d its working directory, c RLIMIT_CORE as
- * soft:hard ("inf" for none), m (no value) if stderr goes where stdout goes.
+ * soft:hard ("inf" for none), m (no value) if stderr goes where stdout goes,
+ * n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal, last byte
+ * first), v the name of a port that gets a symlink in /dev/virtio-ports.
  * Every other member stands in the guest under "/" and its name.
  */
 struct cpio {
@@ -1976,6 +2592,30 @@ static void limit_text(char out[24], rlim_t limit)
 		(void)snprintf(out, 24, "%llu", (unsigned long long)limit);
 }
 
+/* What the network and the extra ports add to the record. */
+static int job_devices(struct cpio *c, const struct guest *g)
+{
+	const struct ktest_options *o = c->k->o;
+	char value[64];
+
+	if (o->net && job_string(c, "n", KTEST_HOST_MAC " 0a002a0a 00ffffff"
+				 " 02002a0a") < 0)
+		return -1;
+	for (size_t i = 0; i < g->port_count; i++) {
+		const struct port *p = &g->port[i];
+
+		(void)snprintf(value, sizeof value, "KTEST_PORT_%d%s=%d",
+			       p->guest, p->udp ? "_UDP" : "", p->host);
+		if (job_string(c, "e", value) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < g->wire_count; i++)
+		if (g->wire[i].name[0] != '\0'
+		    && job_string(c, "v", g->wire[i].name) < 0)
+			return -1;
+	return 0;
+}
+
 static int job_record(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
@@ -1999,7 +2639,7 @@ static int job_record(struct cpio *c, const struct guest *g)
 	for (size_t i = 0; g->env[i] != NULL; i++)
 		if (job_string(c, "e", g->env[i]) < 0)
 			return -1;
-	return cpio_end(c, &m, "job");
+	return job_devices(c, g) < 0 ? -1 : cpio_end(c, &m, "job");
 }
 
 /* The path of a program's interpreter in out, from its "#!" line or its
@@ -2240,10 +2880,13 @@ static int job_file(struct cpio *c, const char *value)
 /* The job: a whole archive inside the member that the caller has begun. */
 static int job_write(struct cpio *c, const struct guest *g)
 {
+	static const char dns[] = "nameserver 10.42.0.3\n";
 	const struct ktest_options *o = c->k->o;
 
 	if (job_record(c, g) < 0
-	    || cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0)
+	    || cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
+	    || (o->net && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0,
+				      dns, sizeof dns - 1) < 0))
 		return -1;
 	if (o->cwd != NULL && o->cwd[1] != '\0'
 	    && cpio_member(c, o->cwd + 1, S_IFDIR | 0755, 0, "", 0) < 0)
@@ -2338,10 +2981,7 @@ enum qemu_fd {
 	FD_END
 };
 
-struct key { /* of a QEMU option; without value it stands alone */
-	const char *key, *value;
-};
-#define KEYS(...) (const struct key[]){ __VA_ARGS__, { NULL, NULL } }
+#define KEYS(...) (const struct ktest_key[]){ __VA_ARGS__, { NULL, NULL } }
 
 static void qemu_arg(struct qemu *q, const char *s)
 {
@@ -2356,24 +2996,40 @@ static void qemu_arg(struct qemu *q, const char *s)
 	q->argv[q->argc] = NULL;
 }
 
-/* Adds "-option NAME,KEY=VALUE,...", or "KEY=VALUE,..." if name is "". A
- * comma in a value is doubled: QEMU's util/keyval.c, "value-expr". */
-static void qemu_option(struct qemu *q, const char *option, const char *name,
-			const struct key *keys)
+/* Appends a value, commas doubled: QEMU's util/keyval.c, "value-expr". */
+static void text_value(struct text *t, const char *s)
 {
-	char buf[PATH_SIZE * 2 + 1024];
+	for (; *s != '\0'; s++)
+		text_bytes(t, *s == ',' ? ",," : s, 1 + (*s == ','));
+}
+
+int ktest_encode(char *out, size_t size, const char *name,
+		 const struct ktest_key *keys)
+{
 	struct text t;
 
-	text_init(&t, buf, sizeof buf);
+	if (size == 0)
+		return -1;
+	text_init(&t, out, size);
 	text_add(&t, name);
 	for (; keys->key != NULL; keys++) {
 		text_printf(&t, "%s%s", t.len > 0 ? "," : "", keys->key);
-		if (keys->value != NULL)
-			text_add(&t, "=");
-		for (const char *p = keys->value; p != NULL && *p; p++)
-			text_bytes(&t, *p == ',' ? ",," : p, 1 + (*p == ','));
+		if (keys->value == NULL)
+			continue;
+		text_add(&t, "=");
+		text_value(&t, keys->value);
 	}
-	q->args.full = q->args.full || t.full;
+	return t.full ? -1 : (int)t.len;
+}
+
+/* Adds "-option NAME,KEY=VALUE,...". */
+static void qemu_option(struct qemu *q, const char *option, const char *name,
+			const struct ktest_key *keys)
+{
+	char buf[PATH_SIZE * 2 + 1024];
+
+	q->args.full = ktest_encode(buf, sizeof buf, name, keys) < 0
+		       || q->args.full;
 	qemu_arg(q, option);
 	qemu_arg(q, buf);
 }
@@ -2504,6 +3160,103 @@ static void qemu_ports(struct qemu *q, const struct ktest_options *o,
 		qemu_port(q, "err0", FD_STDERR, "ktest.stderr");
 }
 
+/* The network of Monogon's launcher, but for the forwarded ports, which are
+ * the host's own alone. Without IPv6, which hosts often have not. */
+static void qemu_network(struct qemu *q, const struct ktest_options *o,
+			 const struct guest *g)
+{
+	char forward[PORTS_MAX][64];
+	struct ktest_key keys[2 * PORTS_MAX + 8] = { { "id", "usernet0" },
+		{ "net", "10.42.0.0/24" }, { "dhcpstart", "10.42.0.10" },
+		{ "ipv6", "off" } };
+	size_t n = 4;
+
+	if (!o->net)
+		return;
+	for (size_t i = 0; i < g->port_count; i++) {
+		port_rule(&g->port[i], forward[i]);
+		keys[n++] = (struct ktest_key){ "hostfwd", forward[i] };
+	}
+	for (size_t i = 0; i < o->services.count; i++)
+		keys[n++] = (struct ktest_key){ "guestfwd", g->service[i] };
+	qemu_option(q, "-netdev", "user", keys);
+	qemu_option(q, "-device", "virtio-net-device", KEYS(
+		{ "netdev", "usernet0" }, { "mac", KTEST_HOST_MAC }));
+	if (o->pcap != NULL)
+		qemu_option(q, "-object", "filter-dump", KEYS(
+			{ "id", "dump0" }, { "netdev", "usernet0" },
+			{ "file", o->pcap }));
+}
+
+/* One more interface. Its address comes from its end of the cable, which is
+ * its own on this host: QEMU gives all machines the same. */
+static void qemu_cable(struct qemu *q, const struct wire *w, const char *fd)
+{
+	char mac[32], id[32];
+	struct stat st = { 0 };
+	unsigned inode;
+
+	(void)fstat(w->fd, &st);
+	inode = (unsigned)st.st_ino;
+	(void)snprintf(mac, sizeof mac, "02:4b:%02x:%02x:%02x:%02x",
+		       inode >> 24 & 255, inode >> 16 & 255, inode >> 8 & 255,
+		       inode & 255);
+	(void)snprintf(id, sizeof id, "cable%s", fd);
+	qemu_option(q, "-netdev", "socket", KEYS({ "id", id }, { "fd", fd }));
+	qemu_option(q, "-device", "virtio-net-device",
+		    KEYS({ "netdev", id }, { "mac", mac }));
+}
+
+static void qemu_wires(struct qemu *q, const struct guest *g)
+{
+	static const char *const backends[] = {
+		[WIRE_FILE] = "file", [WIRE_TTY] = "pipe",
+	};
+
+	for (size_t i = 0; i < g->wire_count; i++) {
+		const struct wire *w = &g->wire[i];
+		char fd[16], id[32], path[32];
+
+		(void)snprintf(fd, sizeof fd, "%zu", FD_END + i);
+		(void)snprintf(id, sizeof id, "extra%zu", i);
+		(void)snprintf(path, sizeof path, "/dev/fd/%s", fd);
+		if (w->kind == WIRE_CABLE) {
+			qemu_cable(q, w, fd);
+			continue;
+		}
+		if (w->kind == WIRE_SOCKET) {
+			qemu_port(q, id, FD_END + (int)i, w->name);
+			continue;
+		}
+		/* append: a file's own position is not QEMU's */
+		qemu_option(q, "-chardev", backends[w->kind], KEYS(
+			{ "id", id }, { "path", path },
+			{ w->kind == WIRE_FILE ? "append" : NULL, "on" }));
+		qemu_option(q, "-device", "virtserialport",
+			    KEYS({ "chardev", id }, { "name", w->name }));
+	}
+}
+
+/* Stops before the first instruction; addresses are those of the symbols. */
+static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
+{
+	char buf[512];
+	struct text t;
+
+	if (o->gdb == NULL)
+		return;
+	text_init(&t, buf, sizeof buf);
+	if (strncmp(o->gdb, "unix:", 5) != 0)
+		text_add(&t, "tcp:127.0.0.1:");
+	text_value(&t, o->gdb);
+	if (strncmp(o->gdb, "unix:", 5) == 0)
+		text_add(&t, ",server=on,wait=off");
+	qemu_arg(q, "-gdb");
+	qemu_arg(q, buf);
+	qemu_arg(q, "-S");
+	qemu_kernel_arg(q, "nokaslr");
+}
+
 static void qemu_initrd(struct qemu *q, const struct ktest_options *o)
 {
 	char path[32];
@@ -2555,6 +3308,9 @@ static int qemu_build(struct ktest *k, const struct guest *g,
 	qemu_sandbox(q, g);
 	qemu_consoles(q);
 	qemu_ports(q, o, g);
+	qemu_network(q, o, g);
+	qemu_wires(q, g);
+	qemu_gdb(q, o);
 	if (qemu_kernel(k, q, g, kernel) < 0)
 		return -1;
 	qemu_initrd(q, o);
@@ -2592,24 +3348,47 @@ static void qemu_print(const struct qemu *q, FILE *f)
 	(void)fputc('\n', f);
 }
 
-/* Logs the arguments, one option a line, as Monogon's launcher does: lines
- * "TT| %20s ! first", "TT| %20s | more". */
-static void qemu_log(const struct ktest *k, const struct qemu *q)
+/* The beginning of a line in Monogon's format; first: of an entry. */
+static void log_begin(int fd, bool first)
 {
 	char line[64];
 
-	(void)snprintf(line, sizeof line, "TT| %20s ! Running ktest:",
-		       "test launch");
-	show(k, line, strlen(line), true);
-	for (size_t i = 0; i < q->argc; i++) {
-		const char *arg = q->argv[i];
+	(void)snprintf(line, sizeof line, "TT| %20s %c ",
+		       first ? "test launch" : "", first ? '!' : '|');
+	show(fd, line, strlen(line), true);
+}
 
-		(void)snprintf(line, sizeof line, i <= 1 || arg[0] == '-'
-			       ? "\nTT| %20s |   " : " ", "");
-		show(k, line, strlen(line), true);
-		show(k, arg, strlen(arg), false);
+void ktest_log(int fd, const char *fmt, ...)
+{
+	char buf[MESSAGE_SIZE], *s = buf;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(buf, sizeof buf, fmt, ap);
+	va_end(ap);
+	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
+		n = strcspn(s, "\n");
+		if (n == 0)
+			continue;
+		log_begin(fd, s == buf);
+		show(fd, s, n, false);
+		show(fd, "\n", 1, true);
 	}
-	show(k, "\n", 1, true);
+}
+
+/* One option a line: an argument that starts with '-' begins one. */
+void ktest_log_args(int fd, const char *name, char *const *argv)
+{
+	ktest_log(fd, "Running %s:", name);
+	for (size_t i = 0; argv[i] != NULL; i++) {
+		if (i <= 1 || argv[i][0] == '-')
+			log_begin(fd, false);
+		show(fd, i <= 1 || argv[i][0] == '-' ? "  " : " ",
+		     i <= 1 || argv[i][0] == '-' ? 2 : 1, true);
+		show(fd, argv[i], strlen(argv[i]), false);
+		if (i == 0 || argv[i + 1] == NULL || argv[i + 1][0] == '-')
+			show(fd, "\n", 1, true);
+	}
 }
 
 /* ==== 8. Spawn ==========================================================
@@ -2672,10 +3451,8 @@ static int spawn_socket(struct ktest *k, int *ours, int *theirs)
 {
 	int fd[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
+	if (ktest_socket_pair(fd) < 0)
 		return fail(k, "socketpair:");
-	(void)set_cloexec(fd[0]);
-	(void)set_cloexec(fd[1]);
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
 	*ours = fd[0];
 	*theirs = fd[1];
@@ -2748,7 +3525,7 @@ static int vm_open(struct ktest *k, const struct guest *g, int *source)
 static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 {
 	struct vm *v = &k->vm;
-	int source[FD_END - 3], error[2] = { -1, -1 }, log[2] = { -1, -1 };
+	int source[FDS_MAX], error[2] = { -1, -1 }, log[2] = { -1, -1 };
 	int why = 0, result = 0;
 	pid_t parent = getpid();
 
@@ -2760,8 +3537,11 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 		result = -1;
 	v->log = log[0];
 	source[FD_INITRAMFS - 3] = initramfs;
+	for (size_t i = 0; i < g->wire_count; i++)
+		source[FD_END - 3 + i] = g->wire[i].fd;
 	if (result == 0 && (v->pid = fork()) == 0)
-		spawn_child(k->qemu.argv, source, COUNT(source), log[1],
+		spawn_child(k->qemu.argv, source,
+			    FD_END - 3 + (int)g->wire_count, log[1],
 			    error[1], parent);
 	if (result == 0 && v->pid < 0)
 		result = fail(k, "fork:");
@@ -2802,12 +3582,6 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
  * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
  * own end.
  */
-static void vm_stop(struct vm *v, enum ending end)
-{
-	if (v->end == END_NONE)
-		v->end = end;
-}
-
 /* The black box keeps what the console says. */
 static void console_bytes(struct ktest *k, const char *s, size_t n)
 {
@@ -2817,7 +3591,7 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 	if (k->vm.kvm_deadline > 0) /* a sign of life */
 		k->vm.kvm_deadline = now_ms() + KVM_WAIT_MS;
 	if (k->o->console)
-		show(k, s, n, true);
+		show(k->o->log_fd, s, n, true);
 }
 
 /* QEMU's stderr; its beginning is kept. */
@@ -2828,10 +3602,58 @@ static void log_bytes(struct ktest *k, const char *s, size_t n)
 	memcpy(k->log + k->log_len, s, n < room ? n : room);
 	k->log_len += n < room ? n : room;
 	if (k->o->verbose)
-		show(k, s, n, true);
+		show(k->o->log_fd, s, n, true);
 	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
 	if (find_bytes(k->log, k->log_len, "KVM internal error", 18) != NULL)
 		vm_stop(&k->vm, END_KVM);
+}
+
+/* Writes the port file: complete or not there. */
+static int ports_file(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+	char temporary[PATH_SIZE];
+	FILE *f;
+	int fd;
+	bool ok;
+
+	if (path_set(k, temporary, "%s.XXXXXX", k->o->port_file) < 0)
+		return -1;
+	fd = mkstemp(temporary);
+	if (fd < 0 || (f = fdopen(fd, "w")) == NULL)
+		return fail(k, "-port-file %s:", k->o->port_file);
+	(void)set_cloexec(fd);
+	(void)fchmod(fd, 0644);
+	for (size_t i = 0; i < g->port_count; i++)
+		(void)fprintf(f, "%d%s %d\n", g->port[i].guest,
+			      g->port[i].udp ? "/udp" : "", g->port[i].host);
+	ok = !ferror(f);
+	if (fclose(f) == 0 && ok && rename(temporary, k->o->port_file) == 0)
+		return 0;
+	(void)fail(k, "-port-file %s:", k->o->port_file);
+	(void)unlink(temporary);
+	return -1;
+}
+
+/* Tells the ports, once: QEMU has bound them, since the guest runs. */
+static void ports_report(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+
+	if (k->vm.ports_told)
+		return;
+	k->vm.ports_told = true;
+	for (size_t i = 0; i < g->port_count; i++) {
+		const struct port *p = &g->port[i];
+
+		warn(k, "port %d%s -> 127.0.0.1:%d", p->guest,
+		     p->udp ? "/udp" : "", p->host);
+		if (k->o->on_port != NULL)
+			k->o->on_port(k->o->on_port_arg, p->guest, p->udp,
+				      p->host);
+	}
+	if (k->o->port_file != NULL && ports_file(k) < 0)
+		vm_stop(&k->vm, END_OUTPUT);
 }
 
 static void control_hello(struct ktest *k)
@@ -2841,6 +3663,7 @@ static void control_hello(struct ktest *k)
 
 	for (size_t i = 0; i < 8; i++)
 		le[i] = (char)(ns >> (8 * i) & 0xff);
+	ports_report(k);
 	(void)send(k->vm.control, le, 8, MSG_NOSIGNAL);
 	k->vm.hello = true;
 	step(k, "init is there");
@@ -2884,6 +3707,7 @@ static void control_bytes(struct ktest *k, const char *s, size_t n)
 	struct vm *v = &k->vm;
 
 	if (k->o->argv == NULL && !v->have_status) {
+		ports_report(k);
 		v->have_status = true;
 		v->status = (unsigned char)s[0];
 		v->stall_deadline = now_ms() + STALL_WAIT_MS;
@@ -2952,6 +3776,8 @@ static void stream_read(struct ktest *k, struct stream *s)
 		s->at = 0;
 		s->len = (size_t)n;
 		s->total += (uint64_t)n;
+		if (k->o->argv == NULL) /* the guest's console */
+			ports_report(k);
 		k->vm.stall_deadline = now_ms() + STALL_WAIT_MS;
 		return;
 	}
@@ -2982,24 +3808,14 @@ static void stream_move(struct ktest *k, struct stream *s)
 		stream_read(k, s);
 }
 
-/* The caller's wake_fd: children to look for, or a signal to end by. */
-static void wake(struct ktest *k)
-{
-	char byte;
-
-	while (k->vm.end == END_NONE && read(k->o->wake_fd, &byte, 1) == 1)
-		if (byte != SIGCHLD) {
-			k->vm.signal = byte;
-			vm_stop(&k->vm, END_SIGNAL);
-		}
-}
-
 static void vm_look(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 
-	if (v->ended || waitpid(v->pid, &v->wait_status, WNOHANG) != v->pid)
-		return;
+	pid_t pid = v->ended ? 0 : waitpid(v->pid, &v->wait_status, WNOHANG);
+
+	if (pid == 0 || (pid < 0 && errno != ECHILD))
+		return; /* ECHILD: it ended, and somebody else waited for it */
 	v->ended = true;
 	v->end_deadline = now_ms() + BYTE_WAIT_MS;
 	step(k, "QEMU ended");
@@ -3100,7 +3916,7 @@ static void vm_supervise(struct ktest *k)
 	if (o->timeout > 0)
 		v->deadline = k->start + o->timeout;
 	if (o->accel == ACCEL_AUTO && k->guest.attempt.accel == ACCEL_KVM
-	    && o->argv != NULL)
+	    && o->argv != NULL && o->gdb == NULL)
 		v->kvm_deadline = now_ms() + KVM_WAIT_MS;
 	while (!vm_done(k))
 		vm_poll(k);
@@ -3161,9 +3977,9 @@ static void show_text(struct ktest *k, const char *title, const char *s,
 	if (n == 0)
 		return;
 	warn(k, "%s", title);
-	show(k, s, n, true);
+	show(k->o->log_fd, s, n, true);
 	if (s[n - 1] != '\n')
-		show(k, "\n", 1, true);
+		show(k->o->log_fd, "\n", 1, true);
 }
 
 static void explain_init(struct ktest *k)
@@ -3224,7 +4040,10 @@ static int verdict(struct ktest *k)
 		return v->status;
 	case END_SIGNAL:
 		k->signal = v->signal;
-		return 128 + v->signal;
+		if (v->signal != 0)
+			return 128 + v->signal;
+		(void)fail(k, "the caller ended the run");
+		break;
 	case END_QEMU:
 		if (k->o->argv == NULL && v->have_status
 		    && v->wait_status == 0)
@@ -3276,6 +4095,30 @@ static void last_words(struct ktest *k)
 		show_text(k, "the kernel's last words", k->scratch, n);
 }
 
+/* Whether QEMU could not bind a port, and others are to be tried: somebody
+ * took one between our choice and its bind. One that was asked for is named. */
+static bool ports_again(struct ktest *k, struct attempt *a)
+{
+	struct guest *g = &k->guest;
+	char rule[64];
+
+	for (size_t i = 0; i < g->port_count; i++) {
+		port_rule(&g->port[i], rule);
+		if (find_bytes(k->log, k->log_len, rule, strlen(rule)) == NULL)
+			continue;
+		if (!g->port[i].any || a->port_tries == PORT_TRIES) {
+			(void)fail(k, "-port %s: 127.0.0.1:%d: QEMU cannot"
+				   " bind it, it is taken",
+				   k->o->ports.item[i], g->port[i].host);
+			return false;
+		}
+		step(k, "port %d was taken: trying others", g->port[i].host);
+		a->port_tries++;
+		return ports_choose(k, g) == 0;
+	}
+	return false;
+}
+
 /* Whether to try again, another way, after an attempt that came to nothing:
  * never once a program may have run. Says why. */
 static bool attempt_next(struct ktest *k, struct attempt *a)
@@ -3288,6 +4131,10 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 	if (v->hello || v->init_error_len > 0 || v->have_status
 	    || v->out.total > 0
 	    || (v->end != END_QEMU && v->end != END_KVM))
+		return false;
+	if (failed && ports_again(k, a))
+		return true;
+	if (k->error[0] != '\0')
 		return false;
 	if (failed && a->sandbox
 	    && (find_bytes(k->log, k->log_len, "sandbox", 7) != NULL
@@ -3317,13 +4164,21 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 	return false;
 }
 
-static int run_attempts(struct ktest *k, const char *kernel, int initramfs)
+/* initramfs holds the ports of the user network, so it is one attempt's. */
+static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
 {
 	struct guest *g = &k->guest;
+	int tries = 0;
 
 	do {
 		k->log_len = 0;
 		k->ring_total = 0;
+		if (tries != g->attempt.port_tries)
+			close_fd(initramfs);
+		tries = g->attempt.port_tries;
+		if (k->o->argv != NULL && !k->o->dry_run && *initramfs < 0
+		    && (*initramfs = initramfs_build(k, g)) < 0)
+			return -1;
 		if (g->attempt.accel != ACCEL_KVM && g->tick_khz == 0)
 			g->tick_khz = tick_khz(k);
 		if (qemu_build(k, g, kernel) < 0)
@@ -3333,31 +4188,90 @@ static int run_attempts(struct ktest *k, const char *kernel, int initramfs)
 			return 0;
 		}
 		if (k->o->verbose)
-			qemu_log(k, &k->qemu);
-		if (vm_spawn(k, g, initramfs) < 0)
+			ktest_log_args(k->o->log_fd, k->o->name,
+				       k->qemu.argv);
+		if (vm_spawn(k, g, *initramfs) < 0)
 			return -1;
 		vm_supervise(k);
 	} while (attempt_next(k, &g->attempt));
 	return verdict(k);
 }
 
-/* Runs *o to its end. Returns the exit status, see the table above; if it
- * is ktest's own, k->error is the line that says why, and it was printed. If
- * k->signal is not 0, that signal ended the run. */
-int ktest_run(struct ktest *k, const struct ktest_options *o)
+/* A run's working memory; NULL and r->error if there is none. */
+static struct ktest *run_begin(const struct ktest_options *o,
+			       struct ktest_result *r)
+{
+	struct ktest *k = mmap(NULL, sizeof *k, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	*r = (struct ktest_result){ .qemu_status = -1 };
+	if (k == MAP_FAILED) {
+		(void)snprintf(r->error, sizeof r->error, "no memory: %s",
+			       strerror(errno));
+		return NULL;
+	}
+	k->o = o;
+	k->start = now_ms();
+	return k;
+}
+
+/* Takes what a run leaves behind, and frees its memory. */
+static void run_end(struct ktest *k, struct ktest_result *r)
+{
+	size_t n = k->log_len < sizeof r->qemu_stderr
+		   ? k->log_len : sizeof r->qemu_stderr - 1;
+
+	memcpy(r->error, k->error, sizeof r->error);
+	memcpy(r->qemu_stderr, k->log, n);
+	r->qemu_stderr[n] = '\0';
+	r->signal = k->signal;
+	if (k->vm.pid > 0)
+		r->qemu_status = k->vm.wait_status;
+	(void)munmap(k, sizeof *k);
+}
+
+/* What it does is a thread's own: a reader that is gone is an EPIPE for this
+ * run, and no SIGPIPE for the program around it. */
+static void sigpipe_block(sigset_t *set, bool *was_pending, sigset_t *old)
+{
+	sigset_t pending;
+
+	(void)sigemptyset(set);
+	(void)sigaddset(set, SIGPIPE);
+	(void)sigpending(&pending);
+	*was_pending = sigismember(&pending, SIGPIPE);
+	(void)pthread_sigmask(SIG_BLOCK, set, old);
+}
+
+static void sigpipe_restore(const sigset_t *set, bool was_pending,
+			    const sigset_t *old)
+{
+	sigset_t pending;
+	int number;
+
+	(void)sigpending(&pending);
+	if (!was_pending && sigismember(&pending, SIGPIPE))
+		(void)sigwait(set, &number);
+	(void)pthread_sigmask(SIG_SETMASK, old, NULL);
+}
+
+int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 {
 	char kernel[PATH_SIZE];
 	int initramfs = -1, status = -1;
+	struct ktest *k = run_begin(o, r);
+	sigset_t pipe_set, old;
+	bool pending;
 
-	memset(k, 0, offsetof(struct ktest, scratch));
-	k->o = o;
-	k->start = now_ms();
+	if (k == NULL)
+		return r->status = KTEST_NO_VERDICT;
+	sigpipe_block(&pipe_set, &pending, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
-	if (guest_describe(k, &k->guest, kernel) == 0
-	    && (o->argv == NULL || o->dry_run
-		|| (initramfs = initramfs_build(k, &k->guest)) >= 0))
-		status = run_attempts(k, kernel, initramfs);
+	if (guest_describe(k, &k->guest, kernel) == 0)
+		status = run_attempts(k, kernel, &initramfs);
 	close_fd(&initramfs);
+	ports_close(&k->guest, true);
+	wires_close(&k->guest);
 	if (status < 0)
 		status = k->fail_status != 0 ? k->fail_status
 					     : KTEST_NO_VERDICT;
@@ -3365,7 +4279,23 @@ int ktest_run(struct ktest *k, const struct ktest_options *o)
 		say_line(k, k->error);
 		last_words(k);
 	}
-	return status;
+	run_end(k, r);
+	sigpipe_restore(&pipe_set, pending, &old);
+	return r->status = status;
+}
+
+int ktest_parse(struct ktest_options *o, char *const *argv,
+		struct ktest_result *r)
+{
+	struct ktest *k = run_begin(o, r);
+	int result = k != NULL ? opt_parse(k, o, argv) : -1;
+
+	if (result < 0 && k != NULL)
+		say_line(k, k->error);
+	if (k != NULL)
+		run_end(k, r);
+	r->status = result < 0 ? KTEST_NO_VERDICT : 0;
+	return result;
 }
 
 /* ==== 11. main ==========================================================
@@ -3389,6 +4319,8 @@ static void signals_catch(void)
 	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
+	(void)fcntl(signal_pipe[0], F_SETFL, O_NONBLOCK);
+	(void)fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
 	for (size_t i = 0; i < COUNT(caught); i++)
 		if (sigaction(caught[i], NULL, &old) == 0
 		    && (old.sa_handler != SIG_IGN || caught[i] == SIGCHLD))
@@ -3421,18 +4353,14 @@ static void die_by(int number)
 
 int main(int argc, char **argv)
 {
-	static struct ktest k;
 	static struct ktest_options o;
-	int status;
+	static struct ktest_result r;
 
 	(void)argc;
 	standard_fds();
 	ktest_defaults(&o);
-	k.o = &o;
-	if (ktest_parse(&k, &o, argv) < 0 || make_pipe(&k, signal_pipe) < 0) {
-		say_line(&k, k.error);
-		return KTEST_NO_VERDICT;
-	}
+	if (ktest_parse(&o, argv, &r) < 0)
+		return r.status;
 	if (o.help || o.version) {
 		if (o.help)
 			ktest_usage(stdout);
@@ -3440,13 +4368,13 @@ int main(int argc, char **argv)
 			(void)puts("ktest " KTEST_VERSION);
 		return fflush(stdout) == 0 ? 0 : KTEST_NO_VERDICT;
 	}
-	(void)fcntl(signal_pipe[0], F_SETFL, O_NONBLOCK);
-	(void)fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
-	o.wake_fd = signal_pipe[0];
-	signals_catch();
-	status = ktest_run(&k, &o);
-	if (k.signal != 0)
-		die_by(k.signal);
-	return status;
+	if (ktest_socket_pair(signal_pipe) == 0) {
+		o.wake_fd = signal_pipe[0];
+		signals_catch();
+	}
+	(void)ktest_run(&o, &r);
+	if (r.signal != 0)
+		die_by(r.signal);
+	return r.status;
 }
 #endif

@@ -163,7 +163,7 @@ static void fuzz_argv(const char *s, size_t n)
 	argv[count] = NULL;
 	ktest_defaults(&o);
 	k.o = &o;
-	result = ktest_parse(&k, &o, argv);
+	result = opt_parse(&k, &o, argv);
 	REQUIRE(result == (k.error[0] != '\0' ? -1 : 0));
 	if (result == 0) {
 		check_options(argv, count);
@@ -192,7 +192,7 @@ static const char *decode_key(const char *p, char *key, char *value,
 }
 
 static void check_option(const char *p, const char *name,
-			 const struct key *keys)
+			 const struct ktest_key *keys)
 {
 	static char key[ARGV_SIZE], value[ARGV_SIZE];
 	bool has_value;
@@ -219,7 +219,7 @@ static void check_option(const char *p, const char *name,
 static void fuzz_option(const char *s, size_t n)
 {
 	static struct qemu q;
-	struct key keys[32] = { { NULL, NULL } };
+	struct ktest_key keys[32] = { { NULL, NULL } };
 	char *words = malloc(n + 1), *p, *equals;
 	size_t count = 0;
 

@@ -481,7 +481,7 @@ static void test_show(void)
 	while (text_room(&t) > 8)
 		text_add(&t, "\xe2\x82\xac\r\n");
 	o.log_fd = open("log", O_RDWR | O_CREAT | O_TRUNC, 0644);
-	show(&k, t.at, t.len, true);
+	show(o.log_fd, t.at, t.len, true);
 	got = read_fd(o.log_fd, &n);
 	is_int(HERE, (long long)n, (long long)t.len / 5 * 4,
 	       "show: no line or letter is cut in two");
@@ -635,7 +635,7 @@ static void test_opt_cases(void)
 		}
 		argv[n] = NULL;
 		fresh();
-		is_int(HERE, ktest_parse(&k, &o, argv),
+		is_int(HERE, opt_parse(&k, &o, argv),
 		       c->error != NULL ? -1 : 0, name);
 		if (!is_error(HERE, c->error, name) || c->error != NULL)
 			continue;
@@ -696,7 +696,7 @@ static void test_opt_bad(const struct opt *opt)
 
 		argv[2] = word(bad_values[i].value);
 		fresh();
-		(void)ktest_parse(&k, &o, argv);
+		(void)opt_parse(&k, &o, argv);
 		if (is_error(HERE, error, name) && error != NULL)
 			is_true(HERE, strncmp(k.error, dashed,
 					      strlen(dashed)) == 0, name);
@@ -712,7 +712,7 @@ static void test_opt_long(const struct opt *opt)
 	fresh();
 	(void)snprintf(at + head, sizeof at - (size_t)head, "%s",
 		       many('1', PATH_SIZE));
-	result = ktest_parse(&k, &o, argv);
+	result = opt_parse(&k, &o, argv);
 	is_int(HERE, result, opt->kind == OPT_LIST ? 0 : -1,
 	       name_of("options: -%s with a value of 4096 bytes", opt->name));
 	is_true(HERE, strlen(k.error) < 300, "options: which is not repeated");
@@ -720,7 +720,7 @@ static void test_opt_long(const struct opt *opt)
 		return;
 	fresh();
 	at[head + PATH_SIZE - 1] = '\0';
-	is_int(HERE, ktest_parse(&k, &o, argv), 0,
+	is_int(HERE, opt_parse(&k, &o, argv), 0,
 	       name_of("options: -%s with a value of 4095", opt->name));
 }
 
@@ -735,11 +735,11 @@ static void test_opt_many(const struct opt *opt)
 		argv[i] = value;
 	argv[LIST_MAX + 1] = NULL;
 	fresh();
-	is_int(HERE, ktest_parse(&k, &o, argv), 0,
+	is_int(HERE, opt_parse(&k, &o, argv), 0,
 	       name_of("options: -%s 256 times", opt->name));
 	argv[LIST_MAX + 1] = value;
 	fresh();
-	(void)ktest_parse(&k, &o, argv);
+	(void)opt_parse(&k, &o, argv);
 	is_error(HERE, "is one too many (limit 256)",
 		 name_of("options: -%s 257 times", opt->name));
 }
@@ -761,7 +761,7 @@ static void test_options(void)
 			test_opt_many(opt);
 	}
 	fresh();
-	is_int(HERE, ktest_parse(&k, &o, none), 0, "options: no argv[0]");
+	is_int(HERE, opt_parse(&k, &o, none), 0, "options: no argv[0]");
 }
 
 static void test_defaults(void)
@@ -1532,7 +1532,7 @@ static void describe(const struct describe_case *c, struct guest *g)
 		argv[i + 4] = word(c->words[i]);
 	fresh();
 	memset(g, 0, sizeof *g);
-	if (ktest_parse(&k, &o, argv) < 0)
+	if (opt_parse(&k, &o, argv) < 0)
 		return;
 	o.stdout_fd = open("out", O_WRONLY | O_CREAT, 0644);
 	o.stderr_fd = open(c->merged ? "out" : "err", O_WRONLY | O_CREAT,
@@ -2085,7 +2085,7 @@ static void test_job_needs(const char *scratch)
 /* ==== QEMU's arguments ================================================== */
 static const struct {
 	const char *name;
-	struct key keys[4];
+	struct ktest_key keys[4];
 	const char *want;
 } option_table[] = {
 	{ "microvm", { { "pit", "on" }, { "x", "off" } },
@@ -2267,7 +2267,7 @@ static void test_changes(void)
 		for (size_t j = 0; j < 5 && c->words[j] != NULL; j++)
 			argv[j + 1] = word(c->words[j]);
 		qemu_start(&g, true, c->accel);
-		(void)ktest_parse(&k, &o, argv);
+		(void)opt_parse(&k, &o, argv);
 		g.attempt.sandbox = o.sandbox;
 		g.attempt.acpi = o.acpi != ACPI_AUTO ? o.acpi : ACPI_ON;
 		is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, name);
@@ -2402,7 +2402,7 @@ static void test_qemu_log(void)
 	qemu_reset(&q);
 	for (size_t i = 0; i < COUNT(words); i++)
 		qemu_arg(&q, words[i]);
-	qemu_log(&k, &q);
+	ktest_log_args(o.log_fd, o.name, q.argv);
 	got = read_fd(o.log_fd, &n);
 	is_text(HERE, got,
 		"TT|          test launch ! Running ktest:\n"
@@ -2418,7 +2418,7 @@ static void test_qemu_log(void)
 	(void)lseek(o.log_fd, 0, SEEK_SET);
 	qemu_reset(&q);
 	qemu_arg(&q, many('\001', 30000));
-	qemu_log(&k, &q);
+	ktest_log_args(o.log_fd, o.name, q.argv);
 	got = read_fd(o.log_fd, &n);
 	is_true(HERE, n > 60000 && got[n - 1] == '\n',
 		"log: a long argument is whole");
@@ -3081,14 +3081,16 @@ static void test_run_refused(void)
 {
 	for (size_t i = 0; i < COUNT(run_table); i++) {
 		const char *name = name_of("run: %s", run_table[i].error);
+		static struct ktest_result r;
 		char *argv[8] = { word("ktest") };
 
 		for (size_t j = 0; j < 6 && run_table[i].words[j] != NULL; j++)
 			argv[j + 1] = word(run_table[i].words[j]);
 		fresh();
 		o.qemu = "/nonexistent/qemu";
-		(void)ktest_parse(&k, &o, argv);
-		is_int(HERE, ktest_run(&k, &o), run_table[i].want, name);
+		(void)opt_parse(&k, &o, argv);
+		is_int(HERE, ktest_run(&o, &r), run_table[i].want, name);
+		(void)snprintf(k.error, sizeof k.error, "%s", r.error);
 		is_error(HERE, run_table[i].error, name);
 	}
 }

@@ -3,9 +3,11 @@
  *
  *	bare INITRAMFS COMMAND
  *
- * COMMAND is for a shell.  It expects sockets as fds 3 to 8 and an initramfs
- * as fd 9: each socket's other end is read here and what comes is dropped.
+ * COMMAND is for a shell.  It expects pipes as fds 3 and 4, sockets as 5 to 8
+ * and an initramfs as 9: their other ends are read here and what comes is
+ * dropped.
  */
+#define _POSIX_C_SOURCE 200809L
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -13,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FIRST = 3, SOCKETS = 6, INITRAMFS = FIRST + SOCKETS, HIGH = 64 };
+enum { FIRST = 3, PIPES = 2, SOCKETS = 6, INITRAMFS = FIRST + SOCKETS, HIGH = 64 };
 
 int
 main(int argc, char **argv)
@@ -29,7 +31,8 @@ main(int argc, char **argv)
 	for (i = 0; i < SOCKETS; i++) {
 		int fd[2];
 
-		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
+		if (i < PIPES ? pipe(fd) < 0
+		    : socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
 			return 1;
 		p[i].fd = fcntl(fd[0], F_DUPFD_CLOEXEC, 2 * HIGH);
 		p[i].events = POLLIN;

@@ -77,12 +77,13 @@ if [ -f "${KTEST_TINY:-}" ]; then
 	khz=$("$KTEST" -n -kernel-path "$KTEST_TINY" -accel tcg \
 	    -initrd-path "$T/shown.cpio" | sed -n \
 	    's/.*\(tsc_early_khz=[0-9]*\).*/\1/p')
+	machine=microvm,x-option-roms=off,isa-serial=off,acpi=off
 	under_original() { # NAME COMMAND
 		archive "$1" "$init" "$2"
 		job "$1" "$launch" qemu-system-x86_64 -nodefaults \
 		    -no-user-config -nographic -no-reboot -accel tcg -cpu max \
-		    -m 1G -bios qboot.rom -M microvm,x-option-roms=off,`:
-		    `isa-serial=off,acpi=off -kernel "$KTEST_TINY" -append \
+		    -m 1G -bios qboot.rom -M "$machine" \
+		    -kernel "$KTEST_TINY" -append \
 		    "reboot=t console=hvc0 quiet $khz" -initrd "$T/$1.cpio" \
 		    -device virtio-rng-device,max-bytes=1024,period=1000 \
 		    -device virtio-serial-device,max_ports=16 \

@@ -9,6 +9,7 @@
  * name.  After QEMU's end the byte has a second to come; without one, or when
  * QEMU failed, the status is 1 as log.Fatal's is.
  */
+#define _POSIX_C_SOURCE 200809L
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>

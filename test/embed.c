@@ -7,24 +7,14 @@
  * reads the options as ktest does, changes what WHAT says (see main), runs,
  * and prints the result. embed.sh builds and calls it.
  */
-#define _DEFAULT_SOURCE
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#define KTEST_LIB
+#include "../ktest.c"
 
-#include "ktest.h"
+#include <pthread.h>
 
 static struct ktest_options options;
 static struct ktest_result result;
-static int wake[2]; /* a pipe to cancel by */
+static int cancel_pipe[2]; /* a pipe to cancel by */
 
 static void nap(long ms)
 {
@@ -92,36 +82,39 @@ static void many(int times)
 		     ? "none" : "left");
 }
 
-static void *thread(void *arg)
+struct worker {
+	pthread_t thread;
+	struct ktest_result result;
+	int wrong;
+};
+
+static void *work(void *arg)
 {
-	static struct ktest_result results[8];
-	struct ktest_result *r = &results[(char *)arg - (char *)0];
-	long wrong = 0;
+	struct worker *w = arg;
 
 	for (int i = 0; i < 20; i++)
-		wrong += ktest_run(&options, r) != 5;
-	return (char *)0 + wrong;
+		w->wrong += ktest_run(&options, &w->result) != 5;
+	return NULL;
 }
 
 static void threads(void)
 {
-	pthread_t t[8];
-	long wrong = 0;
-	void *value;
+	static struct worker w[8];
+	int wrong = 0;
 
 	for (int i = 0; i < 8; i++)
-		(void)pthread_create(&t[i], NULL, thread, (char *)0 + i);
+		(void)pthread_create(&w[i].thread, NULL, work, &w[i]);
 	for (int i = 0; i < 8; i++) {
-		(void)pthread_join(t[i], &value);
-		wrong += (char *)value - (char *)0;
+		(void)pthread_join(w[i].thread, NULL);
+		wrong += w[i].wrong;
 	}
-	(void)printf("160 runs in 8 threads, %ld wrong\n", wrong);
+	(void)printf("160 runs in 8 threads, %d wrong\n", wrong);
 }
 
 static void *cancel_byte(void *arg)
 {
 	nap(300);
-	(void)!write(wake[1], arg != NULL ? "\17" : "", 1);
+	(void)!write(cancel_pipe[1], arg != NULL ? "\17" : "", 1);
 	return NULL;
 }
 
@@ -129,7 +122,7 @@ static void *cancel_close(void *arg)
 {
 	(void)arg;
 	nap(300);
-	(void)close(wake[1]);
+	(void)close(cancel_pipe[1]);
 	return NULL;
 }
 
@@ -137,7 +130,7 @@ static void on_alarm(int number)
 {
 	char byte = (char)number;
 
-	(void)!write(wake[1], &byte, 1);
+	(void)!write(cancel_pipe[1], &byte, 1);
 }
 
 static void on_port(void *arg, int guest, int udp, int host)
@@ -175,10 +168,10 @@ int main(int argc, char **argv)
 		report(&result);
 		return 0;
 	}
-	if (pipe(wake) < 0)
+	if (pipe(cancel_pipe) < 0)
 		return 1;
 	if (strncmp(what, "cancel", 6) == 0)
-		options.wake_fd = wake[0];
+		options.wake_fd = cancel_pipe[0];
 	if (strcmp(what, "run") == 0) {
 		run();
 	} else if (strcmp(what, "many") == 0) {
@@ -186,7 +179,7 @@ int main(int argc, char **argv)
 	} else if (strcmp(what, "threads") == 0) {
 		threads();
 	} else if (strcmp(what, "cancel-signal") == 0) {
-		(void)pthread_create(&t, NULL, cancel_byte, &t);
+		(void)pthread_create(&t, NULL, cancel_byte, argv[0]);
 		run();
 	} else if (strcmp(what, "cancel-zero") == 0) {
 		(void)pthread_create(&t, NULL, cancel_byte, NULL);

@@ -8,35 +8,34 @@ fake_setup
 build net-guest net-guest.c -static
 N=$built
 
-mkdir "$T/lib"
-sed -n '/==== 0. Interface/,/end of the interface/p' "$top/ktest.c" \
-    >"$T/lib/ktest.h"
-strict='-std=c99 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wpedantic -Werror'
+strict='-std=c99 -Wall -Wextra -Wpedantic -Werror'
 
-# library NAME CC FLAGS...: a program of this directory with the library
+# library NAME CC FLAGS...: a program of this directory, with the library
 library() {
 	lib_name=$1
-	lib_cc=$2
-	shift 2
-	# shellcheck disable=SC2086 # words
-	"$lib_cc" "$@" -I"$T/lib" -DKTEST_LIB "$top/ktest.c" \
-	    "$here/$lib_name.c" -o "$T/$lib_name" -lpthread >"$T/cc.out" 2>&1
+	shift
+	"$@" "$here/$lib_name.c" -o "$T/$lib_name" -lpthread \
+	    >"$T/cc.out" 2>&1
 }
 
+# The example with the declarations alone, and the library beside it
+{
+	echo '#define _POSIX_C_SOURCE 200809L'
+	echo '#include <stdio.h>'
+	sed -n '/==== 0. Interface/,/end of the interface/p' "$top/ktest.c"
+	sed '/KTEST_LIB/d; /ktest.c"/d' "$here/pair.c"
+} >"$T/apart.c"
+err=$T/cc.out
 for cc in gcc clang musl-gcc; do
 	if ! command -v $cc >/dev/null; then
 		skip "no $cc" "$cc: the library and its example"
 		continue
 	fi
-	err=$T/cc.out
-	# shellcheck disable=SC2086
-	ok "$cc: the library and its example" library pair $cc $strict
+	# shellcheck disable=SC2086 # words
+	ok "$cc: the example" library pair $cc $strict
+	ok "$cc: the library beside it" sh -c "$cc $strict -DKTEST_LIB \
+	    '$top/ktest.c' '$T/apart.c' -o '$T/apart' -lpthread >'$err' 2>&1"
 done
-printf '#define KTEST_LIB\n#include "%s"\nint main(void) { return 0; }\n' \
-    "$top/ktest.c" >"$T/included.c"
-err=$T/cc.out
-ok 'ktest.c, included' sh -c "${CC:-cc} -std=c99 -Wall -Wextra -Werror \
-    '$T/included.c' -o '$T/included' >'$err' 2>&1"
 "${CC:-cc}" -O2 -DKTEST_LIB -c "$top/ktest.c" -o "$T/ktest.o"
 nm -g --defined-only "$T/ktest.o" | sed 's/.* //' | grep -v '^ktest_' \
     >"$T/names"

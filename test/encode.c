@@ -8,14 +8,9 @@
  *
  * The object is authz-simple, whose property "identity" is any string.
  */
-#define _POSIX_C_SOURCE 200809L
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#define KTEST_LIB
+#include "../ktest.c"
 
-#include "ktest.h"
 
 static char longest[4001];
 
@@ -27,7 +22,7 @@ static const char *const values[] = {
 	"\001\002\037\177", "a\nb", "\r\n", "\xc3\xa9", "\xe2\x82\xac,x",
 	"\xf0\x9f\x90\xa7", "~", "*", "?", "help", "?,", "&&", longest,
 };
-enum { COUNT = sizeof values / sizeof *values };
+enum { VALUES = COUNT(values) };
 
 /* The string after "return": at s, unescaped (RFC 8259, section 7). */
 static int json_string(const char *s, char *out, size_t size)
@@ -78,8 +73,8 @@ static int json_string(const char *s, char *out, size_t size)
 
 static void child(char *qemu, int in, int out)
 {
-	static char option[COUNT][10000], id[COUNT][8];
-	static char *argv[2 * COUNT + 16];
+	static char option[VALUES][10000], id[VALUES][8];
+	static char *argv[2 * VALUES + 16];
 	int n = 0;
 
 	argv[n++] = qemu;
@@ -90,7 +85,7 @@ static void child(char *qemu, int in, int out)
 	argv[n++] = "none";
 	argv[n++] = "-qmp";
 	argv[n++] = "stdio";
-	for (int i = 0; i < COUNT; i++) {
+	for (int i = 0; i < VALUES; i++) {
 		const struct ktest_key keys[] = { { "id", id[i] },
 			{ "identity", values[i] }, { NULL, NULL } };
 
@@ -126,13 +121,13 @@ int main(int argc, char **argv)
 	in = fdopen(from[0], "r");
 	out = fdopen(to[1], "w");
 	(void)fprintf(out, "{\"execute\":\"qmp_capabilities\"}\n");
-	for (int i = 0; i < COUNT; i++)
+	for (int i = 0; i < VALUES; i++)
 		(void)fprintf(out, "{\"execute\":\"qom-get\",\"arguments\":{"
 			      "\"path\":\"/objects/o%d\",\"property\":"
 			      "\"identity\"}}\n", i);
 	(void)fprintf(out, "{\"execute\":\"quit\"}\n");
 	(void)fflush(out);
-	for (int i = 0; i < COUNT && fgets(line, sizeof line, in) != NULL;) {
+	for (int i = 0; i < VALUES && fgets(line, sizeof line, in) != NULL;) {
 		if (strstr(line, "QMP") != NULL
 		    || strstr(line, "\"return\": {}") != NULL)
 			continue;
@@ -146,6 +141,6 @@ int main(int argc, char **argv)
 	}
 	(void)wait(&status);
 	(void)printf("%d of %d values came back as they were\n", right,
-		     (int)COUNT);
-	return right != COUNT;
+		     (int)VALUES);
+	return right != VALUES;
 }

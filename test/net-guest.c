@@ -203,7 +203,7 @@ static void client(char **arg)
 {
 	struct sockaddr_in a = address(arg[0], arg[1]);
 	int count = atoi(arg[2]);
-	uint64_t bytes = strtoull(arg[3], NULL, 10) / (uint64_t)count;
+	uint64_t bytes = (uint64_t)atoll(arg[3]) / (uint64_t)count;
 
 	for (int i = 0; i < count; i++) {
 		time_t end = time(NULL) + WAIT_S;
@@ -217,7 +217,7 @@ static void client(char **arg)
 			nap(atoi(arg[4]));
 	}
 	printf("%d connections, %llu bytes each way\n", count,
-	       (unsigned long long)bytes * (unsigned long long)count);
+	       (unsigned long long)(bytes * (uint64_t)count));
 }
 
 static void udp_serve(const char *ip, const char *port)
@@ -456,7 +456,7 @@ static void fd_talk(int fd, uint64_t n)
 static void unix_talk(const char *path, uint64_t n)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0), other;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), other = -1;
 
 	(void)snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
 	if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 1) < 0

@@ -3,20 +3,20 @@
  * pair: an example of ktest inside another program. Two machines, a cable
  * between them, a megabyte through it and back.
  *
- *     sed -n '/==== 0. Interface/,/end of the interface/p' ktest.c >ktest.h
- *     cc -DKTEST_LIB -I. ktest.c test/pair.c -o pair -lpthread
+ *     cc test/pair.c -o pair -lpthread
  *     ./pair KERNEL INIT NET-GUEST
  *
  * Each machine is a thread that stays in ktest_run(). NET-GUEST is the
  * program that runs in both, net-guest.c beside this file, linked statically
  * or not.
  */
+#define KTEST_LIB
+#include "../ktest.c"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#include "ktest.h"
 
 struct machine {
 	struct ktest_options options;

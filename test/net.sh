@@ -144,9 +144,9 @@ like "$err" '^ktest: -link: too many interfaces .limit 6' \
     'too many interfaces'
 
 # -- A port that is taken --
-mkfifo "$T/hold"
-"$N" bind 7461 <"$T/hold" 2>"$T/bind.err" &
-exec 9>"$T/hold"
+mkfifo "$T/holds"
+"$N" bind 7461 <"$T/holds" 2>"$T/bind.err" &
+exec 9>"$T/holds"
 until_true grep -q holding "$T/bind.err"
 refuse '-port 7461:80: 127.0.0.1:7461: Address already' -net user \
     -port 7461:80

@@ -67,10 +67,11 @@ extern char **environ;
  * and include it. They need <stdio.h>.
  *
  * There is no global state: any number of runs at once, each in a thread of
- * its own, which stays in ktest_run() until nothing of the run is left. The
- * caller keeps 0, 1 and 2 open in its process, does not ignore SIGCHLD and
- * does not wait() for children that are not its own. It may ignore SIGPIPE or
- * not: it never comes from here.
+ * its own, which stays in ktest_run() until nothing of the run is left, and
+ * has 256 KiB of stack. The caller keeps 0, 1 and 2 open in its process, does
+ * not ignore SIGCHLD and does not wait() for children that are not its own.
+ * It may ignore SIGPIPE or not: it never comes from here. A write of the
+ * program waits for whoever reads it; only timeout and wake_fd end that.
  */
 enum { KTEST_LIST_MAX = 256, KTEST_TEXT_SIZE = 8192 };
 
@@ -1964,6 +1965,7 @@ static int guest_services(struct ktest *k, struct guest *g)
 		const char *s = asked->item[i];
 		char guest[24], host[24];
 		struct in_addr ip, host_ip;
+		unsigned last;
 
 		if (i == PORTS_MAX)
 			return fail(k, "-service %.100s: is one too many"
@@ -1976,9 +1978,9 @@ static int guest_services(struct ktest *k, struct guest *g)
 				    "HOSTIP:PORT, with IPv4 addresses",
 				    asked->item[i]);
 		/* what libslirp would refuse, or never ask the service for */
-		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00
-		    || memchr("\0\2\3\12\377", (int)ntohl(ip.s_addr) & 255,
-			      5) != NULL)
+		last = ntohl(ip.s_addr) & 255;
+		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00 || last == 0
+		    || last == 2 || last == 3 || last == 10 || last == 255)
 			return fail(k, "-service %.100s: the guest's side is"
 				    " not in 10.42.0.0/24, or .2, .3 or .10",
 				    asked->item[i]);
@@ -2059,6 +2061,11 @@ static int wire_fd(struct ktest *k, const char *option, const char *value,
 	return 0;
 }
 
+static const char *unix_path(const char *s)
+{
+	return strncmp(s, "unix:", 5) == 0 ? s + 5 : NULL;
+}
+
 static int unix_address(struct ktest *k, const char *option, const char *path,
 			struct sockaddr_un *a)
 {
@@ -2090,9 +2097,9 @@ static int wire_open(struct ktest *k, const char *value, const char *path,
 	bool tty = there && S_ISCHR(st.st_mode);
 
 	w->ours = true;
-	if (strncmp(path, "unix:", 5) == 0) {
+	if (unix_path(path) != NULL) {
 		w->kind = WIRE_SOCKET;
-		if (unix_address(k, "chardev", path + 5, &a) < 0
+		if (unix_address(k, "chardev", unix_path(path), &a) < 0
 		    || (w->fd = unix_socket(k)) < 0)
 			return -1;
 		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
@@ -2267,8 +2274,8 @@ static int guest_gdb(struct ktest *k)
 
 	if (s == NULL)
 		return 0;
-	if (strncmp(s, "unix:", 5) == 0)
-		return unix_address(k, "gdb", s + 5, &a);
+	if (unix_path(s) != NULL)
+		return unix_address(k, "gdb", unix_path(s), &a);
 	if (!parse_port_number(&s, &p.host) || *s != '\0')
 		return fail(k, "-gdb %.100s: is neither a port from 1 to 65535"
 			    " nor unix:PATH", k->o->gdb);
@@ -3247,10 +3254,10 @@ static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
 	if (o->gdb == NULL)
 		return;
 	text_init(&t, buf, sizeof buf);
-	if (strncmp(o->gdb, "unix:", 5) != 0)
+	if (unix_path(o->gdb) == NULL)
 		text_add(&t, "tcp:127.0.0.1:");
 	text_value(&t, o->gdb);
-	if (strncmp(o->gdb, "unix:", 5) == 0)
+	if (unix_path(o->gdb) != NULL)
 		text_add(&t, ",server=on,wait=off");
 	qemu_arg(q, "-gdb");
 	qemu_arg(q, buf);
@@ -4193,6 +4200,11 @@ static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
 				       k->qemu.argv);
 		if (vm_spawn(k, g, *initramfs) < 0)
 			return -1;
+		if (k->o->gdb != NULL)
+			warn(k, "the guest waits for gdb: target remote %s%s",
+			     unix_path(k->o->gdb) != NULL ? "" : "127.0.0.1:",
+			     unix_path(k->o->gdb) != NULL
+			     ? unix_path(k->o->gdb) : k->o->gdb);
 		vm_supervise(k);
 	} while (attempt_next(k, &g->attempt));
 	return verdict(k);

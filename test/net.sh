@@ -250,7 +250,7 @@ port_of() { # NAME PORT
 }
 
 start in -net user -port 80 -port 80/udp -port-file "$T/in.port" \
-    -pcap "$T/in.pcap" -- "$N" serve 0.0.0.0 80 100
+    -pcap "$T/in,1 .pcap" -- "$N" serve 0.0.0.0 80 100
 until_true test -f "$T/in.port"
 port=$(port_of in 80)
 run "$N" client 127.0.0.1 "$port" 100 10485760
@@ -262,10 +262,10 @@ text "$T/in.out" "served 100 connections, 10485700 bytes$nl" 'as it saw it'
 like "$T/in.err" "^ktest: port 80 -> 127.0.0.1:$port\$" 'the port was told'
 like "$T/in.err" "^ktest: port 80/udp -> 127.0.0.1:$(port_of in 80/udp)\$" \
     'the UDP port was told'
-run "$N" handshake "$T/in.pcap" 80
+run "$N" handshake "$T/in,1 .pcap" 80
 text "$out" "handshake$nl" 'the capture holds the handshake'
 if command -v tcpdump >/dev/null; then
-	run tcpdump -nr "$T/in.pcap" -c 3
+	run tcpdump -nr "$T/in,1 .pcap" -c 3
 	like "$out" '10.42.0.10.80: Flags \[S\]' 'tcpdump reads the capture'
 else
 	skip 'no tcpdump' 'tcpdump reads the capture'
@@ -309,6 +309,19 @@ if [ -n "$server" ] && "$N" dns "$server" example.org >"$T/dns" 2>&1; then
 	same "$out" "$T/dns" 'DNS in the guest answers as here'
 else
 	skip 'this host has no DNS' 'DNS in the guest'
+fi
+
+# -- The original's mode: a network that its own /init would configure --
+if [ -f "${KTEST_TINY:-}" ] && [ -f "$top/init" ]; then
+	build mkcpio mkcpio.c
+	"$built" "init=$top/init" "tester=$N" >"$T/original.cpio"
+	run "$KTEST" -kernel-path "$KTEST_TINY" -accel "$ACCEL" -initrd-path \
+	    "$T/original.cpio" -net user -port 80 -port-file "$T/o.port"
+	is "$status" 2 "the original's mode with a network"
+	like "$T/o.port" '^80 [0-9]*$' 'its port is in the port file'
+	like "$err" '^ktest: port 80 -> 127.0.0.1:[0-9]*$' 'its port is told'
+else
+	skip 'no KTEST_TINY' "the original's mode with a network"
 fi
 
 # -- Twenty at once --
@@ -421,6 +434,8 @@ is "$(cat "$T"/many.? "$T"/many.?? | sort -t p -k 2n | tr '\n' ' ')" \
 "$N" gdb unix:"$T/gdb" &
 cloud -gdb unix:"$T/gdb" -- "$GUEST" exit 9
 is "$status" 9 'a guest that waited for a debugger'
+like "$err" "^ktest: the guest waits for gdb: target remote $T/gdb\$" \
+    'it says where'
 wait
 cloud -gdb unix:"$T/gdb2" -timeout 2 -- "$GUEST" exit 9
 is "$status" 124 'a guest that waits for a debugger'

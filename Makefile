@@ -56,6 +56,7 @@ bench:
 	@sh test/kernels.sh cloud full tiny >/dev/null
 	@$(MAKE) --no-print-directory all
 	@sh test/bench.sh
+	@KTEST_CLOUD=$$(sh test/kernels.sh path cloud) sh test/bios-bench.sh
 
 lint:
 	@sh test/setup.sh lint

@@ -147,7 +147,8 @@ if [ "${1:-}" = -t ]; then
 fi
 [ $# -gt 0 ] || for script in "$here"/*.sh; do
 	case ${script##*/} in
-	bench.sh | demo.sh | kernels.sh | run.sh | setup.sh | tap.sh) ;;
+	bench.sh | bios-bench.sh | bios-guest.sh | demo.sh | kernels.sh) ;;
+	run.sh | setup.sh | tap.sh) ;;
 	*) set -- "$@" "$script" ;;
 	esac
 done

@@ -23,8 +23,7 @@ check		bc				bc
 check		xz				xz-utils
 check		/usr/include/libelf.h		libelf-dev
 check		zstd				zstd
-check		strace				strace
-check		tmux				tmux
+check		tcpdump				tcpdump
 check		libclang_rt.asan-x86_64.a	libclang-rt-dev
 check,lint	clang				clang
 check,lint	tcc				tcc
@@ -33,7 +32,7 @@ check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
 '
 # flex to libelf-dev build the tiny kernel; xz and zstd also unpack modules;
-# strace and tmux watch ktest; clang's runtime is for sanitizers and fuzzing.
+# tcpdump reads captures; clang's runtime is for sanitizers and fuzzing.
 
 PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
 

@@ -24,7 +24,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #ifdef __linux__
-#define _DEFAULT_SOURCE /* syscall(), for what the section 'Linux' needs */
+#define _DEFAULT_SOURCE /* syscall(); what only Linux has is #ifdef'd */
 #endif
 
 #include <arpa/inet.h>
@@ -3934,7 +3934,8 @@ static void vm_supervise(struct ktest *k)
 		       && errno == EINTR)
 			;
 	}
-	for (int i = 0; i < 4; i++) { /* last words */
+	/* last words: all that the pipes can hold */
+	for (int i = 0; i < 2 * CONSOLE_PIPE_SIZE / STREAM_SIZE; i++) {
 		drain(k, &v->console, console_bytes);
 		drain(k, &v->early, console_bytes);
 	}
@@ -3996,6 +3997,19 @@ static void explain_init(struct ktest *k)
 		   k->vm.init_error + 1);
 }
 
+/* There is a verdict, but not all the output that came before it. */
+static void explain_lost(struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+
+	(void)fail(k, "output was lost: %llu of %llu bytes of stdout and %llu"
+		   " of %llu of stderr came",
+		   (unsigned long long)v->out.total,
+		   (unsigned long long)v->want_out,
+		   (unsigned long long)v->err.total,
+		   (unsigned long long)v->want_err);
+}
+
 /* QEMU ended, and without a verdict: why. */
 static void explain_qemu(struct ktest *k)
 {
@@ -4016,12 +4030,7 @@ static void explain_qemu(struct ktest *k)
 	else if (v->init_error_len > 0)
 		explain_init(k);
 	else if (v->have_status)
-		(void)fail(k, "output was lost: %llu of %llu bytes of stdout"
-			   " and %llu of %llu of stderr came",
-			   (unsigned long long)v->out.total,
-			   (unsigned long long)v->want_out,
-			   (unsigned long long)v->err.total,
-			   (unsigned long long)v->want_err);
+		explain_lost(k);
 	else if (find_line(k->scratch, n, PANIC, line, sizeof line))
 		(void)fail(k, "the guest panicked: %s", line + strlen(PANIC));
 	else if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
@@ -4071,13 +4080,7 @@ static int verdict(struct ktest *k)
 			   ? "KVM internal error" : "no sign of life");
 		break;
 	case END_STALL:
-		(void)fail(k, "output was lost: nothing came for %d s, %llu"
-			   " of %llu bytes of stdout and %llu of %llu of"
-			   " stderr are there", STALL_WAIT_MS / 1000,
-			   (unsigned long long)v->out.total,
-			   (unsigned long long)v->want_out,
-			   (unsigned long long)v->err.total,
-			   (unsigned long long)v->want_err);
+		explain_lost(k);
 		break;
 	case END_GARBAGE:
 		(void)fail(k, "the guest spoke nonsense on its control port:"
@@ -4145,9 +4148,10 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 	if (k->error[0] != '\0')
 		return false;
 	if (failed && a->sandbox
-	    && (find_bytes(k->log, k->log_len, "sandbox", 7) != NULL
-		|| find_bytes(k->log, k->log_len, "seccomp", 7) != NULL)) {
-		step(k, "QEMU has no sandbox: trying without");
+	    && (find_line(k->log, k->log_len, " -sandbox", why, sizeof why)
+		|| find_line(k->log, k->log_len, "seccomp syscall filter",
+			     why, sizeof why))) {
+		step(k, "QEMU has no sandbox: trying without:%s", why);
 		a->sandbox = false;
 		return true;
 	}

@@ -1996,12 +1996,21 @@ static int guest_network(struct ktest *k, struct guest *g)
 	const char *needs = o->ports.count > 0 ? "port"
 		: o->services.count > 0 ? "service" : o->pcap != NULL ? "pcap"
 		: NULL;
+	struct stat st;
 	int fd;
 
 	if (!o->net && needs != NULL)
 		return fail(k, "-%s: needs -net user", needs);
 	if (o->port_file != NULL && o->ports.count == 0)
 		return fail(k, "-port-file %s: needs a -port", o->port_file);
+	/* who waits for it must not find an earlier run's */
+	if (o->port_file != NULL && lstat(o->port_file, &st) == 0) {
+		if (!S_ISREG(st.st_mode))
+			return fail(k, "-port-file %s: is there, and is not a"
+				    " regular file", o->port_file);
+		if (!o->dry_run && unlink(o->port_file) < 0)
+			return fail(k, "-port-file %s:", o->port_file);
+	}
 	if (o->pcap != NULL && !o->dry_run) {
 		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 		if (fd < 0)

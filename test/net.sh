@@ -196,6 +196,11 @@ fake 'hello;clock;go;x=0' -net user -port 80 -port-file /nowhere/x -- "$GUEST"
 is "$status" 125 'a port file that cannot be written: 125'
 like "$err" '^ktest: -port-file /nowhere/x: No such' 'it is named'
 
+fake 'exit=1' -net user -port 80 -port-file "$T/pf" -- "$GUEST"
+ok "an earlier run's port file is taken away" test ! -e "$T/pf"
+refuse '-port-file /dev/null: .*not a regular file' -net user -port 80 \
+    -port-file /dev/null
+
 # -- What QEMU inherits --
 inherits() { # WHAT COUNT
 	is "$(sort -n "$T/log/start.1.fds" | sed 's/ .*//' | tr '\n' ' ')" \

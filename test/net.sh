@@ -270,7 +270,7 @@ like "$T/in.err" "^ktest: port 80/udp -> 127.0.0.1:$(port_of in 80/udp)\$" \
 run "$N" handshake "$T/in,1 .pcap" 80
 text "$out" "handshake$nl" 'the capture holds the handshake'
 if command -v tcpdump >/dev/null; then
-	run tcpdump -nr "$T/in,1 .pcap" -c 3
+	run tcpdump -nr "$T/in,1 .pcap" 'tcp port 80'
 	like "$out" '10.42.0.10.80: Flags \[S\]' 'tcpdump reads the capture'
 else
 	skip 'no tcpdump' 'tcpdump reads the capture'

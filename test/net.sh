@@ -66,9 +66,10 @@ refuse() { # REGEX OPTIONS...
 	refuse_what=$1
 	shift
 	fake 'hello;clock;go;x=0' "$@" -- "$GUEST" exit 0
-	is "$status $(starts)" '125 0' "refused: $*"
-	like "$err" "^ktest: $refuse_what" "refused with a reason: $*"
-	one_line "$err" "refused in one line: $*"
+	refuse_name=$(echo "$*" | tr '\n' ' ')
+	is "$status $(starts)" '125 0' "refused: $refuse_name"
+	like "$err" "^ktest: $refuse_what" "refused with a reason: $refuse_name"
+	one_line "$err" "refused in one line: $refuse_name"
 }
 
 refuse '-net maybe: ' -net maybe

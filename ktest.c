@@ -240,6 +240,7 @@ struct guest { /* the description of one machine, all policy */
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
 	char program[PATH_SIZE];       /* absolute path in the guest */
+	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
 	bool merged;                   /* stderr shares stdout's port */
 	const char *env[LIST_MAX + 8]; /* its environment, NULL at the end */
@@ -402,7 +403,7 @@ static void text_visible(struct text *t, const char *s, size_t n, bool lines)
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)s[i];
 
-		if (lines && c == '\r' && i + 1 < n && s[i + 1] == '\n')
+		if (lines && c == '\r' && (i + 1 == n || s[i + 1] == '\n'))
 			continue;
 		if ((lines && (c == '\n' || c == '\t'))
 		    || (c >= ' ' && c < 0x7f)) {
@@ -837,7 +838,7 @@ static const struct opt opt_table[] = {
 	  .offset = AT(env),
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
-	  .help = "its working directory in the guest",
+	  .help = "its working directory, made if missing",
 	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
 	  .offset = AT(files),
@@ -1511,6 +1512,25 @@ static void module_add_line(struct text *list, const char *p, const char *end)
 	module_add(list, p, colon != NULL ? colon : end);
 }
 
+/* The directory of dep is the one. Its name is a version as a rule. */
+static int modules_found(struct ktest *k, struct guest *g, const char *dep)
+{
+	const char *v = g->kernel.version, *base;
+	char real[PATH_SIZE];
+	size_t len = strlen(dep) - strlen("modules.dep");
+
+	if (path_set(k, g->modules_dir, "%.*s", len > 1 ? (int)len - 1 : 1,
+		     len > 0 ? dep : ".") < 0
+	    || realpath(g->modules_dir, real) == NULL)
+		return fail(k, "-modules %s:", g->modules_dir);
+	base = strrchr(real, '/') + 1;
+	if (v[0] != '\0' && *base >= '0' && *base <= '9'
+	    && strcmp(base, v) != 0)
+		return fail(k, "-modules %s: is for kernel %s, this one is %s",
+			    g->modules_dir, base, v);
+	return 0;
+}
+
 /* Finds the directory with modules.dep for the kernel at path: by -modules,
  * else in the tree that the kernel stands in, else this host's. Leaves
  * g->modules_dir empty when the kernel has none. */
@@ -1518,7 +1538,7 @@ static int modules_find(struct ktest *k, struct guest *g, const char *path)
 {
 	const char *v = g->kernel.version, *dir = k->o->modules_dir;
 	const char *const below[] = { "", "/", "/lib/modules/" };
-	const char *const beside[] = { ".", "../lib/modules/",
+	const char *const beside[] = { "", "../lib/modules/",
 				       "/lib/modules/" };
 	const char *slash = strrchr(path, '/');
 	int base = slash != NULL ? (int)(slash - path) + 1 : 0;
@@ -1530,15 +1550,13 @@ static int modules_find(struct ktest *k, struct guest *g, const char *path)
 		int n = dir != NULL
 			? path_set(k, at, "%s%s%s/modules.dep", dir, below[i],
 				   i > 0 ? v : "")
-			: path_set(k, at, "%.*s%s%s/modules.dep",
+			: path_set(k, at, "%.*s%s%s%smodules.dep",
 				   i < 2 ? base : 0, path, beside[i],
-				   i > 0 ? v : "");
+				   i > 0 ? v : "", i > 0 ? "/" : "");
 		if (n < 0)
 			return -1;
-		if (is_file(at)) {
-			*strrchr(at, '/') = '\0';
-			return path_set(k, g->modules_dir, "%s", at);
-		}
+		if (is_file(at))
+			return modules_found(k, g, at);
 		text_printf(&tried, "%s%s", i > 0 ? ", " : "", at);
 	}
 	if (dir != NULL || k->o->modules.count > 0)
@@ -1549,6 +1567,18 @@ static int modules_find(struct ktest *k, struct guest *g, const char *path)
 			    tried.at);
 	step(k, "modules: none, there is none of %s", tried.at);
 	return 0;
+}
+
+static void modules_step(const struct ktest *k, const struct guest *g)
+{
+	char names[MODULES_SIZE];
+	struct text t;
+
+	text_init(&t, names, sizeof names);
+	for (const char *p = g->modules; *p != '\0'; p++)
+		text_bytes(&t, *p == '\n' ? " " : p, 1);
+	step(k, "modules: in %s: %s", g->modules_dir,
+	     t.len > 0 ? names : "all that is needed is built in");
 }
 
 /* Fills g->modules: what our ports need and the kernel lacks built in, then
@@ -1636,6 +1666,7 @@ static int find_own(struct ktest *k, const char *name, char *out)
 
 static int guest_init(struct ktest *k, struct guest *g)
 {
+	struct elf_segment s;
 	struct map m;
 	int result = 0;
 
@@ -1646,8 +1677,12 @@ static int guest_init(struct ktest *k, struct guest *g)
 			    " ktest, nor %s (cc line: see init.c)", g->init);
 	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
 		return -1;
-	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
+	if (m.size < 64 || memcmp(m.at, "\177ELF", 4) != 0)
 		result = fail(k, "-init %s: is not an ELF program", g->init);
+	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
+		if (s.type == PT_INTERP_TYPE)
+			result = fail(k, "-init %s: is linked dynamically",
+				      g->init);
 	unmap_file(&m);
 	return result;
 }
@@ -2096,6 +2131,17 @@ static int unix_socket(struct ktest *k)
 	return fd;
 }
 
+/* What is at path, before it is opened. */
+static int wire_kind(const char *path, struct wire *w)
+{
+	struct stat st;
+	bool there = stat(path, &st) == 0;
+
+	w->kind = unix_path(path) != NULL ? WIRE_SOCKET
+		  : there && S_ISCHR(st.st_mode) ? WIRE_TTY : WIRE_FILE;
+	return 0;
+}
+
 /* FILE as `>` takes it, a terminal both ways, a socket that listens. */
 static int wire_open(struct ktest *k, const char *value, const char *path,
 		     struct wire *w)
@@ -2137,6 +2183,8 @@ static int link_wait(struct ktest *k, const char *path, int fd)
 
 	step(k, "waiting for the other end of -link %s", path);
 	while (p[0].revents == 0) {
+		if (now_ms() >= end && k->o->timeout > 0)
+			k->fail_status = KTEST_TIMEOUT;
 		if (now_ms() >= end)
 			return fail(k, "-link %s: nobody came to the other end"
 				    " within %lld s", path,
@@ -2155,6 +2203,13 @@ static int link_wait(struct ktest *k, const char *path, int fd)
 		return fail(k, "-link %s:", path);
 	(void)set_cloexec(other);
 	return other;
+}
+
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
 /* A cable between the two that come with one path. The first lays a socket
@@ -2179,7 +2234,9 @@ static int link_open(struct ktest *k, const char *path)
 				== 0)
 			return fd;
 		other = -1;
-		if (errno != ENOENT)
+		if (errno == ECONNREFUSED && !is_socket(path))
+			(void)fail(k, "-link %s: is not a socket", path);
+		else if (errno != ENOENT)
 			(void)fail(k, "-link %s: is there already, and nobody"
 				   " waits there (remove it?):", path);
 		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) == 0
@@ -2220,8 +2277,10 @@ static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
 			    " ktest's own", value);
 	memcpy(w.name, value, n);
 	what++;
+	w.fd = -1;
 	if (what[strspn(what, "0123456789")] == '\0'
 	    ? wire_fd(k, "chardev", value, what, &w) < 0
+	    : k->o->dry_run ? wire_kind(what, &w) < 0
 	    : wire_open(k, value, what, &w) < 0)
 		return -1;
 	return wire_add(k, g, "chardev", value, w);
@@ -2311,6 +2370,32 @@ static int guest_acpi(const struct guest *g)
 	       ? ACPI_OFF : ACPI_ON;
 }
 
+/* The working directory, made in the guest if it is not there. A relative one
+ * is this host's, by its absolute path. */
+static int guest_cwd(struct ktest *k, struct guest *g)
+{
+	const char *cwd = k->o->cwd != NULL ? k->o->cwd : "/";
+
+	if (cwd[0] == '/')
+		return path_set(k, g->cwd, "%s", cwd);
+	return realpath(cwd, g->cwd) != NULL ? 0 : fail(k, "-cwd %s:", cwd);
+}
+
+/* Options that say something of a program, when there is none. */
+static int guest_original(struct ktest *k)
+{
+	const struct ktest_options *o = k->o;
+	const char *useless = o->cwd != NULL ? "cwd"
+		: o->env.count > 0 ? "env" : o->files.count > 0 ? "file"
+		: o->modules_dir != NULL ? "modules"
+		: o->modules.count > 0 ? "module" : NULL;
+
+	if (o->initrd_path == NULL)
+		return fail(k, "PROGRAM is missing (or -initrd-path with a"
+			    " /tester in it); ktest -h explains");
+	return useless == NULL ? 0 : fail(k, "-%s: needs a PROGRAM", useless);
+}
+
 /* Everything about one machine, before anything is made of it. */
 static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 {
@@ -2323,8 +2408,8 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		if (!g->kernel.is64)
 			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
 				    " init is a 64-bit program", kernel);
-		if (o->cwd != NULL && o->cwd[0] != '/')
-			return fail(k, "-cwd %s: is not absolute", o->cwd);
+		if (guest_cwd(k, g) < 0)
+			return -1;
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
 		    || guest_program(k, g) < 0
 		    || modules_find(k, g, kernel) < 0
@@ -2334,9 +2419,10 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 			    && fstat(o->stderr_fd, &err) == 0
 			    && out.st_dev == err.st_dev
 			    && out.st_ino == err.st_ino;
-	} else if (o->initrd_path == NULL) {
-		return fail(k, "PROGRAM is missing (or -initrd-path with a"
-			    " /tester in it); ktest -h explains");
+		if (g->modules_dir[0] != '\0')
+			modules_step(k, g);
+	} else if (guest_original(k) < 0) {
+		return -1;
 	}
 	g->attempt = (struct attempt){
 		.accel = o->accel, .acpi = o->acpi, .sandbox = o->sandbox,
@@ -2646,7 +2732,7 @@ static int job_record(struct cpio *c, const struct guest *g)
 	limit_text(hard, limit.rlim_max);
 	(void)snprintf(core, sizeof core, "%s:%s", soft, hard);
 	if (result < 0 || job_string(c, "p", g->program) < 0
-	    || job_string(c, "d", o->cwd != NULL ? o->cwd : "/") < 0
+	    || job_string(c, "d", g->cwd) < 0
 	    || job_string(c, "c", core) < 0
 	    || (g->merged && job_string(c, "m", "") < 0))
 		return -1;
@@ -2836,6 +2922,8 @@ static int job_tree(struct cpio *c, const char *host, const char *guest)
 
 	if (lstat(host, &st) < 0)
 		return fail(c->k, "-file %s:", host);
+	if (S_ISREG(st.st_mode) && access(host, R_OK) != 0)
+		return fail(c->k, "-file %s:", host);
 	if (S_ISREG(st.st_mode))
 		return cpio_file(c, host, guest + 1, 0);
 	if (S_ISDIR(st.st_mode)) {
@@ -2897,16 +2985,19 @@ static int job_file(struct cpio *c, const char *value)
 /* The job: a whole archive inside the member that the caller has begun. */
 static int job_write(struct cpio *c, const struct guest *g)
 {
-	static const char dns[] = "nameserver 10.42.0.3\n";
+	static const char dns[] = "nameserver 10.42.0.3\n",
+		hosts[] = "127.0.0.1 localhost\n::1 localhost\n";
 	const struct ktest_options *o = c->k->o;
 
 	if (job_record(c, g) < 0
 	    || cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
+	    || (o->initrd_path == NULL
+		&& cpio_member(c, "etc/hosts", S_IFREG | 0644, 0, hosts,
+			       sizeof hosts - 1) < 0)
 	    || (o->net && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0,
-				      dns, sizeof dns - 1) < 0))
-		return -1;
-	if (o->cwd != NULL && o->cwd[1] != '\0'
-	    && cpio_member(c, o->cwd + 1, S_IFDIR | 0755, 0, "", 0) < 0)
+				      dns, sizeof dns - 1) < 0)
+	    || (g->cwd[1] != '\0' && cpio_member(c, g->cwd + 1,
+				S_IFDIR | 0755, 0, "", 0) < 0))
 		return -1;
 	if (g->on_host && (job_same_file(c, g->program) < 0
 			   || job_needs(c, g->program, 0) < 0))
@@ -4043,10 +4134,14 @@ static void explain_qemu(struct ktest *k)
 	else if (find_line(k->scratch, n, PANIC, line, sizeof line))
 		(void)fail(k, "the guest panicked: %s", line + strlen(PANIC));
 	else if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
-		(void)fail(k, "init gave up: %s (-v shows which modules were"
-			   " found; see -modules, -acpi)", line + 9);
+		(void)fail(k, "init gave up: %s (%s)", line + 9,
+			   k->guest.modules_dir[0] != '\0'
+			   ? "see -v, -modules, -acpi"
+			   : "no modules were found for this kernel: -modules,"
+			   " and -v says where they were looked for");
 	else if (find_line(k->scratch, n, "firmware: ", line, sizeof line))
-		(void)fail(k, "the firmware gave up: %s", line + 10);
+		(void)fail(k, "the firmware gave up: %s (-memory is %lldM)",
+			   line + 10, k->o->memory);
 	else
 		(void)fail(k, "the guest ended without an exit code, %s",
 			   v->hello ? "while the program ran (restarted,"
@@ -4108,11 +4203,13 @@ static void last_words(struct ktest *k)
 
 	if (k->vm.pid == 0 || k->vm.end == END_OUTPUT)
 		return;
-	if (k->log_len > 0 && !k->o->verbose)
+	/* its first line was in ours already */
+	if (!k->o->verbose && k->log_len > 0
+	    && find_bytes(k->log, k->log_len - 1, "\n", 1) != NULL)
 		show_text(k, "QEMU said", k->log, k->log_len);
 	n = ring_text(k);
 	if (!k->o->console)
-		show_text(k, "the kernel's last words", k->scratch, n);
+		show_text(k, "the console's last words", k->scratch, n);
 }
 
 /* Whether QEMU could not bind a port, and others are to be tried: somebody
@@ -4175,7 +4272,11 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 	}
 	if (!failed && k->o->acpi == ACPI_AUTO && !a->acpi_turned
 	    && k->o->argv != NULL /* else it may have run, silently */
-	    && !find_line(k->scratch, ring_text(k), PANIC, why, sizeof why)) {
+	    && !find_line(k->scratch, ring_text(k), PANIC, why, sizeof why)
+	    && !find_line(k->scratch, ring_text(k), "firmware: ", why,
+			  sizeof why)
+	    && (!find_line(k->scratch, ring_text(k), "] ktest: ", why,
+			   sizeof why) || strstr(why, ": no virtio") != NULL)) {
 		a->acpi_turned = true;
 		a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;
 		step(k, "the guest found no ports: trying acpi=%s",
@@ -4193,7 +4294,8 @@ static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
 
 	do {
 		k->log_len = 0;
-		k->ring_total = 0;
+		if (!g->attempt.acpi_turned) /* else both are worth showing */
+			k->ring_total = 0;
 		if (tries != g->attempt.port_tries)
 			close_fd(initramfs);
 		tries = g->attempt.port_tries;

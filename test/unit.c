@@ -211,7 +211,7 @@ static const struct {
 	{ "plain ~", "plain ~", false },
 	{ "a\tb\nc\r\n", "a^Ib^Jc^M^J", false },
 	{ "a\tb\nc\r\n", "a\tb\nc\n", true },
-	{ "a\rb\r", "a^Mb^M", true },
+	{ "a\rb\r", "a^Mb", true },
 	{ "\033[2J\a\b\177", "^[[2J^G^H^?", true },
 	{ "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0"
 	  "\x9f\x98\x80", false },
@@ -1312,10 +1312,10 @@ static const struct {
 	  " dir/lib/modules/1.2/modules.dep" },
 	{ NULL, "tree/boot/vmlinuz", NULL, "tree/boot/../lib/modules/1.2",
 	  NULL },
-	{ NULL, "tree/direct/vmlinuz", NULL, "tree/direct/.", NULL },
+	{ NULL, "tree/direct/vmlinuz", NULL, "tree/direct", NULL },
 	{ NULL, "dir/K", NULL, "", NULL },
 	{ NULL, "dir/K", "ext4", NULL, "-module ext4: no modules for kernel"
-	  " 1.2, there is none of dir/./modules.dep" },
+	  " 1.2, there is none of dir/modules.dep" },
 };
 
 static void test_modules_find(void)
@@ -1514,7 +1514,13 @@ static const struct describe_case {
 	{ { "-initrd-path=x" }, NULL, ACPI_ON, 0, "", 0x236, 0 },
 	{ { "-initrd-path=x", "-acpi=off" }, NULL, ACPI_OFF, 0, "", 0, 0 },
 	{ { "-v" }, "PROGRAM is missing", 0, 0, NULL, 0, 0 },
-	{ { "-cwd=x", "./exe" }, "-cwd x: is not absolute", 0, 0, NULL, 0, 0 },
+	{ { "-cwd=no", "./exe" }, "-cwd no: No such", 0, 0, NULL, 0, 0 },
+	{ { "-initrd-path=x", "-cwd=/" }, "-cwd: needs a PROGRAM", 0, 0, NULL,
+	  0, 0 },
+	{ { "-initrd-path=x", "-env=A=b" }, "-env: needs a PROGRAM", 0, 0,
+	  NULL, 0, 0 },
+	{ { "-initrd-path=x", "-file=f" }, "-file: needs a PROGRAM", 0, 0,
+	  NULL, 0, 0 },
 	{ { "-bios=./no", "./exe" }, "-bios ./no: is not", 0, 0, NULL, 0, 0 },
 };
 
@@ -1522,12 +1528,14 @@ static void describe(const struct describe_case *c, struct guest *g)
 {
 	static char image[BZ_SIZE], kernel[PATH_SIZE];
 	char *argv[13] = { word("ktest"), word("-accel=tcg"),
-		word("-kernel-path=kernel-d"), word("-init=/bin/sh") };
+		word("-kernel-path=kernel-d"), word("-init=init-elf") };
 
 	make_bzimage(image);
 	if (c->at != 0)
 		image[c->at] = (char)c->value;
 	make_file("kernel-d", image, BZ_SIZE, 0644);
+	make_elf(image);
+	make_file("init-elf", image, ELF_SIZE, 0755);
 	for (size_t i = 0; i < 9 && c->words[i] != NULL; i++)
 		argv[i + 4] = word(c->words[i]);
 	fresh();
@@ -3065,15 +3073,15 @@ static const struct {
 	{ { "-kernel-path", "kernel,x" }, 125, "PROGRAM is missing" },
 	{ { "-kernel-path", "kernel,x", "-init=no", "./exe" }, 125,
 	  "-init no: No such" },
-	{ { "-kernel-path", "kernel,x", "-init=/bin/sh", "./no" }, 127,
+	{ { "-kernel-path", "kernel,x", "-init=init-elf", "./no" }, 127,
 	  "./no: No such" },
-	{ { "-kernel-path", "kernel,x", "-init=/bin/sh", "./file" }, 126,
+	{ { "-kernel-path", "kernel,x", "-init=init-elf", "./file" }, 126,
 	  "./file: is not an executable file" },
-	{ { "-kernel-path", "kernel,x", "-cwd=x", "./exe" }, 125,
-	  "-cwd x: is not absolute" },
-	{ { "-kernel-path", "kernel,x", "-init=/bin/sh", "-env=UNSET_X",
+	{ { "-kernel-path", "kernel,x", "-cwd=no", "./exe" }, 125,
+	  "-cwd no: No such" },
+	{ { "-kernel-path", "kernel,x", "-init=init-elf", "-env=UNSET_X",
 	    "./exe" }, 125, "-env UNSET_X: is not set" },
-	{ { "-kernel-path", "kernel,x", "-init=/bin/sh", "-modules=dir",
+	{ { "-kernel-path", "kernel,x", "-init=init-elf", "-modules=dir",
 	    "./exe" }, 125, "-modules dir: no modules for kernel 6.1.0-9" },
 };
 

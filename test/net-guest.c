@@ -98,16 +98,20 @@ static void put(int fd, const char *s, size_t n)
 	}
 }
 
-/* Until the other side has all of it: our machine may be gone next. */
+/* Until the other side has acknowledged all of it: our machine may be gone
+ * next. */
 static void close_all_sent(int fd)
 {
+	time_t end = time(NULL) + WAIT_S;
 	struct tcp_info info;
 	socklen_t size = sizeof info;
 
 	(void)shutdown(fd, SHUT_WR);
-	for (int i = 0; i < WAIT_S * 1000; i++) {
+	while (time(NULL) < end) {
 		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0
-		    || info.tcpi_state == TCP_CLOSE)
+		    || info.tcpi_state == TCP_CLOSE
+		    || info.tcpi_state == TCP_TIME_WAIT
+		    || info.tcpi_state == TCP_FIN_WAIT2)
 			break;
 		nap(1);
 	}

@@ -1931,7 +1931,7 @@ static void make_run(struct guest *g, const char *scratch)
 	argv[1] = word("");
 	argv[2] = word("a\nb\xff=|c");
 	o.argv = argv;
-	o.cwd = "/work/dir";
+	(void)strcpy(g->cwd, "/work/dir");
 	o.init = "exe";
 	o.initrd_path = "base";
 	o.env.item[o.env.count++] = "A=1,2";

@@ -1677,7 +1677,7 @@ static int guest_init(struct ktest *k, struct guest *g)
 			    " ktest, nor %s (cc line: see init.c)", g->init);
 	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
 		return -1;
-	if (m.size < 64 || memcmp(m.at, "\177ELF", 4) != 0)
+	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
 		result = fail(k, "-init %s: is not an ELF program", g->init);
 	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
 		if (s.type == PT_INTERP_TYPE)

@@ -4359,7 +4359,8 @@ static void run_end(struct ktest *k, struct ktest_result *r)
 }
 
 /* What it does is a thread's own: a reader that is gone is an EPIPE for this
- * run, and no SIGPIPE for the program around it. */
+ * run, and no SIGPIPE for the program around it. sigprocmask(), which is the
+ * thread's in practice: pthread_sigmask() is in no libc but newer ones. */
 static void sigpipe_block(sigset_t *set, bool *was_pending, sigset_t *old)
 {
 	sigset_t pending;
@@ -4368,7 +4369,7 @@ static void sigpipe_block(sigset_t *set, bool *was_pending, sigset_t *old)
 	(void)sigaddset(set, SIGPIPE);
 	(void)sigpending(&pending);
 	*was_pending = sigismember(&pending, SIGPIPE);
-	(void)pthread_sigmask(SIG_BLOCK, set, old);
+	(void)sigprocmask(SIG_BLOCK, set, old);
 }
 
 static void sigpipe_restore(const sigset_t *set, bool was_pending,
@@ -4380,7 +4381,7 @@ static void sigpipe_restore(const sigset_t *set, bool was_pending,
 	(void)sigpending(&pending);
 	if (!was_pending && sigismember(&pending, SIGPIPE))
 		(void)sigwait(set, &number);
-	(void)pthread_sigmask(SIG_SETMASK, old, NULL);
+	(void)sigprocmask(SIG_SETMASK, old, NULL);
 }
 
 int ktest_run(const struct ktest_options *o, struct ktest_result *r)

@@ -73,8 +73,12 @@ touch -t 200102030405.06 "$tree/one" "$tree/sub/odd size"
 cloud_job tree -file "$tree:/opt/a/b" -- "$GUEST" tree /opt/a/b
 cloud_job samepath -file "$tree" -- "$GUEST" tree "$tree"
 cloud_job files -file "$tree/one" -file "$tree/sub/odd size:/odd" \
-    -file "$tree/good:/good" -- "$GUEST" show "$tree/one" /odd /good
-cat "$tree/one" "$tree/sub/odd size" "$tree/good" >"$T/files"
+    -file "$tree/good:/good" -- "$GUEST" show "$tree/one" /odd /good \
+    /etc/hosts
+{
+	cat "$tree/one" "$tree/sub/odd size" "$tree/good"
+	printf '127.0.0.1 localhost\n::1 localhost\n'
+} >"$T/files"
 
 # -- Modules --
 cloud_job module -module dummy -module loop -- "$GUEST" show /proc/modules

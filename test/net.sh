@@ -60,6 +60,7 @@ for on in kvm tcg; do
 	    -n -accel "$on" -qemu-arg -name -qemu-arg "a b,c" -- "$GUEST" |
 	    sed 's/.*-initrd [^ ]*//')" " -name 'a b,c'" "$on: -qemu-arg"
 done
+ok 'a dry run makes no file' test ! -e "$T/log file"
 
 # -- What is refused: 125, the option and the value in one line --
 refuse() { # REGEX OPTIONS...
@@ -117,7 +118,7 @@ long=$(printf %0200d 0)
 refuse '-chardev .*: a socket' -chardev a=unix:/"$long"
 refuse '-chardev .*: is not' -chardev "$long=1"
 refuse '-link .*: a socket' -link /"$long"
-refuse "-link $T/nine: is there already" -link "$T/nine"
+refuse "-link $T/nine: is not a socket" -link "$T/nine"
 refuse '-gdb 0: is neither' -gdb 0
 refuse '-gdb x: is neither' -gdb x
 refuse '-gdb .*: a socket' -gdb unix:
@@ -366,7 +367,7 @@ text "$T/cable2.out" "3 connections, 3000000 bytes each way$nl" \
 ok 'the link is taken away' test ! -e "$T/link"
 run "$KTEST" -kernel-path "$KTEST_CLOUD" -accel "$ACCEL" -link "$T/link" \
     -timeout 1 -- "$N" hold
-is "$status" 125 'a -link to nobody'
+is "$status" 124 'a -link to nobody'
 like "$err" '^ktest: -link .*nobody came' 'a -link to nobody: why'
 ok 'a -link to nobody: taken away' test ! -e "$T/link"
 

@@ -140,6 +140,14 @@ for v in "$T/none" "$T/a,b" "$T/tmp" -1 99999999999999999999; do
 	refused "$v" "-init $v" -init "$v" $p
 	refused "$v" "-modules $v" -modules "$v" $p
 done
+mkdir "$T/1.2.3"
+: >"$T/1.2.3/modules.dep"
+refused 'is for kernel 1.2.3' '-modules of another kernel' \
+    -modules "$T/1.2.3" $p
+for v in -cwd=/ -env=A=b "-file=$GUEST" -module=loop; do
+	refused 'needs a PROGRAM' "$v without a program" \
+	    -initrd-path "$GUEST" "$v"
+done
 for v in "$T/none" "$T/a,b" -1 "$T/none:/x" "$GUEST:x" "$GUEST:" ":/x" :; do
 	refused -file "-file $v" -file "$v" $p
 done
@@ -154,7 +162,7 @@ for v in '=x' = '=a,b'; do
 done
 refused NOT_SET_ANYWHERE '-env of a variable that is not set' \
     -env NOT_SET_ANYWHERE $p
-for v in relative . ../x -1 a,b; do
+for v in relative ../x -1 a,b; do
 	refused -cwd "-cwd $v" -cwd "$v" $p
 done
 run "$KTEST" -qemu "$T/none" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \

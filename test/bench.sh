@@ -10,6 +10,14 @@ lib=$(dirname "$0")/tap # not itself a test: run.sh looks for the literal name
 . "$lib.sh"
 
 need_ktest
+for name in cloud full tiny; do
+	path=$(sh "$(dirname "$0")/kernels.sh" path $name)
+	case $name in
+	cloud) : "${KTEST_CLOUD=$path}" ;;
+	full) : "${KTEST_FULL=$path}" ;;
+	tiny) : "${KTEST_TINY=$path}" ;;
+	esac
+done
 runs=${1:-11}
 build bare bare.c
 BARE=$built

@@ -17,13 +17,14 @@ demo		/usr/include/stdio.h		libc6-dev
 demo		make				make
 demo		qemu-system-x86_64		qemu-system-x86
 demo		depmod				kmod
-check		flex				flex
-check		bison				bison
-check		bc				bc
-check		xz				xz-utils
-check		/usr/include/libelf.h		libelf-dev
-check		zstd				zstd
+check,bench	flex				flex
+check,bench	bison				bison
+check,bench	bc				bc
+check,bench	xz				xz-utils
+check,bench	/usr/include/libelf.h		libelf-dev
+check		cpio				cpio
 check		tcpdump				tcpdump
+check		valgrind			valgrind
 check		libclang_rt.asan-x86_64.a	libclang-rt-dev
 check,lint	clang				clang
 check,lint	tcc				tcc
@@ -31,8 +32,8 @@ check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
 '
-# flex to libelf-dev build the tiny kernel; xz and zstd also unpack modules;
-# tcpdump reads captures; clang's runtime is for sanitizers and fuzzing.
+# flex to libelf-dev build the tiny kernel; cpio reads our archives and tcpdump
+# our captures; clang's runtime is for sanitizers and fuzzing.
 
 PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
 

@@ -119,7 +119,36 @@ test_guest() {
 				-initrd "$tmp/initrd"
 		done
 	done
+	test_guest_ktest
 	test_guest_sizes
+}
+
+# ktest's own arguments, under the real KVM: all of them but the processor,
+# which some hosts' KVM does not let QEMU have.
+test_guest_ktest() {
+	name="guest: ktest's arguments, kvm"
+	if ! echo quit | timeout 10 "$qemu" -M none -accel kvm \
+		-display none -monitor stdio >/dev/null 2>&1; then
+		skip "$name" 'QEMU cannot use kvm here'
+		return
+	fi
+	cat >"$tmp/qemu" <<-EOF
+		#!/bin/sh
+		for word; do
+			shift
+			[ "\$word" != host ] || word=qemu64
+			set -- "\$@" "\$word"
+		done
+		exec $qemu "\$@"
+	EOF
+	chmod 755 "$tmp/qemu"
+	"${KTEST:-$here/../ktest}" -accel kvm -qemu "$tmp/qemu" \
+		-bios "$bios/bios.bin" -kernel-path "$tmp/guest.elf" \
+		-initrd-path "$tmp/initrd" -timeout 60 >"$tmp/stdout" \
+		2>"$tmp/out" </dev/null
+	[ $? = 125 ] && says entry=pvh 'initrd= 5 f6' \
+		'cmdline=reboot=t console=hvc0 quiet panic=-1 .*'
+	result $? "$name"
 }
 
 test_guest_sizes() {

@@ -15,19 +15,6 @@ tidy="-*,clang-analyzer-*,bugprone-*\
 ,-bugprone-misplaced-widening-cast,-bugprone-narrowing-conversions\
 ,-bugprone-signed-char-misuse"
 
-# quiet WHAT COMMAND...: the command succeeds and says nothing
-quiet() {
-	quiet_what=$1
-	shift
-	if "$@" >"$T/said" 2>&1 && [ ! -s "$T/said" ]; then
-		pass "$quiet_what"
-	else
-		fail "$quiet_what"
-		diag "failed or not silent: $*"
-		show "$T/said"
-	fi
-}
-
 # How a source is compiled, besides the warnings
 way() {
 	case $1 in

@@ -103,6 +103,19 @@ show() {
 	tail -n 12 "$1" | cut -c 1-300 | tr -c '\12\40-\176' '?' | sed 's/^/#   /'
 }
 
+# quiet WHAT COMMAND...: the command succeeds and says nothing
+quiet() {
+	quiet_what=$1
+	shift
+	if "$@" >"$T/said" 2>&1 && [ ! -s "$T/said" ]; then
+		pass "$quiet_what"
+	else
+		fail "$quiet_what"
+		diag "failed or not silent: $*"
+		show "$T/said"
+	fi
+}
+
 # ok WHAT COMMAND...: the command succeeds
 ok() {
 	ok_what=$1

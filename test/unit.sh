@@ -12,19 +12,6 @@ have() {
 	command -v "$1" >/dev/null 2>&1
 }
 
-# quiet WHAT COMMAND...: the command succeeds and prints nothing
-quiet() {
-	quiet_what=$1
-	shift
-	if "$@" >"$T/said" 2>&1 && [ ! -s "$T/said" ]; then
-		pass "$quiet_what"
-	else
-		fail "$quiet_what"
-		diag "failed: $*"
-		show "$T/said"
-	fi
-}
-
 # renumber FILE: the results in it, as ours
 renumber() {
 	awk -v n="$tap_n" '

@@ -20,7 +20,8 @@
  *     options -> guest description -> initramfs -> QEMU argv -> spawn
  *             -> supervise -> verdict
  * and the sections below follow that order. Between options and spawn nothing
- * is done but reading files (and asking an ELF interpreter for libraries).
+ * is done but reading files, asking an ELF interpreter for libraries, and
+ * opening the ports, cables and sockets that options name.
  */
 #define _POSIX_C_SOURCE 200809L
 #ifdef __linux__
@@ -175,7 +176,6 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
 	NAME_SIZE = 64,         /* of a port, as init takes it */
-	FDS_MAX = 7 + WIRES_MAX, /* fds that QEMU inherits, from 3 up */
 	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
 	RING_SIZE = 32768,      /* last words of the kernel's console */
 	LOG_SIZE = 8192,        /* first words of QEMU's stderr */
@@ -375,6 +375,15 @@ static void text_printf(struct text *t, const char *fmt, ...)
 	t->len += (size_t)n;
 }
 
+/* Whether s[n] is a line of t, each of which ends in a newline. */
+static bool text_has_line(const struct text *t, const char *s, size_t n)
+{
+	for (const char *q = t->at; *q != '\0'; q += strcspn(q, "\n") + 1)
+		if (strcspn(q, "\n") == n && memcmp(q, s, n) == 0)
+			return true;
+	return false;
+}
+
 /* Length of the UTF-8 sequence at s, 0 if there is none that a terminal may
  * be shown: RFC 3629, without the C1 controls U+0080 to U+009F. */
 static size_t utf8_length(const unsigned char *s, size_t n)
@@ -535,32 +544,6 @@ static void step(const struct ktest *k, const char *fmt, ...)
 	(void)vsnprintf(line + n, sizeof line - (size_t)n, fmt, ap);
 	va_end(ap);
 	say_line(k, line);
-}
-
-static void vm_stop(struct vm *v, enum ending end)
-{
-	if (v->end == END_NONE)
-		v->end = end;
-}
-
-/* The caller's wake_fd: children to look for, or an end. Its own end, too,
- * is one: nobody could end the guest any more. */
-static void wake(struct ktest *k)
-{
-	char bytes[64];
-	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-		bytes[0] = 0;
-	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
-		if (bytes[i] != SIGCHLD) {
-			k->vm.signal = k->vm.end == END_NONE
-				       ? (unsigned char)bytes[i]
-				       : k->vm.signal;
-			vm_stop(&k->vm, END_SIGNAL);
-		}
 }
 
 static void close_fd(int *fd)
@@ -1196,7 +1179,8 @@ void ktest_defaults(struct ktest_options *o)
 /* ==== 5. Guest description ==============================================
  * options + the files they name -> struct guest: which kernel this is, what
  * it lacks, which program, init and firmware; and every policy: accelerator,
- * ACPI, sandbox, clock. Reads files, changes nothing.
+ * ACPI, sandbox, clock. Reads files, and takes of the host what a run needs:
+ * ports, cables, sockets. ktest_run() gives these back.
  */
 
 /* -- The kernel's file --
@@ -1210,7 +1194,7 @@ enum {
 	BZ_LOADFLAGS = 0x211, BZ_XLOADFLAGS = 0x236, BZ_CMDLINE_SIZE = 0x238,
 	BZ_HEADER_END = 0x268,
 	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
-	ELF_CLASS = 4, ELF_DATA = 5, ELF_TYPE = 16, ELF_MACHINE = 18,
+	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
 	ELF_X86_64 = 62, ELF_I386 = 3,
 	ELF_NOTE_PVH = 18,
 	PT_LOAD_TYPE = 1, PT_INTERP_TYPE = 3, PT_NOTE_TYPE = 4
@@ -1483,9 +1467,8 @@ static void module_add(struct text *list, const char *p, const char *end)
 {
 	size_t len = (size_t)(end - p);
 
-	for (const char *q = list->at; *q != '\0'; q += strcspn(q, "\n") + 1)
-		if (strcspn(q, "\n") == len && memcmp(q, p, len) == 0)
-			return;
+	if (text_has_line(list, p, len))
+		return;
 	if (len + 1 >= text_room(list)) {
 		list->full = true;
 		return;
@@ -2131,15 +2114,14 @@ static int unix_socket(struct ktest *k)
 	return fd;
 }
 
-/* What is at path, before it is opened. */
-static int wire_kind(const char *path, struct wire *w)
+/* What a wire to path is, before it is opened. */
+static enum wire_kind wire_kind_of(const char *path)
 {
 	struct stat st;
-	bool there = stat(path, &st) == 0;
 
-	w->kind = unix_path(path) != NULL ? WIRE_SOCKET
-		  : there && S_ISCHR(st.st_mode) ? WIRE_TTY : WIRE_FILE;
-	return 0;
+	return unix_path(path) != NULL ? WIRE_SOCKET
+	       : stat(path, &st) == 0 && S_ISCHR(st.st_mode) ? WIRE_TTY
+	       : WIRE_FILE;
 }
 
 /* FILE as `>` takes it, a terminal both ways, a socket that listens. */
@@ -2148,12 +2130,10 @@ static int wire_open(struct ktest *k, const char *value, const char *path,
 {
 	struct sockaddr_un a;
 	struct stat st;
-	bool there = stat(path, &st) == 0;
-	bool tty = there && S_ISCHR(st.st_mode);
 
 	w->ours = true;
-	if (unix_path(path) != NULL) {
-		w->kind = WIRE_SOCKET;
+	w->kind = wire_kind_of(path);
+	if (w->kind == WIRE_SOCKET) {
 		if (unix_address(k, "chardev", unix_path(path), &a) < 0
 		    || (w->fd = unix_socket(k)) < 0)
 			return -1;
@@ -2163,12 +2143,38 @@ static int wire_open(struct ktest *k, const char *value, const char *path,
 		close_fd(&w->fd);
 		return -1;
 	}
-	w->kind = tty ? WIRE_TTY : WIRE_FILE;
 	/* O_RDWR: a FIFO without a reader does not hold us up */
-	w->fd = open(path, O_CLOEXEC | (tty ? O_RDWR | O_NOCTTY
-		: there && S_ISFIFO(st.st_mode) ? O_RDWR
+	w->fd = open(path, O_CLOEXEC | (w->kind == WIRE_TTY
+		? O_RDWR | O_NOCTTY
+		: stat(path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
 		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
 	return w->fd >= 0 ? 0 : fail(k, "-chardev %.200s:", value);
+}
+
+static void vm_stop(struct vm *v, enum ending end)
+{
+	if (v->end == END_NONE)
+		v->end = end;
+}
+
+/* The caller's wake_fd: children to look for, or an end. Its own end, too,
+ * is one: nobody could end the guest any more. */
+static void wake(struct ktest *k)
+{
+	char bytes[64];
+	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		bytes[0] = 0;
+	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
+		if (bytes[i] != SIGCHLD) {
+			k->vm.signal = k->vm.end == END_NONE
+				       ? (unsigned char)bytes[i]
+				       : k->vm.signal;
+			vm_stop(&k->vm, END_SIGNAL);
+		}
 }
 
 /* Waits for somebody who connects to fd; -1 if nobody does in time, or the
@@ -2260,7 +2266,7 @@ static int link_open(struct ktest *k, const char *path)
 static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
 {
 	const char *what = strchr(value, '=');
-	struct wire w = { .kind = WIRE_FILE };
+	struct wire w = { .fd = -1 };
 	size_t n = what != NULL ? (size_t)(what - value) : 0;
 	bool plain = n > 0 && n < sizeof w.name && value[0] != '.';
 
@@ -2277,12 +2283,14 @@ static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
 			    " ktest's own", value);
 	memcpy(w.name, value, n);
 	what++;
-	w.fd = -1;
-	if (what[strspn(what, "0123456789")] == '\0'
-	    ? wire_fd(k, "chardev", value, what, &w) < 0
-	    : k->o->dry_run ? wire_kind(what, &w) < 0
-	    : wire_open(k, value, what, &w) < 0)
+	if (what[strspn(what, "0123456789")] == '\0') {
+		if (wire_fd(k, "chardev", value, what, &w) < 0)
+			return -1;
+	} else if (k->o->dry_run) {
+		w.kind = wire_kind_of(what);
+	} else if (wire_open(k, value, what, &w) < 0) {
 		return -1;
+	}
 	return wire_add(k, g, "chardev", value, w);
 }
 
@@ -2787,9 +2795,8 @@ static int job_same_file(struct cpio *c, const char *path)
 {
 	size_t len = strlen(path);
 
-	for (const char *q = c->seen.at; *q != '\0'; q += strcspn(q, "\n") + 1)
-		if (strcspn(q, "\n") == len && memcmp(q, path, len) == 0)
-			return 0;
+	if (text_has_line(&c->seen, path, len))
+		return 0;
 	if (len + 2 < text_room(&c->seen) && strchr(path, '\n') == NULL) {
 		text_add(&c->seen, path);
 		text_add(&c->seen, "\n");
@@ -3633,7 +3640,7 @@ static int vm_open(struct ktest *k, const struct guest *g, int *source)
 static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 {
 	struct vm *v = &k->vm;
-	int source[FDS_MAX], error[2] = { -1, -1 }, log[2] = { -1, -1 };
+	int source[FD_END - 3 + WIRES_MAX], error[2] = { -1, -1 }, log[2] = { -1, -1 };
 	int why = 0, result = 0;
 	pid_t parent = getpid();
 

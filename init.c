@@ -28,8 +28,8 @@
  *    the verdict is that of the program itself.
  *
  * Order of the file: protocol, architectures, constants, system calls,
- * strings, reports, mounts, devices, modules, ports, job, program, relay,
- * verdict, the original's mode, main.
+ * strings, reports, mounts, devices, modules, ports, network, job, program,
+ * relay, verdict, the original's mode, main.
  */
 
 #include <stddef.h>
@@ -38,10 +38,13 @@
 /* ======================================================================
  * Protocol
  *
- * Program mode: /.ktest/job exists. The ports, by name:
+ * Program mode: /.ktest exists. The ports, by name:
  *
  *   ktest.control   guest -> host  'h'              ready, nothing run yet
- *                   host -> guest  8 bytes          CLOCK_REALTIME in ns
+ *                   host -> guest  TIME SEED LENGTH JOB
+ *                                  8 bytes: CLOCK_REALTIME in ns; 32 for the
+ *                                  kernel's random pool; 8, and as many bytes
+ *                                  of job, none if it is in the initramfs
  *                   guest -> host  'e' TEXT '\n'    init failed: no verdict
  *                   guest -> host  'x' STATUS OUT ERR
  *                                  1 byte, then 8 bytes each: how many bytes
@@ -66,10 +69,14 @@
  * In the initramfs:
  *   /.ktest/modules   names, one a line, in the order to load them
  *   /.ktest/NAME.ko   the modules
- *   /.ktest/job       the job, an archive described at its reader below
+ *   /.ktest/job       the job, an archive described at its reader below. When
+ *                     there is none, init opens all ports and waits for one as
+ *                     long as it takes: a machine in this state is what ktest
+ *                     saves, and restores with -snapshot
  * ====================================================================== */
 
-#define JOB_FILE     "/.ktest/job"
+#define JOB_DIR      "/.ktest"
+#define JOB_FILE     JOB_DIR "/job"
 #define MODULE_LIST  "/.ktest/modules"
 #define CONTROL_PORT "ktest.control"
 
@@ -195,7 +202,9 @@ enum {
 	AF_INET = 2, SOCK_DGRAM = 2, SOCK_CLOEXEC = 02000000,
 	SIOCADDRT = 0x890b, SIOCGIFFLAGS = 0x8913, SIOCSIFFLAGS = 0x8914,
 	SIOCSIFADDR = 0x8916, SIOCSIFNETMASK = 0x891c, IFF_UP = 1,
+	SIOCSIFHWADDR = 0x8924, ARPHRD_ETHER = 1,
 	MAC_LENGTH = 17, RTF_UP = 1, RTF_GATEWAY = 2,
+	RNDADDENTROPY = 0x40085203, RNDRESEEDCRNG = 0x5207,
 	CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1
 };
 
@@ -955,6 +964,112 @@ static void port_link(const char *name)
 }
 
 /* ======================================================================
+ * Network: lo, the user network's interface, the addresses of cables
+ * ====================================================================== */
+
+struct address { /* sockaddr_in */
+	uint16_t family, port;
+	uint8_t ip[4], zero[8];
+};
+
+struct ifreq {
+	char name[16];
+	union {
+		struct address address;
+		struct {
+			uint16_t family;
+			uint8_t address[6];
+		} hardware;
+		int16_t flags;
+		char size[24];
+	} u;
+};
+
+struct route { /* rtentry */
+	uint64_t pad1;
+	struct address to, gateway, mask;
+	uint16_t flags;
+	uint64_t pad2[2];
+	uint64_t metric, device, mtu, window, rtt;
+};
+
+/* 8 hexadecimal digits are the bytes of an address, the last one first. */
+static void address_read(struct address *a, const char **s)
+{
+	uint32_t ip = (uint32_t)str_number(s, 16, 8);
+
+	a->family = AF_INET;
+	memcpy(a->ip, &ip, sizeof ip);
+	(*s)++;
+}
+
+static long interface_raise(long fd, struct ifreq *request)
+{
+	long error = sys3(SYS_ioctl, fd, SIOCGIFFLAGS, (long)request);
+
+	request->u.flags |= IFF_UP;
+	return error | sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)request);
+}
+
+/* Brings lo up. If s is a network to configure, the interface with the MAC
+ * gets the address, comes up and is the way to everywhere; its driver is
+ * there by now, since modules_load waits for probes. A kernel without network
+ * has no socket to ask. */
+static void network_raise(const char *s)
+{
+	struct ifreq request;
+	struct route route;
+	char name[64];
+	long error, fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	memset(&request, 0, sizeof request);
+	memset(&route, 0, sizeof route);
+	memcpy(request.name, "lo", 2);
+	if (fd >= 0 && interface_raise(fd, &request) != 0)
+		warn("cannot bring up lo", NULL, 0);
+	if (s == NULL) {
+		sys_close(fd);
+		return;
+	}
+	if (!dir_find(net_class, match_mac, s, name))
+		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
+	memcpy(request.name, name, sizeof request.name - 1);
+	s += MAC_LENGTH + 1;
+	address_read(&request.u.address, &s);
+	error = sys3(SYS_ioctl, fd, SIOCSIFADDR, (long)&request);
+	address_read(&request.u.address, &s);
+	error |= sys3(SYS_ioctl, fd, SIOCSIFNETMASK, (long)&request);
+	error |= interface_raise(fd, &request);
+	address_read(&route.gateway, &s);
+	route.to.family = route.mask.family = AF_INET;
+	route.flags = RTF_UP | RTF_GATEWAY;
+	if ((error | sys3(SYS_ioctl, fd, SIOCADDRT, (long)&route)) != 0)
+		die("cannot set up the network", NULL, 0);
+	sys_close(fd);
+}
+
+/* "MAC NEW": a machine that was restored has the address of the one that was
+ * saved, until its driver is told another. */
+static void mac_change(const char *s)
+{
+	struct ifreq request;
+	char name[64];
+	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int i;
+
+	memset(&request, 0, sizeof request);
+	if (!dir_find(net_class, match_mac, s, name))
+		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
+	memcpy(request.name, name, sizeof request.name - 1);
+	request.u.hardware.family = ARPHRD_ETHER;
+	for (s += MAC_LENGTH + 1, i = 0; i < 6; i++, s++)
+		request.u.hardware.address[i] = (uint8_t)str_number(&s, 16, 2);
+	if (sys3(SYS_ioctl, fd, SIOCSIFHWADDR, (long)&request) != 0)
+		die("cannot set the address of", name, 0);
+	sys_close(fd);
+}
+
+/* ======================================================================
  * Job
  *
  * An archive in cpio's "newc" format (buffer-format.rst in the kernel's
@@ -974,6 +1089,7 @@ static void port_link(const char *name)
  *   n MAC ADDRESS MASK GATEWAY    the network interface to configure; in
  *            8 hexadecimal digits each, the last byte first
  *   v NAME   a port that the program finds as /dev/virtio-ports/NAME
+ *   l MAC NEW   the interface with this MAC address gets another
  *
  * Every other member is made at "/" + its name: files, directories, symbolic
  * links. Missing parents are made, links in the path are followed, an existing
@@ -1099,6 +1215,9 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 		break;
 	case 'v':
 		port_link(s);
+		break;
+	case 'l':
+		mac_change(s);
 		break;
 	default:
 		die("the job has a line that this init does not know:", line,
@@ -1692,112 +1811,78 @@ static void disks_sync(void)
  * The two modes
  * ====================================================================== */
 
-static void clock_set(void)
+/* All of size bytes from the control port; 0 if they do not come in time.
+ * A negative time means: as long as it takes. */
+static int control_read(void *to, size_t size, int64_t ms)
 {
 	struct pollfd port = {(int32_t)control_port, POLLIN, 0};
-	int64_t end = clock_ms() + CLOCK_WAIT;
-	unsigned char bytes[8];
-	struct timespec time;
-	uint64_t ns = 0;
-	size_t have = 0, i;
-	long n, error;
+	int64_t end = clock_ms() + ms;
+	char *at = to;
+	long n;
 
-	while (have < sizeof bytes && clock_ms() < end) {
-		wait_events(&port, 1, end - clock_ms());
-		n = sys_read(control_port, bytes + have, sizeof bytes - have);
-		if (n > 0)
-			have += (size_t)n;
-		else
+	while (size > 0) {
+		n = sys_read(control_port, at, size);
+		if (n > 0) {
+			at += n;
+			size -= (size_t)n;
+			continue;
+		}
+		if (ms >= 0 && clock_ms() >= end)
+			return 0;
+		wait_events(&port, 1, ms);
+		if (n == 0) /* not connected */
 			sleep_ms(PORT_POLL);
 	}
-	if (have < sizeof bytes) {
+	return 1;
+}
+
+/* Bytes that nobody else has, for the random pool, which a machine that was
+ * restored shares with every other that was. */
+static void random_seed(const void *seed)
+{
+	struct {
+		int32_t bits, size;
+		char bytes[32];
+	} pool = {256, 32, ""};
+	long fd = sys_open("/dev/urandom", O_RDWR, 0);
+
+	memcpy(pool.bytes, seed, sizeof pool.bytes);
+	if ((sys3(SYS_ioctl, fd, RNDADDENTROPY, (long)&pool) |
+	    sys3(SYS_ioctl, fd, RNDRESEEDCRNG, 0)) != 0)
+		warn("cannot seed the random pool", NULL, 0);
+	sys_close(fd);
+}
+
+/* Takes the answer to 'h': the time, the seed and, if it is not there yet,
+ * the job. */
+static void answer_take(struct archive *a)
+{
+	struct {
+		uint64_t time;
+		char seed[32];
+		uint64_t length;
+	} answer;
+	struct timespec time;
+	long error;
+
+	if (!control_read(&answer, sizeof answer,
+	    a->bytes != NULL ? CLOCK_WAIT : -1)) {
 		warn("the host did not send the time", NULL, 0);
 		return;
 	}
-	for (i = sizeof bytes; i-- > 0; )
-		ns = ns << 8 | bytes[i];
-	time.sec = (int64_t)(ns / 1000000000);
-	time.nsec = (int64_t)(ns % 1000000000);
+	time.sec = (int64_t)(answer.time / 1000000000);
+	time.nsec = (int64_t)(answer.time % 1000000000);
 	error = sys2(SYS_clock_settime, CLOCK_REALTIME, (long)&time);
 	if (error != 0)
 		warn("cannot set the clock", NULL, error);
-}
-
-struct address { /* sockaddr_in */
-	uint16_t family, port;
-	uint8_t ip[4], zero[8];
-};
-
-struct ifreq {
-	char name[16];
-	union {
-		struct address address;
-		int16_t flags;
-		char size[24];
-	} u;
-};
-
-struct route { /* rtentry */
-	uint64_t pad1;
-	struct address to, gateway, mask;
-	uint16_t flags;
-	uint64_t pad2[2];
-	uint64_t metric, device, mtu, window, rtt;
-};
-
-/* 8 hexadecimal digits are the bytes of an address, the last one first. */
-static void address_read(struct address *a, const char **s)
-{
-	uint32_t ip = (uint32_t)str_number(s, 16, 8);
-
-	a->family = AF_INET;
-	memcpy(a->ip, &ip, sizeof ip);
-	(*s)++;
-}
-
-static long interface_raise(long fd, struct ifreq *request)
-{
-	long error = sys3(SYS_ioctl, fd, SIOCGIFFLAGS, (long)request);
-
-	request->u.flags |= IFF_UP;
-	return error | sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)request);
-}
-
-/* Brings lo up. If s is a network to configure, the interface with the MAC
- * gets the address, comes up and is the way to everywhere; its driver is
- * there by now, since modules_load waits for probes. A kernel without network
- * has no socket to ask. */
-static void network_raise(const char *s)
-{
-	struct ifreq request;
-	struct route route;
-	char name[64];
-	long error, fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	memset(&request, 0, sizeof request);
-	memset(&route, 0, sizeof route);
-	memcpy(request.name, "lo", 2);
-	if (fd >= 0 && interface_raise(fd, &request) != 0)
-		warn("cannot bring up lo", NULL, 0);
-	if (s == NULL) {
-		sys_close(fd);
+	random_seed(answer.seed);
+	if (a->bytes != NULL)
 		return;
-	}
-	if (!dir_find(net_class, match_mac, s, name))
-		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
-	memcpy(request.name, name, sizeof request.name - 1);
-	s += MAC_LENGTH + 1;
-	address_read(&request.u.address, &s);
-	error = sys3(SYS_ioctl, fd, SIOCSIFADDR, (long)&request);
-	address_read(&request.u.address, &s);
-	error |= sys3(SYS_ioctl, fd, SIOCSIFNETMASK, (long)&request);
-	error |= interface_raise(fd, &request);
-	address_read(&route.gateway, &s);
-	route.to.family = route.mask.family = AF_INET;
-	route.flags = RTF_UP | RTF_GATEWAY;
-	if ((error | sys3(SYS_ioctl, fd, SIOCADDRT, (long)&route)) != 0)
-		die("cannot set up the network", NULL, 0);
-	sys_close(fd);
+	a->size = (size_t)answer.length;
+	a->bytes = sys_map(a->size, MAP_ANONYMOUS, -1);
+	if (a->bytes == NULL)
+		die("no memory for the job", NULL, 0);
+	control_read(a->bytes, a->size, -1);
 }
 
 /* Tells the verdict and waits: the host ends the machine when it has all the
@@ -1841,19 +1926,20 @@ static void run_job(void)
 	int status;
 
 	archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
-	if (archive.bytes == NULL)
-		archive_die(&archive);
-	job_read(&archive, &job);
+	if (archive.bytes != NULL)
+		job_read(&archive, &job);
 	streams_open(&job, flows);
 	if (!control_send("h", 1))
 		restart();
-	clock_set();
+	answer_take(&archive);
+	if (job.path == NULL)
+		job_read(&archive, &job);
 	network_raise(job.network);
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
 	sys_close(archive.fd);
 	sys_unlink(JOB_FILE);
-	sys_rmdir("/.ktest");
+	sys_rmdir(JOB_DIR);
 
 	/* Whatever the program does to memory: ours is there, and a little
 	 * more for the kernel to work with once it has ended. */
@@ -1915,7 +2001,7 @@ int main(void)
 	signals_prepare();
 	mounts_make();
 	fds_secure();
-	program = file_exists(JOB_FILE);
+	program = file_exists(JOB_DIR);
 	modules_load();
 	ports_expect();
 	control_port = port_open(CONTROL_PORT, program ? NULL : "p1", 1);

@@ -43,6 +43,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -57,6 +58,10 @@
 #include <sys/syscall.h>
 #ifndef F_SETPIPE_SZ
 #define F_SETPIPE_SZ 1031 /* linux/fcntl.h; libcs want _GNU_SOURCE for it */
+#endif
+#ifndef SEEK_DATA
+#define SEEK_DATA 3 /* linux/fs.h; the same */
+#define SEEK_HOLE 4
 #endif
 #endif
 
@@ -99,6 +104,7 @@ struct ktest_options {
 	int sandbox, net;  /* 0 off, 1 on */
 	struct ktest_list ports, services, netfds, links, chardevs;
 	const char *port_file, *pcap, *gdb;
+	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold */
 	long long memory;  /* MiB */
 	long long cpus;
 	long long timeout; /* milliseconds, 0: none */
@@ -118,6 +124,7 @@ struct ktest_result {
 	int status;      /* the exit status, see the table above */
 	int signal;      /* not 0: the run was ended as if by this signal */
 	int qemu_status; /* QEMU's, as from waitpid(); -1: it never ran */
+	int warm;        /* not 0: the program ran in a restored machine */
 	char error[KTEST_TEXT_SIZE]; /* why there is no verdict, else "" */
 	char qemu_stderr[KTEST_TEXT_SIZE]; /* its beginning */
 };
@@ -176,6 +183,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
 	NAME_SIZE = 64,         /* of a port, as init takes it */
+	MAC_SIZE = 18,          /* of an address, as text */
 	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
 	RING_SIZE = 32768,      /* last words of the kernel's console */
 	LOG_SIZE = 8192,        /* first words of QEMU's stderr */
@@ -183,6 +191,9 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	CONSOLE_PIPE_SIZE = 1 << 20, /* /proc/sys/fs/pipe-max-size */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
+	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
+	SNAPSHOT_INPUTS = 64,   /* files that a snapshot depends on */
+	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
 
@@ -192,8 +203,11 @@ enum { /* times, in milliseconds */
 	KVM_WAIT_MS = 10000,    /* KVM (auto) without a word, before init's */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
-	LINK_WAIT_MS = 60000    /* for the other end of a -link */
+	LINK_WAIT_MS = 60000,   /* for the other end of a -link */
+	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
+
+enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
 
 enum { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
@@ -213,7 +227,15 @@ struct kernel { /* what the kernel's file says of itself */
 	size_t cmdline_max;    /* bytes, without the NUL */
 };
 
+enum boot { /* how the machine comes up */
+	BOOT_COLD,
+	BOOT_SAVE,     /* until init waits for a job, then it is saved */
+	BOOT_RESTORE
+};
+
 struct attempt { /* what ktest decides by itself, and may decide anew */
+	enum boot boot;
+	bool saved;            /* this run has saved its machine already */
 	int accel, acpi;
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
@@ -286,6 +308,8 @@ enum ending { /* why the supervisor stopped */
 	END_KVM,               /* an internal error, or no sign of life */
 	END_STALL,             /* a verdict, but not all the output */
 	END_GARBAGE,           /* the control port made no sense */
+	END_SAVED,             /* the machine's memory and state are there */
+	END_MONITOR,           /* it could not be saved, or restored */
 	END_OUTPUT             /* output could not be written */
 };
 
@@ -294,7 +318,11 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	int wait_status;       /* valid once ended is set */
 	bool ended;
 	int console, early, control, log;
-	struct stream in, out, err;
+	int monitor, state;    /* QEMU's, and a pipe with its devices' state */
+	uint64_t state_len;    /* bytes that went through it */
+	char reply[4096];      /* of the monitor: a line and a half */
+	size_t reply_len;
+	struct stream job, in, out, err;
 	enum ending end;
 	int signal;            /* END_SIGNAL: which */
 	bool hello;            /* init spoke: the program may run */
@@ -307,6 +335,48 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	char init_error[1024];
 	size_t init_error_len;
 	long long deadline, end_deadline, kvm_deadline, stall_deadline;
+};
+
+struct input { /* a file that a snapshot depends on */
+	char what[48];
+	/* as long as these are the same, so is the content */
+	uint64_t device, inode, size, mtime;
+	uint64_t hash;         /* of the content */
+};
+
+struct trailer { /* the end of a snapshot's file, see section 8 */
+	char magic[16];
+	uint64_t format;       /* of the file, and what init expects */
+	uint64_t memory, state; /* bytes of each, from the file's beginning */
+	uint64_t policy;       /* hash of what auto had to choose from */
+	int64_t accel, acpi, sandbox; /* and what it chose */
+	uint64_t args;         /* hash of QEMU's arguments */
+	uint64_t cpu;          /* hash of the host's, for KVM */
+	uint64_t tick_khz;     /* of TCG's TSC, 0: not used */
+	char qemu[256];        /* QEMU's own words about its version */
+	uint64_t input_count;
+	struct input input[SNAPSHOT_INPUTS];
+	uint64_t content;      /* hash of memory and state */
+	uint64_t boot, mtime;  /* content was right in this boot of the host,
+				* and the file's mtime was this */
+	uint64_t check;        /* hash of all above */
+};
+
+struct snapshot {
+	bool automatic;
+	bool refused;          /* the file is not to be touched: an error */
+	bool touched;          /* it fits, and its trailer is out of date */
+	const char *kernel;
+	struct attempt first;  /* what there was to choose from */
+	char path[PATH_SIZE];  /* its file */
+	char dir[PATH_SIZE];   /* that it is in */
+	int fd;                /* of a file that fits, or -1 */
+	int memory;            /* what a machine to be saved has, or -1 */
+	struct trailer now;    /* what this run would save */
+	struct trailer saved;  /* what the file says */
+	const char *input_path[SNAPSHOT_INPUTS];
+	struct text paths;
+	char paths_at[MODULES_SIZE * 2];
 };
 
 /* One run: its working memory, about 500 KiB, all 0 at first. */
@@ -322,6 +392,7 @@ struct ktest {
 	long long start;           /* ms, CLOCK_MONOTONIC */
 	uint64_t tick_start, tick_start_ns;
 	struct guest guest;
+	struct snapshot snapshot;
 	struct qemu qemu;
 	struct vm vm;
 	char scratch[STREAM_SIZE];
@@ -528,6 +599,11 @@ static long long now_ms(void)
 	return (long long)(clock_ns(CLOCK_MONOTONIC) / 1000000u);
 }
 
+static bool passed(long long deadline)
+{
+	return deadline > 0 && now_ms() >= deadline;
+}
+
 /* A step, under -v, with the time since the start. */
 static void step(const struct ktest *k, const char *fmt, ...)
 {
@@ -713,6 +789,12 @@ static uint64_t get_le(const char *p, size_t bytes)
 	return v;
 }
 
+static void put_le(char *p, uint64_t v, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		p[i] = (char)(v >> (8 * i) & 0xff);
+}
+
 /* In a child: what main() ignores must not be ignored by QEMU. Handlers end
  * with exec by themselves, and what was ignored before us stays so. */
 static void child_signals(void)
@@ -835,6 +917,9 @@ static const struct opt opt_table[] = {
 	  .offset = AT(accel), .choices = accel_names,
 	  .help = "auto: kvm where it works",
 	  .def = "auto" },
+	{ .name = "snapshot", .value = "FILE|auto|none", .offset = AT(snapshot),
+	  .help = "restore the machine, or save it",
+	  .def = "$KTEST_SNAPSHOT" },
 	{ .name = "memory", .value = "SIZE", .kind = OPT_SIZE,
 	  .offset = AT(memory), .min = 32, .max = 1 << 20,
 	  .help = "32M to 1T, a bare number is in MiB",
@@ -1166,6 +1251,7 @@ void ktest_defaults(struct ktest_options *o)
 	*o = (struct ktest_options){
 		.name = "ktest", .kernel_path = getenv("KTEST_KERNEL"),
 		.qemu = getenv("KTEST_QEMU"),
+		.snapshot = getenv("KTEST_SNAPSHOT"),
 		.memory = 1024, .cpus = 1, .sandbox = 1,
 		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
 		.wake_fd = -1,
@@ -2342,6 +2428,22 @@ static int guest_wires(struct ktest *k, struct guest *g)
 	return 0;
 }
 
+/* The number in a cable's MAC address: that of its end of the cable, which no
+ * other has on this host. QEMU gives all machines the same. */
+static unsigned cable_number(const struct wire *w)
+{
+	struct stat st = { 0 };
+
+	(void)fstat(w->fd, &st);
+	return (unsigned)st.st_ino;
+}
+
+static void cable_mac(unsigned n, char out[MAC_SIZE])
+{
+	(void)snprintf(out, MAC_SIZE, "02:4b:%02x:%02x:%02x:%02x",
+		       n >> 24 & 255, n >> 16 & 255, n >> 8 & 255, n & 255);
+}
+
 static int guest_gdb(struct ktest *k)
 {
 	const char *s = k->o->gdb;
@@ -2707,7 +2809,7 @@ static void limit_text(char out[24], rlim_t limit)
 static int job_devices(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
-	char value[64];
+	char value[64], old[MAC_SIZE], new[MAC_SIZE];
 
 	if (o->net && job_string(c, "n", KTEST_HOST_MAC " 0a002a0a 00ffffff"
 				 " 02002a0a") < 0)
@@ -2720,10 +2822,18 @@ static int job_devices(struct cpio *c, const struct guest *g)
 		if (job_string(c, "e", value) < 0)
 			return -1;
 	}
-	for (size_t i = 0; i < g->wire_count; i++)
-		if (g->wire[i].name[0] != '\0'
-		    && job_string(c, "v", g->wire[i].name) < 0)
+	for (size_t i = 0; i < g->wire_count; i++) {
+		const struct wire *w = &g->wire[i];
+
+		cable_mac((unsigned)i, old);
+		cable_mac(cable_number(w), new);
+		(void)snprintf(value, sizeof value, "%s %s", old, new);
+		if ((w->kind == WIRE_CABLE && g->attempt.boot != BOOT_COLD
+		     && job_string(c, "l", value) < 0)
+		    || (w->name[0] != '\0'
+			&& job_string(c, "v", w->name) < 0))
 			return -1;
+	}
 	return 0;
 }
 
@@ -3024,7 +3134,7 @@ static int temporary_file(struct ktest *k)
 	int fd = -1;
 
 #if defined(__linux__) && defined(SYS_memfd_create)
-	fd = (int)syscall(SYS_memfd_create, "initramfs", 1u /* CLOEXEC */);
+	fd = (int)syscall(SYS_memfd_create, "ktest", 1u /* CLOEXEC */);
 #endif
 	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
 		const char *dir = i > 0 ? dirs[i - 1] : first;
@@ -3042,7 +3152,24 @@ static int temporary_file(struct ktest *k)
 				   " /tmp, /var/tmp or /dev/shm:");
 }
 
-/* Writes the initramfs; returns its fd, which the caller owns. */
+/* Returns its fd, which the caller owns, if the guest has room for it: Linux
+ * gives the unpacked one half of what the packed one leaves of memory (fs/
+ * ramfs, tmpfs on /), and would cut files short. */
+static int archive_done(struct cpio *c, const char *what)
+{
+	const struct ktest_options *o = c->k->o;
+
+	if (c->at / 1024 * 3 > (uint64_t)o->memory * 1024) {
+		(void)fail(c->k, "-memory %lldM: is too little for an initramfs"
+			   " of %lluM, which needs three times its size",
+			   o->memory, (unsigned long long)(c->at >> 20));
+		close_fd(&c->fd);
+	}
+	step(c->k, "%s: %llu bytes", what, (unsigned long long)c->at);
+	return c->fd;
+}
+
+/* Writes the initramfs. A machine that is to be saved waits for its job. */
 static int initramfs_build(struct ktest *k, const struct guest *g)
 {
 	struct cpio c = { .k = k, .fd = temporary_file(k) };
@@ -3064,22 +3191,26 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
 	    || cpio_file(&c, g->init, "init", S_IFREG | 0755) < 0
 	    || cpio_member(&c, ".ktest", S_IFDIR | 0700, 0, "", 0) < 0
 	    || initramfs_modules(&c, g) < 0
-	    || cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0) < 0
-	    || job_write(&c, g) < 0 || cpio_end(&c, &job, ".ktest/job") < 0
+	    || (g->attempt.boot == BOOT_COLD
+		&& (cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0)
+		    < 0 || job_write(&c, g) < 0
+		    || cpio_end(&c, &job, ".ktest/job") < 0))
 	    || cpio_trailer(&c) < 0 || cpio_flush(&c) < 0) {
 		close_fd(&c.fd);
 		return -1;
 	}
-	/* Linux gives the unpacked one half of what the packed one leaves of
-	 * memory (fs/ramfs, tmpfs on /), and would cut files short. */
-	if (c.at / 1024 * 3 > (uint64_t)k->o->memory * 1024) {
-		(void)fail(k, "-memory %lldM: is too little for an initramfs"
-			   " of %lluM, which needs three times its size",
-			   k->o->memory, (unsigned long long)(c.at >> 20));
+	return archive_done(&c, "initramfs");
+}
+
+/* The job alone, for a machine that waits for it. */
+static int job_build(struct ktest *k, const struct guest *g)
+{
+	struct cpio c = { .k = k, .fd = temporary_file(k) };
+
+	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
+	if (c.fd >= 0 && (job_write(&c, g) < 0 || cpio_flush(&c) < 0))
 		close_fd(&c.fd);
-	}
-	step(k, "initramfs: %llu bytes", (unsigned long long)c.at);
-	return c.fd;
+	return c.fd < 0 ? -1 : archive_done(&c, "job");
 }
 
 /* ==== 7. QEMU argv ======================================================
@@ -3093,6 +3224,9 @@ enum qemu_fd {
 	FD_CONTROL,      /* socket: port ktest.control */
 	FD_STDIN, FD_STDOUT, FD_STDERR, /* sockets: ports ktest.stdin ... */
 	FD_INITRAMFS,    /* file */
+	FD_MEMORY,       /* file: the guest's memory, with -snapshot */
+	FD_MONITOR,      /* socket: QMP, with -snapshot */
+	FD_STATE,        /* pipe: state of the devices to be restored */
 	FD_END
 };
 
@@ -3216,6 +3350,33 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 	qemu_kernel_arg(q, "cryptomgr.notests");
 }
 
+/* Memory and monitor of a machine that is saved or restored. Restored, it
+ * writes to a copy of its own of the pages that it changes. */
+static void qemu_snapshot(struct qemu *q, const struct ktest_options *o,
+			  const struct guest *g)
+{
+	const enum boot boot = g->attempt.boot;
+	char size[32], path[32], fd[16];
+
+	if (boot == BOOT_COLD)
+		return;
+	(void)snprintf(size, sizeof size, "%lldM", o->memory);
+	(void)snprintf(path, sizeof path, "/dev/fd/%d", FD_MEMORY);
+	(void)snprintf(fd, sizeof fd, "%d", FD_MONITOR);
+	qemu_option(q, "-object", "memory-backend-file", KEYS(
+		{ "id", "ram0" }, { "size", size }, { "mem-path", path },
+		{ "share", boot == BOOT_SAVE ? "on" : "off" }));
+	qemu_option(q, "-M", "", KEYS({ "memory-backend", "ram0" }));
+	qemu_option(q, "-chardev", "socket", KEYS({ "id", "qmp0" },
+						  { "fd", fd }));
+	qemu_option(q, "-mon", "", KEYS({ "chardev", "qmp0" },
+					{ "mode", "control" }));
+	if (boot == BOOT_RESTORE) {
+		qemu_arg(q, "-incoming");
+		qemu_arg(q, "defer");
+	}
+}
+
 static void qemu_sandbox(struct qemu *q, const struct guest *g)
 {
 	if (g->attempt.sandbox)
@@ -3271,7 +3432,7 @@ static void qemu_ports(struct qemu *q, const struct ktest_options *o,
 		return;
 	qemu_port(q, "in0", FD_STDIN, "ktest.stdin");
 	qemu_port(q, "out0", FD_STDOUT, "ktest.stdout");
-	if (!g->merged)
+	if (!g->merged || g->attempt.boot != BOOT_COLD)
 		qemu_port(q, "err0", FD_STDERR, "ktest.stderr");
 }
 
@@ -3286,38 +3447,41 @@ static void qemu_network(struct qemu *q, const struct ktest_options *o,
 		{ "ipv6", "off" } };
 	size_t n = 4;
 
+	const bool saving = g->attempt.boot == BOOT_SAVE;
+
 	if (!o->net)
 		return;
-	for (size_t i = 0; i < g->port_count; i++) {
+	for (size_t i = 0; !saving && i < g->port_count; i++) {
 		port_rule(&g->port[i], forward[i]);
 		keys[n++] = (struct ktest_key){ "hostfwd", forward[i] };
 	}
-	for (size_t i = 0; i < o->services.count; i++)
+	for (size_t i = 0; !saving && i < o->services.count; i++)
 		keys[n++] = (struct ktest_key){ "guestfwd", g->service[i] };
 	qemu_option(q, "-netdev", "user", keys);
 	qemu_option(q, "-device", "virtio-net-device", KEYS(
 		{ "netdev", "usernet0" }, { "mac", KTEST_HOST_MAC }));
-	if (o->pcap != NULL)
+	if (o->pcap != NULL && !saving)
 		qemu_option(q, "-object", "filter-dump", KEYS(
 			{ "id", "dump0" }, { "netdev", "usernet0" },
 			{ "file", o->pcap }));
 }
 
-/* One more interface. Its address comes from its end of the cable, which is
- * its own on this host: QEMU gives all machines the same. */
-static void qemu_cable(struct qemu *q, const struct wire *w, const char *fd)
+/* One more interface. In a machine that is saved its address is its place,
+ * which the job changes, and its cable leads nowhere. */
+static void qemu_cable(struct qemu *q, const struct guest *g, size_t i,
+		       const char *fd)
 {
-	char mac[32], id[32];
-	struct stat st = { 0 };
-	unsigned inode;
+	char mac[MAC_SIZE], id[32];
 
-	(void)fstat(w->fd, &st);
-	inode = (unsigned)st.st_ino;
-	(void)snprintf(mac, sizeof mac, "02:4b:%02x:%02x:%02x:%02x",
-		       inode >> 24 & 255, inode >> 16 & 255, inode >> 8 & 255,
-		       inode & 255);
+	cable_mac(g->attempt.boot != BOOT_COLD ? (unsigned)i
+		  : cable_number(&g->wire[i]), mac);
 	(void)snprintf(id, sizeof id, "cable%s", fd);
-	qemu_option(q, "-netdev", "socket", KEYS({ "id", id }, { "fd", fd }));
+	if (g->attempt.boot == BOOT_SAVE)
+		qemu_option(q, "-netdev", "hubport", KEYS(
+			{ "id", id }, { "hubid", fd }));
+	else
+		qemu_option(q, "-netdev", "socket", KEYS(
+			{ "id", id }, { "fd", fd }));
 	qemu_option(q, "-device", "virtio-net-device",
 		    KEYS({ "netdev", id }, { "mac", mac }));
 }
@@ -3336,7 +3500,14 @@ static void qemu_wires(struct qemu *q, const struct guest *g)
 		(void)snprintf(id, sizeof id, "extra%zu", i);
 		(void)snprintf(path, sizeof path, "/dev/fd/%s", fd);
 		if (w->kind == WIRE_CABLE) {
-			qemu_cable(q, w, fd);
+			qemu_cable(q, g, i, fd);
+			continue;
+		}
+		if (g->attempt.boot == BOOT_SAVE) {
+			qemu_option(q, "-chardev", "null",
+				    KEYS({ "id", id }));
+			qemu_option(q, "-device", "virtserialport", KEYS(
+				{ "chardev", id }, { "name", w->name }));
 			continue;
 		}
 		if (w->kind == WIRE_SOCKET) {
@@ -3372,23 +3543,17 @@ static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
 	qemu_kernel_arg(q, "nokaslr");
 }
 
-static void qemu_initrd(struct qemu *q, const struct ktest_options *o)
-{
-	char path[32];
-
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", FD_INITRAMFS);
-	qemu_arg(q, "-initrd");
-	qemu_arg(q, o->argv != NULL ? path : o->initrd_path);
-}
-
 /* The kernel, whose command line is complete by now, but for what QEMU or
  * our firmware adds: "virtio_mmio.device=512@0xfeb00e00:12" per device. */
 static int qemu_kernel(struct ktest *k, struct qemu *q,
 		       const struct guest *g, const char *kernel)
 {
-	const struct ktest_list *more = &k->o->cmdline;
+	const struct ktest_options *o = k->o;
+	const struct ktest_list *more = &o->cmdline;
 	size_t max = g->kernel.cmdline_max;
+	char path[32];
 
+	(void)snprintf(path, sizeof path, "/dev/fd/%d", FD_INITRAMFS);
 	for (size_t i = 0; i < more->count; i++) {
 		if (more->item[i][0] == '\0')
 			continue;
@@ -3402,10 +3567,14 @@ static int qemu_kernel(struct ktest *k, struct qemu *q,
 			    " too long for this kernel (limit %zu bytes)",
 			    more->count > 0 ? more->item[0] : "",
 			    max < CMDLINE_SIZE ? max : CMDLINE_SIZE - 1);
+	if (g->attempt.boot == BOOT_RESTORE) /* all of this is in memory */
+		return 0;
 	qemu_arg(q, "-kernel");
 	qemu_arg(q, kernel);
 	qemu_arg(q, "-append");
 	qemu_arg(q, q->cmdline.at);
+	qemu_arg(q, "-initrd");
+	qemu_arg(q, o->argv != NULL ? path : o->initrd_path);
 	return 0;
 }
 
@@ -3420,6 +3589,7 @@ static int qemu_build(struct ktest *k, const struct guest *g,
 	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
 	qemu_arg(q, o->qemu);
 	qemu_machine(q, o, g);
+	qemu_snapshot(q, o, g);
 	qemu_sandbox(q, g);
 	qemu_consoles(q);
 	qemu_ports(q, o, g);
@@ -3428,7 +3598,6 @@ static int qemu_build(struct ktest *k, const struct guest *g,
 	qemu_gdb(q, o);
 	if (qemu_kernel(k, q, g, kernel) < 0)
 		return -1;
-	qemu_initrd(q, o);
 	for (size_t i = 0; i < o->qemu_args.count; i++)
 		qemu_arg(q, o->qemu_args.item[i]);
 	if (q->args.full)
@@ -3506,7 +3675,624 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 	}
 }
 
-/* ==== 8. Spawn ==========================================================
+/* ==== 8. Snapshot =======================================================
+ * struct guest and its files -> the file of a saved machine that fits, or why
+ * none does; and a machine that was saved -> such a file. A machine is saved
+ * when init waits for a job; restored, it gets one. Nothing here ends a run:
+ * what fails costs the speed, and is said.
+ *
+ * The file: the guest's memory from its first byte, pages of zeros left out;
+ * the devices' state, as QEMU's migration stream with the capability
+ * x-ignore-shared (docs/devel/migration.rst) has it; struct trailer, as this
+ * host lays it out. All that it was made from is in the trailer: the files by
+ * content, where the same device, inode, size and mtime stand for the content
+ * that was hashed once; QEMU's arguments as they are for saving, when no part
+ * of them is of one run. The file itself is believed unread while its mtime
+ * is the trailer's, its ctime, which nobody sets, is not much later, and the
+ * host is not booted anew; else it is read and compared once.
+ */
+#define SNAPSHOT_MAGIC "ktest snapshot\n"
+enum { SNAPSHOT_FORMAT = 1, PAGE = 4096, STAMP_SLACK = 3 /* seconds */ };
+
+static uint64_t hash_step(uint64_t h, uint64_t word)
+{
+	h = (h ^ word) * 0x9e3779b97f4a7c15u;
+	return h << 29 | h >> 35;
+}
+
+/* Tells contents apart; it does not withstand somebody who looks for two
+ * with one hash. Four words at a time, which do not wait for each other. */
+static uint64_t hash_bytes(uint64_t h, const void *data, size_t n)
+{
+	const char *p = data;
+	uint64_t lane[4] = { h + n, ~h, h + 1, ~n }, word[4];
+
+	for (; n >= sizeof word; p += sizeof word, n -= sizeof word) {
+		memcpy(word, p, sizeof word);
+		lane[0] = hash_step(lane[0], word[0]);
+		lane[1] = hash_step(lane[1], word[1]);
+		lane[2] = hash_step(lane[2], word[2]);
+		lane[3] = hash_step(lane[3], word[3]);
+	}
+	memset(word, 0, sizeof word);
+	memcpy(word, p, n);
+	for (size_t i = 0; i < 8; i++) /* twice, so that all bits meet */
+		h = hash_step(h ^ lane[i % 4], word[i % 4]);
+	return hash_step(h ^ h >> 32, 0);
+}
+
+static uint64_t hash_string(uint64_t h, const char *s)
+{
+	return hash_bytes(h, s, strlen(s) + 1);
+}
+
+static uint64_t stat_ns(const struct timespec *t)
+{
+	return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
+}
+
+/* -- What the machine is made of -- */
+/* The files, whose paths follow each other in s->paths. */
+static int input_add(struct ktest *k, const char *what, const char *path)
+{
+	struct snapshot *s = &k->snapshot;
+	struct input *in = &s->now.input[s->now.input_count];
+	struct stat st;
+
+	if (s->now.input_count == SNAPSHOT_INPUTS)
+		return fail(k, "too many modules (limit %d files)",
+			    SNAPSHOT_INPUTS);
+	if (stat(path, &st) < 0)
+		return fail(k, "%s:", path);
+	(void)snprintf(in->what, sizeof in->what, "%s", what);
+	in->device = (uint64_t)st.st_dev;
+	in->inode = (uint64_t)st.st_ino;
+	in->size = (uint64_t)st.st_size;
+	in->mtime = stat_ns(&st.st_mtim);
+	s->input_path[s->now.input_count++] = s->paths.at + s->paths.len;
+	text_bytes(&s->paths, path, strlen(path) + 1);
+	return s->paths.full ? fail(k, "%s: the paths of all files are too"
+				    " long (limit %zu bytes)", path,
+				    s->paths.size) : 0;
+}
+
+static int inputs_find(struct ktest *k, const struct guest *g,
+		       const char *kernel)
+{
+	const struct ktest_options *o = k->o;
+	struct snapshot *s = &k->snapshot;
+	char path[PATH_SIZE];
+	size_t len;
+
+	text_init(&s->paths, s->paths_at, sizeof s->paths_at);
+	if (input_add(k, "the kernel", kernel) < 0
+	    || input_add(k, "init", g->init) < 0
+	    || (strchr(g->bios, '/') != NULL
+		&& input_add(k, "the firmware", g->bios) < 0)
+	    || (o->initrd_path != NULL
+		&& input_add(k, "the initrd", o->initrd_path) < 0))
+		return -1;
+	if (strchr(o->qemu, '/') == NULL && !path_search(o->qemu, path))
+		return fail(k, "-qemu %s: is not found", o->qemu);
+	if (input_add(k, "QEMU", strchr(o->qemu, '/') != NULL ? o->qemu
+							       : path) < 0)
+		return -1;
+	for (const char *p = g->modules; *p != '\0'; p += len + 1) {
+		len = strcspn(p, "\n");
+		if (path_set(k, path, "%s/%.*s", g->modules_dir, (int)len,
+			     p) < 0
+		    || input_add(k, strrchr(path, '/') + 1, path) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The content's hash, once per run. */
+static int input_hash(struct ktest *k, size_t i)
+{
+	struct input *in = &k->snapshot.now.input[i];
+	struct map m;
+
+	if (in->hash != 0)
+		return 0;
+	if (map_file(k, in->what, k->snapshot.input_path[i], &m) < 0)
+		return -1;
+	in->hash = hash_bytes(1, m.at, m.size);
+	unmap_file(&m);
+	return 0;
+}
+
+/* What -accel auto and its like had to choose from: a KVM that comes, or the
+ * host's next kernel, is worth another look. */
+static uint64_t policy_hash(const struct ktest *k)
+{
+	const struct ktest_options *o = k->o;
+	const int asked[] = { o->accel, o->acpi, o->sandbox,
+			      k->guest.attempt.accel };
+	struct utsname u;
+
+	if (k->guest.attempt.accel != ACCEL_KVM || uname(&u) < 0)
+		u = (struct utsname){ 0 };
+	return hash_string(hash_string(hash_bytes(0, asked, sizeof asked),
+				       u.release), u.version);
+}
+
+/* The host's processor, which -cpu host passes on: vendor, model, features.
+ * Intel SDM volume 2A, CPUID. TCG's -cpu max is the same everywhere. */
+static uint64_t cpu_hash(int accel)
+{
+	uint64_t h = (uint64_t)accel;
+#if defined(__x86_64__)
+	static const uint32_t leaf[] = { 0, 1, 7, 0x80000001, 0x80000008 };
+
+	for (size_t i = 0; accel == ACCEL_KVM && i < COUNT(leaf); i++) {
+		uint32_t r[4];
+
+		__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]),
+				 "=d"(r[3]) : "a"(leaf[i]), "c"(0));
+		if (leaf[i] == 1)
+			r[1] &= 0xffffff; /* which of the processors it is */
+		h = hash_bytes(h, r, sizeof r);
+	}
+#endif
+	return h;
+}
+
+/* QEMU's arguments for saving this machine, but for paths of files whose
+ * content counts. The clock's rate is not measured yet. */
+static int args_hash(struct ktest *k, struct attempt a, const char *kernel,
+		     uint64_t *hash)
+{
+	const struct attempt mine = k->guest.attempt;
+	const unsigned long tick_khz = k->guest.tick_khz;
+	const struct qemu *q = &k->qemu;
+	const char *before = "";
+	int result;
+
+	a.boot = BOOT_SAVE;
+	k->guest.attempt = a;
+	k->guest.tick_khz = 0;
+	result = qemu_build(k, &k->guest, kernel);
+	k->guest.attempt = mine;
+	k->guest.tick_khz = tick_khz;
+	*hash = hash_string(0, k->guest.modules);
+	for (size_t i = 1; result == 0 && i < q->argc; i++) {
+		if (strcmp(before, "-kernel") != 0
+		    && (strcmp(before, "-bios") != 0
+			|| strchr(q->argv[i], '/') == NULL))
+			*hash = hash_string(*hash, q->argv[i]);
+		before = q->argv[i];
+	}
+	return result;
+}
+
+/* Whether the saved machine is what this run would save; *why: what differs.
+ * Files whose stat() differs are read if `deep` is set. */
+static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
+{
+	struct snapshot *s = &k->snapshot;
+	const struct trailer *saved = &s->saved, *now = &s->now;
+	const struct attempt a = {
+		.accel = (int)saved->accel, .acpi = (int)saved->acpi,
+		.sandbox = saved->sandbox != 0,
+	};
+	uint64_t args;
+
+	*why = saved->format != now->format ? "ktest's version"
+		: saved->memory != now->memory ? "-memory"
+		: saved->policy != now->policy
+		  ? "-accel, -acpi, -sandbox, or what the host offers"
+		: saved->cpu != cpu_hash(a.accel) ? "the processor"
+		: saved->input_count != now->input_count ? "the modules"
+		: args_hash(k, a, s->kernel, &args) < 0 || args != saved->args
+		  ? "QEMU's arguments or the kernel's command line" : NULL;
+	for (size_t i = 0; *why == NULL && i < now->input_count; i++) {
+		const struct input *in = &now->input[i];
+		const struct input *old = &saved->input[i];
+
+		if (in->device == old->device && in->inode == old->inode
+		    && in->size == old->size && in->mtime == old->mtime)
+			continue;
+		if (strcmp(in->what, old->what) != 0 || in->size != old->size
+		    || !deep || input_hash(k, i) < 0 || in->hash != old->hash)
+			*why = in->what;
+		s->touched = true;
+	}
+	return *why == NULL;
+}
+
+/* -- The file -- */
+static uint64_t host_boot(void)
+{
+	char id[64] = "";
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!read(fd, id, sizeof id);
+	close_fd(&fd);
+	return hash_bytes(0, id, sizeof id);
+}
+
+static uint64_t trailer_check(const struct trailer *t)
+{
+	return hash_bytes(SNAPSHOT_FORMAT, t, offsetof(struct trailer, check));
+}
+
+/* Says in the trailer that the content is right as of now. A second is what
+ * any filesystem and archive keeps of a mtime. */
+static int trailer_write(struct ktest *k, int fd)
+{
+	struct trailer *t = &k->snapshot.saved;
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = (time_t)(clock_ns(CLOCK_REALTIME) / 1000000000) } };
+
+	t->boot = host_boot();
+	t->mtime = stat_ns(&times[1]);
+	t->check = trailer_check(t);
+	if (pwrite(fd, t, sizeof *t, (off_t)(t->memory + t->state))
+			!= sizeof *t
+	    || futimens(fd, times) < 0)
+		return fail(k, "%s:", k->snapshot.path);
+	return 0;
+}
+
+/* Reads the first size bytes of a file but for pages of zeros; *hash is that
+ * of the others and their places. They are written to the same places in the
+ * file `to`, unless that is -1. */
+static int image_read(struct ktest *k, int from, int to, uint64_t size,
+		      uint64_t *hash)
+{
+	static const char zeros[PAGE];
+	char *p = k->scratch;
+
+	*hash = size;
+	for (uint64_t at = 0, part; at < size; at += part) {
+		ssize_t n;
+#ifdef SEEK_DATA
+		off_t data = lseek(from, (off_t)at, SEEK_DATA);
+
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data > 0 && (uint64_t)data > at)
+			at = (uint64_t)data & ~(uint64_t)(PAGE - 1);
+		if (at >= size)
+			break;
+#endif
+		n = pread(from, p, size - at < STREAM_SIZE
+			  ? (size_t)(size - at) : STREAM_SIZE, (off_t)at);
+		if (n <= 0)
+			return fail(k, "%s:", k->snapshot.path);
+		for (part = 0; part < (uint64_t)n; part += PAGE) {
+			size_t len = (size_t)n - part < PAGE
+				     ? (size_t)n - part : PAGE;
+
+			if (memcmp(p + part, zeros, len) == 0)
+				continue;
+			*hash = hash_bytes(*hash ^ (at + part), p + part, len);
+			if (to >= 0 && pwrite(to, p + part, len,
+					      (off_t)(at + part))
+					!= (ssize_t)len)
+				return fail(k, "%s:", k->snapshot.path);
+		}
+	}
+	return 0;
+}
+
+/* Opens a file and reads its trailer; -1 and *why if it is none of ours, or
+ * damaged. A file that others own or can write is an error. */
+static int snapshot_open(struct ktest *k, const char *path, struct stat *st,
+			 const char **why)
+{
+	struct trailer *t = &k->snapshot.saved;
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	*why = NULL;
+	if (fd < 0 && errno == ENOENT)
+		return -1;
+	if (fd < 0 || fstat(fd, st) < 0)
+		(void)fail(k, "%s:", path);
+	else if ((k->snapshot.refused = !S_ISREG(st->st_mode)))
+		(void)fail(k, "-snapshot %s: is not a regular file", path);
+	else if ((k->snapshot.refused = st->st_uid != geteuid()))
+		(void)fail(k, "-snapshot %s: belongs to another user (uid %lu)",
+			   path, (unsigned long)st->st_uid);
+	else if ((k->snapshot.refused = (st->st_mode & 022) != 0))
+		(void)fail(k, "-snapshot %s: others may write it (mode %03o)",
+			   path, (unsigned)st->st_mode & 0777);
+	else if (st->st_size < (off_t)sizeof *t
+		 || pread(fd, t, sizeof *t, st->st_size - (off_t)sizeof *t)
+		    != sizeof *t
+		 || memcmp(t->magic, SNAPSHOT_MAGIC, sizeof t->magic) != 0)
+		(void)fail(k, "%s: is not a snapshot, or one that was cut"
+			   " short: remove it", path);
+	else if (t->check != trailer_check(t)
+		 || t->input_count > SNAPSHOT_INPUTS
+		 || t->memory + t->state + sizeof *t != (uint64_t)st->st_size)
+		*why = "damage";
+	else
+		return fd;
+	close_fd(&fd);
+	return -1;
+}
+
+/* Takes the file at path if it fits: s->fd is open then. */
+static void snapshot_try(struct ktest *k, const char *path, bool deep)
+{
+	struct snapshot *s = &k->snapshot;
+	struct trailer *t = &s->saved;
+	struct stat st;
+	const char *why;
+	uint64_t content;
+	int fd = snapshot_open(k, path, &st, &why);
+
+	s->touched = false;
+	if (fd < 0 || !snapshot_fits(k, deep, &why)) {
+		if (why != NULL && (deep || !s->automatic))
+			step(k, "snapshot %s: stale because of %s", path, why);
+		close_fd(&fd);
+		return;
+	}
+	if (t->boot != host_boot() || t->mtime != stat_ns(&st.st_mtim)
+	    || stat_ns(&st.st_ctim) / 1000000000 > t->mtime / 1000000000
+						   + STAMP_SLACK) {
+		step(k, "snapshot %s: reading it all", path);
+		if (image_read(k, fd, -1, t->memory + t->state, &content) < 0
+		    || content != t->content) {
+			step(k, "snapshot %s: stale because of damage", path);
+			close_fd(&fd);
+			return;
+		}
+		s->touched = true;
+	}
+	if (s->touched) {
+		for (size_t i = 0; i < t->input_count; i++) {
+			s->now.input[i].hash = t->input[i].hash;
+			t->input[i] = s->now.input[i];
+		}
+		(void)trailer_write(k, fd);
+	}
+	s->fd = fd;
+}
+
+/* -- The directory of -snapshot auto -- */
+static int auto_directory(struct ktest *k, char *dir)
+{
+	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	int result = xdg != NULL && xdg[0] == '/'
+		? path_set(k, dir, "%s/ktest", xdg)
+		: home != NULL && home[0] == '/'
+		  ? path_set(k, dir, "%s/.cache/ktest", home)
+		  : fail(k, "neither XDG_CACHE_HOME nor HOME is set");
+
+	for (char *p = dir + 1; result == 0; *p++ = '/') {
+		p += strcspn(p, "/");
+		if (*p == '\0')
+			break;
+		*p = '\0';
+		(void)mkdir(dir, 0700);
+	}
+	if (result == 0 && mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return fail(k, "%s:", dir);
+	return result;
+}
+
+#define SNAPSHOT_NAME "snapshot-"
+#define SNAPSHOT_PART ".ktest-" /* and six letters: one that is written */
+
+/* Looks through the directory for one that fits. */
+static void auto_search(struct ktest *k, bool deep)
+{
+	struct snapshot *s = &k->snapshot;
+	struct dirent *e;
+	DIR *d = opendir(s->dir);
+
+	while (d != NULL && s->fd < 0 && (e = readdir(d)) != NULL)
+		if (strncmp(e->d_name, SNAPSHOT_NAME,
+			    strlen(SNAPSHOT_NAME)) == 0
+		    && strstr(e->d_name, SNAPSHOT_PART) == NULL
+		    && path_set(k, s->path, "%s/%s", s->dir, e->d_name) == 0)
+			snapshot_try(k, s->path, deep);
+	k->error[0] = '\0';
+	if (d != NULL)
+		(void)closedir(d);
+}
+
+/* Removes what writers left behind that were killed: nobody holds its lock.
+ * In the directory of -snapshot auto makes room, too. */
+static void auto_tidy(const struct ktest *k)
+{
+	const struct snapshot *s = &k->snapshot;
+	const char *base = s->automatic ? SNAPSHOT_NAME
+					: strrchr(s->path, '/');
+	char path[PATH_SIZE], oldest[PATH_SIZE];
+	time_t oldest_time = 0;
+	struct dirent *e;
+	struct stat st;
+	int fd, count = 0;
+	DIR *d = opendir(s->dir);
+
+	base = base == NULL ? s->path : base + (*base == '/');
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		const char *part = strstr(e->d_name, SNAPSHOT_PART);
+
+		if (strncmp(e->d_name, base, strlen(base)) != 0
+		    || snprintf(path, sizeof path, "%s/%s", s->dir, e->d_name)
+		       >= (int)sizeof path)
+			continue;
+		if (part != NULL && strlen(part) == strlen(SNAPSHOT_PART) + 6) {
+			fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+			if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+				(void)unlink(path);
+			close_fd(&fd);
+		} else if (s->automatic && stat(path, &st) == 0
+			   && (count++ == 0 || st.st_mtime < oldest_time)) {
+			oldest_time = st.st_mtime;
+			memcpy(oldest, path, sizeof oldest);
+		}
+	}
+	if (d != NULL)
+		(void)closedir(d);
+	if (count >= SNAPSHOTS_MAX)
+		(void)unlink(oldest);
+}
+
+/* Reads the files, which must be as they were before the machine that was
+ * made of them was booted. */
+static int inputs_hash(struct ktest *k)
+{
+	struct snapshot *s = &k->snapshot;
+	struct stat st;
+
+	for (size_t i = 0; i < s->now.input_count; i++) {
+		const struct input *in = &s->now.input[i];
+
+		if (input_hash(k, i) < 0)
+			return -1;
+		if (stat(s->input_path[i], &st) < 0
+		    || in->inode != (uint64_t)st.st_ino
+		    || in->size != (uint64_t)st.st_size
+		    || in->mtime != stat_ns(&st.st_mtim))
+			return fail(k, "%s: it changed meanwhile",
+				    s->input_path[i]);
+	}
+	return 0;
+}
+
+/* What the machine that was saved is made of, and where its file will be. */
+static int snapshot_name(struct ktest *k)
+{
+	struct snapshot *s = &k->snapshot;
+	struct trailer *t = &s->saved;
+	const struct attempt *a = &k->guest.attempt;
+
+	if (inputs_hash(k) < 0)
+		return -1;
+	*t = s->now;
+	t->accel = a->accel;
+	t->acpi = a->acpi;
+	t->sandbox = a->sandbox;
+	t->cpu = cpu_hash(a->accel);
+	t->state = k->vm.state_len;
+	t->tick_khz = a->accel == ACCEL_TCG ? k->guest.tick_khz : 0;
+	if (args_hash(k, *a, s->kernel, &t->args) < 0)
+		return -1;
+	return !s->automatic ? 0 : path_set(k, s->path, "%s/" SNAPSHOT_NAME
+		"%016llx", s->dir, (unsigned long long)hash_bytes(0, t,
+			offsetof(struct trailer, content)));
+}
+
+/* Writes that file: it is there complete, or not at all. */
+static int snapshot_write(struct ktest *k)
+{
+	struct snapshot *s = &k->snapshot;
+	struct trailer *t = &s->saved;
+	char part[PATH_SIZE];
+
+	if (snapshot_name(k) < 0
+	    || path_set(k, part, "%s" SNAPSHOT_PART "XXXXXX", s->path) < 0)
+		return -1;
+	auto_tidy(k);
+	s->fd = mkstemp(part);
+	if (s->fd < 0)
+		return fail(k, "%s:", s->path);
+	(void)set_cloexec(s->fd);
+	(void)flock(s->fd, LOCK_EX);
+	if (image_read(k, s->memory, s->fd, t->memory + t->state,
+		       &t->content) == 0 && trailer_write(k, s->fd) == 0) {
+		if (rename(part, s->path) == 0) {
+			step(k, "snapshot %s: saved", s->path);
+			return 0;
+		}
+		(void)fail(k, "%s:", s->path);
+	}
+	(void)unlink(part);
+	close_fd(&s->fd);
+	return -1;
+}
+
+/* This run goes on as if there were no snapshots. */
+static void snapshot_off(struct ktest *k)
+{
+	warn(k, "-snapshot: starting cold: %s", k->error);
+	k->error[0] = '\0';
+	k->guest.attempt.boot = BOOT_COLD;
+}
+
+/* Why this run cannot be part of a saved machine's life; NULL: it can. */
+static const char *snapshot_against(const struct ktest_options *o)
+{
+	return o->argv == NULL ? "a run without PROGRAM"
+		: o->gdb != NULL ? "-gdb, which waits for the first instruction,"
+		: o->console ? "-console, which shows the boot," : NULL;
+}
+
+static int snapshot_search(struct ktest *k, const char *kernel)
+{
+	struct snapshot *s = &k->snapshot;
+	const char *slash;
+
+	s->kernel = kernel;
+	s->now = (struct trailer){
+		.magic = SNAPSHOT_MAGIC, .format = SNAPSHOT_FORMAT,
+		.memory = (uint64_t)k->o->memory << 20,
+		.policy = policy_hash(k),
+	};
+	if (inputs_find(k, &k->guest, kernel) < 0)
+		return -1;
+	if (s->automatic) {
+		if (auto_directory(k, s->dir) < 0)
+			return -1;
+		auto_search(k, false);
+		if (s->fd < 0)
+			auto_search(k, true);
+		return 0;
+	}
+	slash = strrchr(k->o->snapshot, '/');
+	if (path_set(k, s->path, "%s", k->o->snapshot) < 0
+	    || path_set(k, s->dir, "%.*s", slash != NULL
+			? (int)(slash - k->o->snapshot) + 1 : 2,
+			slash != NULL ? k->o->snapshot : "./") < 0)
+		return -1;
+	snapshot_try(k, s->path, true);
+	return k->error[0] != '\0' ? -1 : 0;
+}
+
+/* Chooses between a cold start, restoring a machine, and saving one first. */
+static int snapshot_find(struct ktest *k, const char *kernel)
+{
+	struct snapshot *s = &k->snapshot;
+	struct attempt *a = &k->guest.attempt;
+	const char *name = k->o->snapshot, *env = getenv("KTEST_SNAPSHOT");
+	const char *against = snapshot_against(k->o);
+
+	if (name == NULL || name[0] == '\0' || strcmp(name, "none") == 0)
+		return 0;
+	if (against != NULL) {
+		if (env == NULL || strcmp(env, name) != 0)
+			warn(k, "-snapshot: starting cold: %s cannot be part"
+			     " of a saved machine", against);
+		return 0;
+	}
+	s->automatic = strcmp(name, "auto") == 0;
+	s->first = *a;
+	if (snapshot_search(k, kernel) < 0) {
+		if (s->refused)
+			return -1;
+		snapshot_off(k);
+	} else if (s->fd < 0) {
+		a->boot = BOOT_SAVE;
+	} else {
+		step(k, "snapshot %s: fits", s->path);
+		*a = (struct attempt){
+			.boot = BOOT_RESTORE, .accel = (int)s->saved.accel,
+			.acpi = (int)s->saved.acpi,
+			.sandbox = s->saved.sandbox != 0,
+		};
+	}
+	return 0;
+}
+
+/* ==== 9. Spawn ==========================================================
  * struct qemu -> a QEMU process and our ends of its sockets in struct vm.
  */
 
@@ -3594,6 +4380,8 @@ static void vm_reset(struct vm *v)
 {
 	*v = (struct vm){
 		.console = -1, .early = -1, .control = -1, .log = -1,
+		.monitor = -1, .state = -1,
+		.job = { .from = -1, .to = -1 },
 		.in = { .from = -1, .to = -1 },
 		.out = { .from = -1, .to = -1 },
 		.err = { .from = -1, .to = -1 },
@@ -3606,6 +4394,8 @@ static void vm_close(struct vm *v)
 	close_fd(&v->early);
 	close_fd(&v->control);
 	close_fd(&v->log);
+	close_fd(&v->monitor);
+	close_fd(&v->state);
 	close_fd(&v->in.to);    /* the other ends of the streams are the */
 	close_fd(&v->out.from); /* caller's */
 	close_fd(&v->err.from);
@@ -3616,7 +4406,9 @@ static void vm_close(struct vm *v)
 static int vm_open(struct ktest *k, const struct guest *g, int *source)
 {
 	const struct ktest_options *o = k->o;
+	const enum boot boot = g->attempt.boot;
 	struct vm *v = &k->vm;
+	int pipe_fd[2];
 
 	v->out.to = o->stdout_fd;
 	v->err.to = o->stderr_fd;
@@ -3632,8 +4424,18 @@ static int vm_open(struct ktest *k, const struct guest *g, int *source)
 	if (spawn_socket(k, &v->in.to, &source[FD_STDIN - 3]) < 0
 	    || spawn_socket(k, &v->out.from, &source[FD_STDOUT - 3]) < 0)
 		return -1;
-	return g->merged ? 0 : spawn_socket(k, &v->err.from,
-					    &source[FD_STDERR - 3]);
+	if ((!g->merged || boot != BOOT_COLD)
+	    && spawn_socket(k, &v->err.from, &source[FD_STDERR - 3]) < 0)
+		return -1;
+	if (boot == BOOT_RESTORE) {
+		if (make_pipe(k, pipe_fd) < 0)
+			return -1;
+		source[FD_STATE - 3] = pipe_fd[0];
+		v->state = pipe_fd[1];
+		(void)fcntl(v->state, F_SETFL, O_NONBLOCK);
+	}
+	return boot == BOOT_COLD ? 0 : spawn_socket(k, &v->monitor,
+						    &source[FD_MONITOR - 3]);
 }
 
 /* Starts QEMU; on failure nothing is left open or running. */
@@ -3645,6 +4447,8 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 	pid_t parent = getpid();
 
 	vm_reset(v);
+	if (k->o->timeout > 0)
+		v->deadline = k->start + k->o->timeout;
 	for (size_t i = 0; i < COUNT(source); i++)
 		source[i] = -1;
 	if (vm_open(k, g, source) < 0 || make_pipe(k, error) < 0
@@ -3652,6 +4456,8 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 		result = -1;
 	v->log = log[0];
 	source[FD_INITRAMFS - 3] = initramfs;
+	source[FD_MEMORY - 3] = g->attempt.boot == BOOT_SAVE
+				? k->snapshot.memory : k->snapshot.fd;
 	for (size_t i = 0; i < g->wire_count; i++)
 		source[FD_END - 3 + i] = g->wire[i].fd;
 	if (result == 0 && (v->pid = fork()) == 0)
@@ -3660,7 +4466,8 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 			    error[1], parent);
 	if (result == 0 && v->pid < 0)
 		result = fail(k, "fork:");
-	for (size_t i = 0; i < FD_INITRAMFS - 3; i++)
+	source[FD_INITRAMFS - 3] = source[FD_MEMORY - 3] = -1; /* kept */
+	for (size_t i = 0; i < FD_END - 3; i++)
 		close_fd(&source[i]);
 	close_fd(&log[1]);
 	close_fd(&error[1]);
@@ -3680,7 +4487,198 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 	return result;
 }
 
-/* ==== 9. Supervise ======================================================
+/* ==== 10. Monitor =======================================================
+ * Saves the machine that runs in QEMU, or has QEMU restore one, by QMP: JSON,
+ * one line for each request, each answer and each event (QEMU's docs/interop/
+ * qmp-spec.txt). What is asked is fixed; an answer is known by its beginning.
+ */
+#define QMP_GREETING "{\"QMP\":"
+#define QMP_RETURN "{\"return\":"
+#define QMP_EVENT "{\"timestamp\":"
+#define QMP_SAVED "\"MIGRATION\", \"data\": {\"status\": \"completed\"}"
+#define QMP_RESUMED "\"event\": \"RESUME\""
+
+/* Moves some of the devices' state: behind the memory of a machine that is
+ * saved, from there to one that is restored. */
+static int monitor_move(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const struct snapshot *s = &k->snapshot;
+	const bool save = k->guest.attempt.boot == BOOT_SAVE;
+	const off_t at = (off_t)(s->now.memory + v->state_len);
+	const uint64_t left = s->saved.state - v->state_len;
+	ssize_t n;
+
+	if (save)
+		n = read(v->state, k->scratch, STREAM_SIZE);
+	else
+		n = pread(s->fd, k->scratch, left < STREAM_SIZE
+			  ? (size_t)left : STREAM_SIZE, at);
+	if (n > 0)
+		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
+			 : write(v->state, k->scratch, (size_t)n);
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return fail(k, "the devices' state:");
+	if (n > 0)
+		v->state_len += (uint64_t)n;
+	if (n == 0)
+		close_fd(&v->state);
+	return 0;
+}
+
+/* Whether the line `what` is among those that came; it stays in v->reply. */
+static int monitor_line(struct ktest *k, const char *what)
+{
+	struct vm *v = &k->vm;
+	char *end;
+
+	/* the line that was found last ends in a NUL */
+	if (memchr(v->reply, '\0', v->reply_len) != NULL) {
+		size_t n = strlen(v->reply) + 1;
+
+		v->reply_len -= n;
+		memmove(v->reply, v->reply + n, v->reply_len);
+	}
+	while ((end = memchr(v->reply, '\n', v->reply_len)) != NULL) {
+		*end = '\0';
+		if (strstr(v->reply, what) != NULL)
+			return 1;
+		if (strncmp(v->reply, QMP_EVENT, strlen(QMP_EVENT)) != 0
+		    || strstr(v->reply, "\"failed\"") != NULL)
+			return fail(k, "QEMU's monitor says %.500s", v->reply);
+		v->reply_len -= (size_t)(end + 1 - v->reply);
+		memmove(v->reply, end + 1, v->reply_len);
+	}
+	return v->reply_len < sizeof v->reply ? 0
+		: fail(k, "QEMU's monitor says too much");
+}
+
+/* Waits for the line `what`, or, without, for all of the devices' state. */
+static int monitor_wait(struct ktest *k, const char *what)
+{
+	struct vm *v = &k->vm;
+	const long long end = now_ms() + MONITOR_WAIT_MS;
+	int found;
+
+	while ((found = what != NULL ? monitor_line(k, what) : v->state < 0)
+			== 0) {
+		struct pollfd p[] = {
+			{ .fd = v->monitor, .events = POLLIN },
+			{ .fd = v->state, .events = k->guest.attempt.boot
+				== BOOT_SAVE ? POLLIN : POLLOUT },
+			{ .fd = k->o->wake_fd, .events = POLLIN } };
+		ssize_t n = 1;
+
+		if (now_ms() >= end)
+			return fail(k, "QEMU's monitor does not answer");
+		(void)poll(p, COUNT(p), CHILD_TICK_MS);
+		if (passed(v->deadline))
+			vm_stop(v, END_TIMEOUT);
+		if (p[2].revents != 0)
+			wake(k);
+		if (v->end != END_NONE
+		    || (p[1].revents != 0 && monitor_move(k) < 0))
+			return -1;
+		if (p[0].revents != 0) {
+			n = read(v->monitor, v->reply + v->reply_len,
+				 sizeof v->reply - v->reply_len);
+			v->reply_len += n > 0 ? (size_t)n : 0;
+		}
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			return fail(k, "QEMU ended");
+	}
+	return found < 0 ? -1 : 0;
+}
+
+/* Sends a request, and a fd with it (-1: none); waits for its answer. */
+static int monitor_ask(struct ktest *k, const char *request, int fd)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof fd)];
+	} u = { .room = { 0 } };
+	struct iovec v = { (void *)(uintptr_t)request, strlen(request) };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		m.msg_control = u.room;
+		m.msg_controllen = sizeof u.room;
+		u.header.cmsg_len = CMSG_LEN(sizeof fd);
+		u.header.cmsg_level = SOL_SOCKET;
+		u.header.cmsg_type = SCM_RIGHTS;
+		memcpy(CMSG_DATA(&u.header), &fd, sizeof fd);
+	}
+	if (sendmsg(k->vm.monitor, &m, MSG_NOSIGNAL) < 0)
+		return fail(k, "QEMU's monitor:");
+	return monitor_wait(k, QMP_RETURN);
+}
+
+static int monitor_begin(struct ktest *k)
+{
+	if (monitor_wait(k, QMP_GREETING) < 0)
+		return -1;
+	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
+		       "%.255s", k->vm.reply);
+	if (monitor_ask(k, "{'execute': 'qmp_capabilities'}\n", -1) < 0)
+		return -1;
+	return monitor_ask(k, "{'execute': 'migrate-set-capabilities',"
+		" 'arguments': {'capabilities': ["
+		"{'capability': 'x-ignore-shared', 'state': true},"
+		"{'capability': 'events', 'state': true}]}}\n", -1);
+}
+
+/* The guest runs until its devices are saved, and never again. */
+static int monitor_save(struct ktest *k)
+{
+	int theirs, result;
+
+	if (monitor_begin(k) < 0
+	    || spawn_pipe(k, &k->vm.state, &theirs) < 0)
+		return -1;
+	result = monitor_ask(k, "{'execute': 'getfd', 'arguments':"
+			     " {'fdname': 'state'}}\n", theirs);
+	(void)close(theirs);
+	if (result < 0
+	    || monitor_ask(k, "{'execute': 'migrate', 'arguments':"
+			   " {'uri': 'fd:state'}}\n", -1) < 0
+	    || monitor_wait(k, QMP_SAVED) < 0)
+		return -1;
+	return monitor_wait(k, NULL);
+}
+
+/* Whether the guest's clock would run right, whose rate was fixed when it was
+ * booted, and whether this QEMU is the one that saved it. */
+static int monitor_fits(struct ktest *k)
+{
+	const struct trailer *t = &k->snapshot.saved;
+	unsigned long now = t->tick_khz != 0 ? tick_khz(k) : 0;
+	uint64_t off = now > t->tick_khz ? now - t->tick_khz
+					 : t->tick_khz - now;
+
+	if (off > t->tick_khz / TICK_TOLERANCE)
+		return fail(k, "the host's clock ticks with %lu kHz, the"
+			    " snapshot's with %lu", now,
+			    (unsigned long)t->tick_khz);
+	if (strcmp(t->qemu, k->snapshot.now.qemu) != 0)
+		return fail(k, "QEMU's version: %s", k->snapshot.now.qemu);
+	return 0;
+}
+
+/* The guest runs again. */
+static int monitor_restore(struct ktest *k)
+{
+	char request[128];
+
+	(void)snprintf(request, sizeof request, "{'execute':"
+		       " 'migrate-incoming', 'arguments': {'uri': 'fd:%d'}}\n",
+		       FD_STATE);
+	if (monitor_begin(k) < 0 || monitor_fits(k) < 0
+	    || monitor_ask(k, request, -1) < 0)
+		return -1;
+	return monitor_wait(k, QMP_RESUMED);
+}
+
+/* ==== 11. Supervise ======================================================
  * struct vm -> struct vm: moves bytes between QEMU and the caller until
  * there is a reason to stop, v->end, then leaves no process behind. All
  * waiting is done in one poll().
@@ -3690,9 +4688,11 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
  *     'x' STATUS OUT ERR  the verdict: a byte; the numbers of bytes written
  *                         to stdout and to stderr, 8 bytes little endian
  *     'e' TEXT '\n'       init gives up, no verdict will come
- * Host to guest: CLOCK_REALTIME in nanoseconds, 8 bytes little endian, once,
- * as the answer to 'h'. The verdict counts once all bytes announced have
- * arrived; QEMU need not be waited for then.
+ * Host to guest, once, as the answer to 'h': CLOCK_REALTIME in nanoseconds, 8
+ * bytes little endian; 32 random bytes; the number of bytes of job that follow
+ * (8, little endian), 0 if it is in the initramfs. A machine that was restored
+ * said its 'h' in its former life. The verdict counts once all bytes announced
+ * have arrived; QEMU need not be waited for then.
  *
  * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
  * own end.
@@ -3771,17 +4771,37 @@ static void ports_report(struct ktest *k)
 		vm_stop(&k->vm, END_OUTPUT);
 }
 
-static void control_hello(struct ktest *k)
+/* The answer to init's hello, and the job if it has none (-1). */
+static void control_answer(struct ktest *k, int job)
 {
-	uint64_t ns = clock_ns(CLOCK_REALTIME);
-	char le[8];
+	struct stream *s = &k->vm.job;
+	struct stat st = { 0 };
+	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 
-	for (size_t i = 0; i < 8; i++)
-		le[i] = (char)(ns >> (8 * i) & 0xff);
 	ports_report(k);
-	(void)send(k->vm.control, le, 8, MSG_NOSIGNAL);
+	if (fd < 0 || read(fd, s->data + 8, 32) != 32)
+		(void)fail(k, "/dev/urandom:");
+	close_fd(&fd);
+	if (job >= 0 && (fstat(job, &st) < 0 || lseek(job, 0, SEEK_SET) < 0))
+		(void)fail(k, "the job:");
+	if (k->error[0] != '\0')
+		vm_stop(&k->vm, END_OUTPUT);
+	put_le(s->data, clock_ns(CLOCK_REALTIME), 8);
+	put_le(s->data + 40, (uint64_t)st.st_size, 8);
+	s->len = ANSWER_SIZE;
+	s->from = job;
+	s->to = k->vm.control;
 	k->vm.hello = true;
 	step(k, "init is there");
+}
+
+static void control_hello(struct ktest *k)
+{
+	if (k->guest.attempt.boot != BOOT_SAVE)
+		control_answer(k, -1);
+	else
+		vm_stop(&k->vm, monitor_save(k) == 0 ? END_SAVED
+						     : END_MONITOR);
 }
 
 /* One byte of the control port, when there is a program. */
@@ -3857,7 +4877,7 @@ static void stream_write(struct ktest *k, struct stream *s)
 	size_t len = s->len;
 	ssize_t n;
 
-	if (s == &k->vm.in) {
+	if (s == &k->vm.in || s == &k->vm.job) {
 		n = send(s->to, s->data + s->at, len, MSG_NOSIGNAL);
 	} else {
 		if (len > PIPE_BUF && !never_blocks(s->to))
@@ -3872,7 +4892,7 @@ static void stream_write(struct ktest *k, struct stream *s)
 	if (errno == EINTR || errno == EAGAIN)
 		return;
 	s->len = 0;
-	if (s == &k->vm.in) { /* nobody reads it any more */
+	if (s == &k->vm.in || s == &k->vm.job) { /* nobody reads it now */
 		s->from = -1;
 	} else if (errno == EPIPE) {
 		k->vm.signal = SIGPIPE;
@@ -3898,11 +4918,13 @@ static void stream_read(struct ktest *k, struct stream *s)
 	}
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
-	if (s != &k->vm.in) {
+	if (s == &k->vm.out || s == &k->vm.err) {
 		close_fd(&s->from);
 		return;
 	}
 	s->from = -1;
+	if (s == &k->vm.job)
+		return;
 	/* not close(): QEMU may drop what it has not read at a hang-up */
 	(void)shutdown(s->to, SHUT_WR);
 }
@@ -3934,11 +4956,6 @@ static void vm_look(struct ktest *k)
 	v->ended = true;
 	v->end_deadline = now_ms() + BYTE_WAIT_MS;
 	step(k, "QEMU ended");
-}
-
-static bool passed(long long deadline)
-{
-	return deadline > 0 && now_ms() >= deadline;
 }
 
 /* Whether there is a reason to stop now; sets v->end then. */
@@ -3984,7 +5001,7 @@ static int vm_patience(const struct vm *v)
 
 static void vm_poll(struct ktest *k)
 {
-	enum { WAKE, CONTROL, CONSOLE, EARLY, LOG, IN, OUT, ERR, ALL };
+	enum { WAKE, CONTROL, CONSOLE, EARLY, LOG, JOB, IN, OUT, ERR, ALL };
 	struct vm *v = &k->vm;
 	struct pollfd p[ALL] = {
 		[WAKE] = { .fd = k->o->wake_fd, .events = POLLIN },
@@ -3992,6 +5009,7 @@ static void vm_poll(struct ktest *k)
 		[CONSOLE] = { .fd = v->console, .events = POLLIN },
 		[EARLY] = { .fd = v->early, .events = POLLIN },
 		[LOG] = { .fd = v->log, .events = POLLIN },
+		[JOB] = stream_poll(&v->job),
 		[IN] = stream_poll(&v->in),
 		[OUT] = stream_poll(&v->out),
 		[ERR] = stream_poll(&v->err),
@@ -3999,6 +5017,8 @@ static void vm_poll(struct ktest *k)
 
 	if (!v->hello) /* another attempt may have to start from nothing */
 		p[IN].fd = -1;
+	if (v->control < 0)
+		p[JOB].fd = -1;
 	if (poll(p, ALL, vm_patience(v)) < 0 && errno != EINTR) {
 		(void)fail(k, "poll:");
 		vm_stop(v, END_OUTPUT);
@@ -4013,6 +5033,8 @@ static void vm_poll(struct ktest *k)
 		drain(k, &v->early, console_bytes);
 	if (p[LOG].revents)
 		drain(k, &v->log, log_bytes);
+	if (p[JOB].revents)
+		stream_move(k, &v->job);
 	if (p[IN].revents)
 		stream_move(k, &v->in);
 	if (p[OUT].revents)
@@ -4028,8 +5050,6 @@ static void vm_supervise(struct ktest *k)
 	struct vm *v = &k->vm;
 	const struct ktest_options *o = k->o;
 
-	if (o->timeout > 0)
-		v->deadline = k->start + o->timeout;
 	if (o->accel == ACCEL_AUTO && k->guest.attempt.accel == ACCEL_KVM
 	    && o->argv != NULL && o->gdb == NULL)
 		v->kvm_deadline = now_ms() + KVM_WAIT_MS;
@@ -4046,12 +5066,13 @@ static void vm_supervise(struct ktest *k)
 		drain(k, &v->console, console_bytes);
 		drain(k, &v->early, console_bytes);
 	}
+	drain(k, &v->log, log_bytes);
 	vm_close(v);
 	step(k, "the guest is gone; ktest's own CPU time: %llu us",
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 10. Verdict =======================================================
+/* ==== 12. Verdict =======================================================
  * struct vm -> the exit status and, if there is none, the one line that says
  * why, with what the guest's kernel and QEMU said last.
  */
@@ -4243,9 +5264,9 @@ static bool ports_again(struct ktest *k, struct attempt *a)
 	return false;
 }
 
-/* Whether to try again, another way, after an attempt that came to nothing:
- * never once a program may have run. Says why. */
-static bool attempt_next(struct ktest *k, struct attempt *a)
+/* Whether to try again, on another machine, after an attempt that came to
+ * nothing: never once a program may have run. Says why. */
+static bool attempt_other(struct ktest *k, struct attempt *a)
 {
 	const struct vm *v = &k->vm;
 	char why[512];
@@ -4293,23 +5314,102 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 	return false;
 }
 
-/* initramfs holds the ports of the user network, so it is one attempt's. */
+/* What follows a machine that was to be saved, or restored. */
+static bool attempt_snapshot(struct ktest *k, struct attempt *a)
+{
+	const enum ending end = k->vm.end;
+	struct snapshot *s = &k->snapshot;
+
+	if (k->vm.hello || end == END_TIMEOUT || end == END_SIGNAL
+	    || end == END_OUTPUT)
+		return false;
+	if (end == END_SAVED && snapshot_write(k) == 0) {
+		a->boot = BOOT_RESTORE;
+		a->saved = true;
+		return true;
+	}
+	if (a->boot == BOOT_RESTORE && !a->saved) {
+		step(k, "snapshot %s: stale because of %s", s->path, k->error);
+		k->error[0] = '\0';
+		close_fd(&s->fd);
+		*a = s->first;
+		a->boot = BOOT_SAVE;
+		return true;
+	}
+	if (end != END_SAVED && end != END_MONITOR)
+		(void)fail(k, "the machine to be saved ended early");
+	snapshot_off(k);
+	return true;
+}
+
+static bool attempt_next(struct ktest *k, struct attempt *a)
+{
+	char error[MESSAGE_SIZE];
+
+	if (k->vm.end == END_MONITOR && !k->vm.hello) {
+		/* QEMU may have had a reason that has another remedy */
+		memcpy(error, k->error, sizeof error);
+		k->error[0] = '\0';
+		if (ports_again(k, a))
+			return true;
+		if (k->error[0] != '\0')
+			return false;
+		memcpy(k->error, error, sizeof error);
+	}
+	if (attempt_other(k, a))
+		return true;
+	return a->boot != BOOT_COLD && attempt_snapshot(k, a);
+}
+
+/* What this attempt's machine needs in files: an initramfs, and memory that
+ * is to become a snapshot's. Both hold what only this attempt is about. */
+static int attempt_files(struct ktest *k, int *initramfs)
+{
+	struct snapshot *s = &k->snapshot;
+	const enum boot boot = k->guest.attempt.boot;
+
+	close_fd(initramfs);
+	close_fd(&s->memory);
+	if (k->o->argv == NULL || k->o->dry_run || boot == BOOT_RESTORE)
+		return 0;
+	*initramfs = initramfs_build(k, &k->guest);
+	if (*initramfs < 0 || boot == BOOT_COLD)
+		return *initramfs < 0 ? -1 : 0;
+	s->memory = temporary_file(k);
+	if (s->memory < 0)
+		return -1;
+	return ftruncate(s->memory, (off_t)s->now.memory) == 0 ? 0
+		: fail(k, "the guest's memory:");
+}
+
+/* From a machine that QEMU was started for to the end of that attempt. The
+ * job of one that is restored is made while QEMU starts. */
+static void attempt_run(struct ktest *k, int *initramfs)
+{
+	if (k->guest.attempt.boot == BOOT_RESTORE) {
+		*initramfs = job_build(k, &k->guest);
+		if (*initramfs < 0)
+			vm_stop(&k->vm, END_OUTPUT);
+		else if (monitor_restore(k) == 0)
+			control_answer(k, *initramfs);
+		else
+			vm_stop(&k->vm, END_MONITOR);
+	}
+	vm_supervise(k);
+}
+
 static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
 {
 	struct guest *g = &k->guest;
-	int tries = 0;
 
 	do {
 		k->log_len = 0;
 		if (!g->attempt.acpi_turned) /* else both are worth showing */
 			k->ring_total = 0;
-		if (tries != g->attempt.port_tries)
-			close_fd(initramfs);
-		tries = g->attempt.port_tries;
-		if (k->o->argv != NULL && !k->o->dry_run && *initramfs < 0
-		    && (*initramfs = initramfs_build(k, g)) < 0)
+		if (attempt_files(k, initramfs) < 0)
 			return -1;
-		if (g->attempt.accel != ACCEL_KVM && g->tick_khz == 0)
+		if (g->attempt.accel != ACCEL_KVM && g->tick_khz == 0
+		    && g->attempt.boot != BOOT_RESTORE)
 			g->tick_khz = tick_khz(k);
 		if (qemu_build(k, g, kernel) < 0)
 			return -1;
@@ -4327,7 +5427,7 @@ static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
 			     unix_path(k->o->gdb) != NULL ? "" : "127.0.0.1:",
 			     unix_path(k->o->gdb) != NULL
 			     ? unix_path(k->o->gdb) : k->o->gdb);
-		vm_supervise(k);
+		attempt_run(k, initramfs);
 	} while (attempt_next(k, &g->attempt));
 	return verdict(k);
 }
@@ -4347,6 +5447,7 @@ static struct ktest *run_begin(const struct ktest_options *o,
 	}
 	k->o = o;
 	k->start = now_ms();
+	k->snapshot.fd = k->snapshot.memory = -1;
 	return k;
 }
 
@@ -4362,6 +5463,7 @@ static void run_end(struct ktest *k, struct ktest_result *r)
 	r->signal = k->signal;
 	if (k->vm.pid > 0)
 		r->qemu_status = k->vm.wait_status;
+	r->warm = k->vm.hello && k->guest.attempt.boot == BOOT_RESTORE;
 	(void)munmap(k, sizeof *k);
 }
 
@@ -4403,9 +5505,12 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 		return r->status = KTEST_NO_VERDICT;
 	sigpipe_block(&pipe_set, &pending, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
-	if (guest_describe(k, &k->guest, kernel) == 0)
+	if (guest_describe(k, &k->guest, kernel) == 0
+	    && snapshot_find(k, kernel) == 0)
 		status = run_attempts(k, kernel, &initramfs);
 	close_fd(&initramfs);
+	close_fd(&k->snapshot.fd);
+	close_fd(&k->snapshot.memory);
 	ports_close(&k->guest, true);
 	wires_close(&k->guest);
 	if (status < 0)
@@ -4434,7 +5539,7 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
 	return result;
 }
 
-/* ==== 11. main ==========================================================
+/* ==== 13. main ==========================================================
  * The command line around ktest_run(): signals, and usage.
  */
 #ifndef KTEST_LIB

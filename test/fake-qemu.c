@@ -13,7 +13,7 @@
  * STEP=VALUE or STEP=PORT:VALUE.  In a text \n, \e, \0 and \\ are understood.
  *
  *	hello		'h' on the control port
- *	clock		reads the 8 bytes that follow it
+ *	clock		reads the 48 bytes that answer it
  *	go		reads the first byte of stdin, which is 'i'
  *	say=PORT:TEXT	writes TEXT; PORT may also be qemu, which is its stderr
  *	many=PORT:N	writes N bytes, lines of 63 digits
@@ -296,7 +296,7 @@ step(char *name)
 	text = strchr(value, ':');
 	text = text ? text + 1 : value;
 	if (!strcmp(name, "hello")) put(port("control", 7), "h", 1);
-	else if (!strcmp(name, "clock")) get(port("control", 7), (char[8]){ 0 }, 8);
+	else if (!strcmp(name, "clock")) get(port("control", 7), (char[48]){ 0 }, 48);
 	else if (!strcmp(name, "go")) {
 		get(port("stdin", 5), &c, 1);
 		if (c != 'i')

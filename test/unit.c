@@ -859,12 +859,6 @@ static void test_numbers(void)
  * Images that are as small as the formats allow; each case changes some
  * bytes of a good one.
  */
-static void put_le(char *p, uint64_t v, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++)
-		p[i] = (char)(v >> (8 * i) & 0xff);
-}
-
 enum { BZ_SIZE = 1024 + 32 * 16, ELF_SIZE = 512, NOTE_AT = 64 + 3 * 56 };
 
 /* One sector of set-up, 32 paragraphs of kernel, the version at 0x300. */
@@ -2547,25 +2541,33 @@ static void test_control_flood(void)
 	}
 }
 
-/* The answer to hello: the time of day, 8 bytes, once. */
-static void test_control_clock(void)
+/* The answer to hello, once: the time of day, a seed, no job. */
+static void test_control_answer(void)
 {
 	static char word_at[] = "prog", *argv[] = { word_at, NULL };
-	uint64_t before = clock_ns(CLOCK_REALTIME), told = 0;
-	unsigned char le[16];
+	const char *p = k.vm.job.data;
+	uint64_t before = clock_ns(CLOCK_REALTIME), told;
+	char seed[32];
 	int theirs = -1;
-	ssize_t n;
 
 	fresh();
 	o.argv = argv;
 	(void)spawn_socket(&k, &k.vm.control, &theirs);
 	control_bytes(&k, "hx", 2);
-	n = recv(theirs, le, sizeof le, MSG_DONTWAIT);
-	is_int(HERE, n, 8, "control: the clock is told once");
-	for (size_t i = 8; i-- > 0;)
-		told = told << 8 | le[i];
+	is_int(HERE, (long long)k.vm.job.len, ANSWER_SIZE,
+	       "control: the answer");
+	is_int(HERE, k.vm.job.from, -1, "control: and no more");
+	told = get_le(p, 8);
 	is_true(HERE, told >= before && told <= clock_ns(CLOCK_REALTIME),
-		"control: it is the time of day");
+		"control: it tells the time of day");
+	is_int(HERE, (long long)get_le(p + 40, 8), 0, "control: and no job");
+	memcpy(seed, p + 8, sizeof seed);
+	control_answer(&k, -1);
+	is_true(HERE, memcmp(seed, p + 8, sizeof seed) != 0,
+		"control: another seed at every answer");
+	stream_move(&k, &k.vm.job);
+	is_int(HERE, recv(theirs, seed, sizeof seed, MSG_DONTWAIT), 32,
+	       "control: the answer is sent");
 	close_fd(&k.vm.control);
 	close_fd(&theirs);
 }
@@ -3174,7 +3176,7 @@ static void test_machine(void)
 	test_qemu_log();
 	test_control();
 	test_control_flood();
-	test_control_clock();
+	test_control_answer();
 	test_done();
 	test_patience();
 	test_streams();

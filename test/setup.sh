@@ -26,6 +26,13 @@ check		cpio				cpio
 check		tcpdump				tcpdump
 check		valgrind			valgrind
 check		libclang_rt.asan-x86_64.a	libclang-rt-dev
+check		go				golang-go
+check		cargo				cargo
+check		cmake				cmake
+check		meson				meson
+check		automake			automake
+check		autoreconf			autoconf
+check		bazel				bazel-bootstrap
 check,lint	clang				clang
 check,lint	tcc				tcc
 check,lint	musl-gcc			musl-tools
@@ -33,7 +40,8 @@ check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
 '
 # flex to libelf-dev build the tiny kernel; cpio reads our archives and tcpdump
-# our captures; clang's runtime is for sanitizers and fuzzing.
+# our captures; clang's runtime is for sanitizers and fuzzing; go to bazel start
+# programs by ktest (runners.sh).
 
 PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
 

@@ -1,0 +1,3 @@
+module example.org/guest
+
+go 1.18

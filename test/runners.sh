@@ -70,6 +70,11 @@ if project go go; then
 	cd ..
 	fails '^FAIL.*/broken' go test -exec "$exec" ./...
 	like "$out" '^ok .*guest' 'go: the package that passes, too'
+	if "$KTEST" -h | grep -q '^  -rootfs '; then
+		passes go test -count=1 -exec "$ktest -rootfs /" .
+	else
+		skip 'this ktest has no -rootfs' 'go: passes with -rootfs'
+	fi
 fi
 
 if project cargo cargo cc; then

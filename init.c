@@ -87,7 +87,8 @@ enum { STATUS_NOT_EXECUTED = 126, STATUS_NOT_FOUND = 127 };
  *
  * Each block gives: the numbers of the system calls; sys1 to sys6, which pass
  * that many arguments and return the kernel's answer (a negative errno on
- * failure); signal_return, where a signal handler returns to; _start.
+ * failure); sys_vfork, whose child runs on the parent's stack until it executes
+ * a program; signal_return, where a signal handler returns to; _start.
  * All are 64-bit and little endian: struct layouts below rely on that.
  * ====================================================================== */
 
@@ -97,6 +98,7 @@ long sys3(long nr, long a, long b, long c);
 long sys4(long nr, long a, long b, long c, long d);
 long sys5(long nr, long a, long b, long c, long d, long e);
 long sys6(long nr, long a, long b, long c, long d, long e, long f);
+long sys_vfork(void) __attribute__((returns_twice));
 void signal_return(void);
 
 #if defined(__x86_64__)
@@ -107,7 +109,7 @@ enum {
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
 	SYS_socket = 41, SYS_clone = 56, SYS_execve = 59, SYS_exit = 60,
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
-	SYS_fchmod = 91, SYS_umask = 95, SYS_setsid = 112,
+	SYS_fchmod = 91, SYS_umask = 95, SYS_sysinfo = 99, SYS_setsid = 112,
 	SYS_mlockall = 151, SYS_sync = 162, SYS_mount = 165,
 	SYS_umount2 = 166, SYS_reboot = 169, SYS_getdents64 = 217,
 	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_openat = 257,
@@ -125,11 +127,14 @@ enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000 };
  * kernel takes the number in rax, arguments in rdi rsi rdx r10 r8 r9, returns
  * in rax and spoils rcx and r11, which C calls may spoil too. The kernel does
  * not look at registers beyond a call's arguments, so one stub serves all six.
+ * vfork's child overwrites the return address on the stack, so the parent
+ * keeps it in a register.
  * At _start the stack pointer is what the kernel left, 16 byte aligned.
  */
 __asm__(
 	".text\n"
-	".globl sys1, sys2, sys3, sys4, sys5, sys6, signal_return, _start\n"
+	".globl sys1, sys2, sys3, sys4, sys5, sys6, sys_vfork\n"
+	".globl signal_return, _start\n"
 	"sys1:\n"
 	"sys2:\n"
 	"sys3:\n"
@@ -144,6 +149,12 @@ __asm__(
 	"	mov %r9, %r8\n"
 	"	mov 8(%rsp), %r9\n"
 	"	syscall\n"
+	"	ret\n"
+	"sys_vfork:\n"
+	"	pop %rdx\n"
+	"	mov $58, %eax\n"
+	"	syscall\n"
+	"	push %rdx\n"
 	"	ret\n"
 	"signal_return:\n"
 	"	mov $15, %eax\n"
@@ -194,7 +205,7 @@ enum {
 
 enum {
 	SIGKILL = 9, SIGCHLD = 17, SIG_SETMASK = 2, WNOHANG = 1,
-	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000,
+	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000, CLONE_VM = 0x100,
 	POLLIN = 1, POLLOUT = 4, POLLHUP = 16
 };
 
@@ -227,7 +238,9 @@ enum {
 	CHUNK = 16384,              /* what one write hands to a port */
 	PATH_SIZE = 4098,           /* "/", a name of PATH_MAX bytes, NUL */
 	UNPACK_CHUNK = 1 << 20,     /* written, then given back: see unpack */
-	RESERVE = 1 << 20           /* memory for what follows the program */
+	RESERVE = 1 << 20,          /* memory for what follows the program */
+	MEMORY_LOW = 32 << 20,      /* less free than this is worth a look */
+	SETTLE_WAIT = 3000          /* the kernel refines its clock for 1000 */
 };
 
 /* ======================================================================
@@ -1011,10 +1024,22 @@ static long interface_raise(long fd, struct ifreq *request)
 	return error | sys3(SYS_ioctl, fd, SIOCSIFFLAGS, (long)request);
 }
 
-/* Brings lo up. If s is a network to configure, the interface with the MAC
- * gets the address, comes up and is the way to everywhere; its driver is
- * there by now, since modules_load waits for probes. A kernel without network
- * has no socket to ask. */
+/* A kernel without network has no socket to ask. */
+static void loopback_raise(void)
+{
+	struct ifreq request;
+	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	memset(&request, 0, sizeof request);
+	memcpy(request.name, "lo", 2);
+	if (fd >= 0 && interface_raise(fd, &request) != 0)
+		warn("cannot bring up lo", NULL, 0);
+	sys_close(fd);
+}
+
+/* The interface with the MAC gets the address, comes up and is the way to
+ * everywhere; its driver is there by now, since modules_load waits for
+ * probes. */
 static void network_raise(const char *s)
 {
 	struct ifreq request;
@@ -1024,13 +1049,6 @@ static void network_raise(const char *s)
 
 	memset(&request, 0, sizeof request);
 	memset(&route, 0, sizeof route);
-	memcpy(request.name, "lo", 2);
-	if (fd >= 0 && interface_raise(fd, &request) != 0)
-		warn("cannot bring up lo", NULL, 0);
-	if (s == NULL) {
-		sys_close(fd);
-		return;
-	}
 	if (!dir_find(net_class, match_mac, s, name))
 		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
 	memcpy(request.name, name, sizeof request.name - 1);
@@ -1554,7 +1572,7 @@ static void child_run(const struct job *job, const long fds[3])
 
 static long child_start(const struct job *job, const long fds[3])
 {
-	long pid = sys5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	long pid = sys_vfork(); /* no copy of our memory is made */
 
 	if (pid < 0)
 		die("cannot start a process", NULL, pid);
@@ -1763,8 +1781,14 @@ static void processes_kill(void)
  * is; without any, the kernel panics at our next step. */
 static void memory_free(void)
 {
+	struct {
+		int64_t uptime;
+		uint64_t loads[3], total, free, rest[8];
+	} info;
 	size_t i;
 
+	if (sys1(SYS_sysinfo, (long)&info) == 0 && info.free >= MEMORY_LOW)
+		return;
 	for (i = 0; i < sizeof mount_table / sizeof *mount_table; i++)
 		if (str_equal(mount_table[i].type, "tmpfs"))
 			sys2(SYS_umount2, (long)mount_table[i].dir,
@@ -1784,18 +1808,24 @@ static void flows_drain(struct flow *flows)
 	}
 }
 
-/* In a process of its own: a frozen filesystem holds it for ever. */
+static void sync_child(void)
+{
+	sys1(SYS_sync, 0);
+	for (;;)
+		sys1(SYS_exit, 0);
+}
+
+/* In a process of its own: a frozen filesystem holds it for ever. It shares
+ * our memory, and returns from the system call to where its stack says. */
 static void disks_sync(void)
 {
+	static long stack[64];
 	int64_t end = clock_ms() + SYNC_WAIT;
-	long pid = sys5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	long pid;
 	int status;
 
-	if (pid == 0) {
-		sys1(SYS_sync, 0);
-		for (;;)
-			sys1(SYS_exit, 0);
-	}
+	stack[63] = (long)sync_child;
+	pid = sys5(SYS_clone, CLONE_VM | SIGCHLD, (long)(stack + 63), 0, 0, 0);
 	while (pid > 0 && !children_reap(pid, &status)) {
 		if (clock_ms() >= end) {
 			pid = -ETIMEDOUT;
@@ -1917,34 +1947,60 @@ static void streams_open(const struct job *job, struct flow *flows)
 		flows[FLOW_ERR].to = port_open("ktest.stderr", NULL, 1);
 }
 
+/* Whatever the program does to memory: ours is there, and a little more for
+ * the kernel to work with once it has ended. */
+static void *memory_hold(void)
+{
+	sys1(SYS_mlockall, MCL_CURRENT);
+	return sys_map(RESERVE, MAP_ANONYMOUS | MAP_POPULATE, -1);
+}
+
+/* Some time after boot the kernel takes the TSC for good, with timers that
+ * are exact, and rewrites code for it: not again in every restored machine. */
+static void clock_settle(void)
+{
+	int64_t end = clock_ms() + SETTLE_WAIT;
+	char name[64];
+
+	while (file_line("/sys/devices/system/clocksource/clocksource0/"
+	    "current_clocksource", name, sizeof name) == 0 &&
+	    str_equal(name, "tsc-early") && clock_ms() < end)
+		sleep_ms(10);
+}
+
 static void run_job(void)
 {
 	static struct flow flows[FLOWS];
 	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL};
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
-	void *reserve;
+	void *reserve = NULL;
 	int status;
 
 	archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
+	loopback_raise();
+	if (archive.bytes == NULL) { /* what need not be in every restored run */
+		reserve = memory_hold();
+		sys_rmdir(JOB_DIR);
+		clock_settle();
+	}
 	if (!control_send("h", 1))
 		restart();
 	answer_take(&archive);
 	if (job.path == NULL)
 		job_read(&archive, &job);
-	network_raise(job.network);
+	if (job.network != NULL)
+		network_raise(job.network);
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
-	sys_close(archive.fd);
-	sys_unlink(JOB_FILE);
-	sys_rmdir(JOB_DIR);
-
-	/* Whatever the program does to memory: ours is there, and a little
-	 * more for the kernel to work with once it has ended. */
-	sys1(SYS_mlockall, MCL_CURRENT);
-	reserve = sys_map(RESERVE, MAP_ANONYMOUS | MAP_POPULATE, -1);
+	if (reserve == NULL) {
+		sys_close(archive.fd);
+		sys_unlink(JOB_FILE);
+		sys_rmdir(JOB_DIR);
+		reserve = memory_hold();
+	}
 	status = program_run(&job, flows);
 	if (reserve != NULL)
 		sys_unmap(reserve, RESERVE);

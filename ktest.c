@@ -74,7 +74,9 @@ extern char **environ;
  * It may ignore SIGPIPE or not: it never comes from here. A write of the
  * program waits for whoever reads it; only timeout and wake_fd end that.
  */
-enum { KTEST_LIST_MAX = 256, KTEST_TEXT_SIZE = 8192 };
+enum {
+	KTEST_LIST_MAX = 256, KTEST_TEXT_SIZE = 8192, KTEST_FILES_SIZE = 32768
+};
 
 #define KTEST_HOST_MAC "02:72:82:bf:c3:56" /* the user network's interface */
 
@@ -84,7 +86,9 @@ struct ktest_list { /* values of a repeatable option, in order */
 };
 
 /* One run's options, as `ktest -h` explains them. ktest_defaults() fills it,
- * ktest_parse() reads a command line into it; strings stay the caller's. */
+ * ktest_parse() reads a command line into it; strings stay the caller's, but
+ * those of an @FILE are kept at its end: they live as long as it does, and a
+ * copy of it points to the first. */
 struct ktest_options {
 	const char *name;  /* for the log */
 	const char *kernel_path, *initrd_path, *modules_dir;
@@ -112,6 +116,9 @@ struct ktest_options {
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
 	void *on_port_arg;
+	char *file_argv[KTEST_LIST_MAX + 1]; /* argv, if it begins in an @FILE */
+	char file_text[KTEST_FILES_SIZE];
+	size_t file_argc, file_len;
 };
 
 struct ktest_result {
@@ -183,6 +190,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	CONSOLE_PIPE_SIZE = 1 << 20, /* /proc/sys/fs/pipe-max-size */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
+	FILE_DEPTH = 16,        /* an @FILE in an @FILE ... */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
 
@@ -781,17 +789,25 @@ static int child_end(struct child *c)
  * printed as well. The syntax is that of Go's package flag, because existing
  * callers use it: -name value, -name=value, either with two dashes; a flag
  * takes its value only after '='; options end at "--" or at the first word
- * that is none.
+ * that is none. @FILE among them stands for the lines of FILE.
  */
 enum opt_kind {
 	OPT_STRING, OPT_LIST, OPT_FLAG, OPT_CHOICE, OPT_SIZE, OPT_COUNT,
 	OPT_DURATION
 };
 
+enum opt_path {               /* what of a value is a path */
+	PATH_NONE,
+	PATH_ALL,             /* it is one, or it begins with one */
+	PATH_NAME,            /* a name without a slash is something else */
+	PATH_TARGET           /* [NAME=]unix:PATH, NAME=FILE; no number */
+};
+
 struct opt {
 	const char *name, *value, *help;
 	const char *def;              /* the default, NULL: nothing, off */
 	enum opt_kind kind;
+	enum opt_path path;
 	bool may_be_empty;
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
@@ -802,15 +818,17 @@ struct opt {
 static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "The kernel" },
 	{ .name = "kernel-path", .value = "FILE", .offset = AT(kernel_path),
+	  .path = PATH_ALL,
 	  .help = "bzImage or PVH vmlinux",
 	  .def = "$KTEST_KERNEL or this host's" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
-	  .may_be_empty = true,
+	  .may_be_empty = true, .path = PATH_ALL,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
 	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
 	  .offset = AT(cmdline), .may_be_empty = true,
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
+	  .path = PATH_ALL,
 	  .help = "the one with modules.dep",
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
@@ -820,11 +838,11 @@ static const struct opt opt_table[] = {
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
-	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
+	{ .name = "cwd", .value = "DIR", .offset = AT(cwd), .path = PATH_ALL,
 	  .help = "its working directory, made if missing",
 	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
-	  .offset = AT(files),
+	  .offset = AT(files), .path = PATH_ALL,
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
@@ -852,15 +870,18 @@ static const struct opt opt_table[] = {
 	  .help = "QEMU under its seccomp filter",
 	  .def = "on" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
+	  .path = PATH_NAME,
 	  .help = "the emulator",
 	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
 	  .offset = AT(qemu_args),
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
+	  .path = PATH_NAME,
 	  .help = "firmware",
 	  .def = "bios/bios.bin beside ktest" },
 	{ .name = "init", .value = "FILE", .offset = AT(init),
+	  .path = PATH_ALL,
 	  .help = "process 1 of the guest",
 	  .def = "init beside ktest" },
 	{ .name = NULL, .help = "The network" },
@@ -873,23 +894,26 @@ static const struct opt opt_table[] = {
 	  .help = "127.0.0.1:HOST is GUEST[/udp] (repeatable)",
 	  .def = "any HOST" },
 	{ .name = "port-file", .value = "FILE", .offset = AT(port_file),
+	  .path = PATH_ALL,
 	  .help = "gets a line GUEST HOST for each -port, once bound" },
 	{ .name = "service", .value = "GUEST=HOST", .kind = OPT_LIST,
 	  .offset = AT(services),
 	  .help = "its IP:PORT is our IP:PORT (repeatable)" },
 	{ .name = "pcap", .value = "FILE", .offset = AT(pcap),
+	  .path = PATH_ALL,
 	  .help = "all packets of the user network" },
 	{ .name = "netfd", .value = "N", .kind = OPT_LIST,
 	  .offset = AT(netfds),
 	  .help = "the cable of one more interface (repeatable)" },
 	{ .name = "link", .value = "PATH", .kind = OPT_LIST,
-	  .offset = AT(links),
+	  .offset = AT(links), .path = PATH_ALL,
 	  .help = "a cable to the ktest with the same PATH (repeatable)" },
 	{ .name = NULL, .help = "More devices" },
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
-	  .offset = AT(chardevs),
+	  .offset = AT(chardevs), .path = PATH_TARGET,
 	  .help = "a port: FD, FILE or unix:PATH (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
+	  .path = PATH_TARGET,
 	  .help = "the guest waits there for a debugger" },
 	{ .name = NULL, .help = "What is shown" },
 	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
@@ -922,7 +946,8 @@ void ktest_usage(FILE *f)
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n");
+		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n"
+		"@FILE among the options stands for its lines, an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
 		char left[64];
@@ -1092,12 +1117,12 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 	if (value[0] == '\0' && !opt->may_be_empty)
 		return fail(k, "-%s: the value is empty, it should be %s",
 			    opt->name, opt->value);
+	if ((opt->kind == OPT_STRING || opt->path == PATH_ALL)
+	    && strlen(value) >= PATH_SIZE)
+		return fail(k, "-%s %.100s...: is too long (limit %d bytes)",
+			    opt->name, value, PATH_SIZE - 1);
 	switch (opt->kind) {
 	case OPT_STRING:
-		if (strlen(value) >= PATH_SIZE)
-			return fail(k, "-%s %.100s...: is too long (limit %d"
-				    " bytes)", opt->name, value,
-				    PATH_SIZE - 1);
 		*(const char **)field = value[0] != '\0' ? value : NULL;
 		return 0;
 	case OPT_LIST:
@@ -1123,41 +1148,234 @@ static const struct opt *opt_find(const char *name, size_t len)
 	return NULL;
 }
 
+/* -- Words, and @FILE --
+ * A FILE has a word on each line, without the blanks around it; lines that
+ * are empty or begin with '#' have none. The value of an option may follow it
+ * on its line, after a blank as well as after '='. The words of a FILE stand
+ * for @FILE: once options have ended in one, all that comes is the program's.
+ */
+struct words { /* of the command line, or of a FILE */
+	char *const *argv;      /* what is left of the command line */
+	const char *file;       /* NULL: the command line */
+	char *at;               /* what is left of the FILE's text */
+	int line;               /* the last word's */
+	dev_t dev;
+	ino_t ino;
+};
+
+static char *words_next(struct words *w)
+{
+	static const char blanks[] = " \t\r";
+
+	if (w->file == NULL)
+		return *w->argv != NULL ? *w->argv++ : NULL;
+	while (*w->at != '\0') {
+		char *word = w->at, *end = word + strcspn(word, "\n");
+
+		w->at = end + (*end != '\0');
+		w->line++;
+		word += strspn(word, blanks);
+		while (end > word && strchr(blanks, end[-1]) != NULL)
+			end--;
+		*end = '\0';
+		if (word[0] != '\0' && word[0] != '#')
+			return word;
+	}
+	return NULL;
+}
+
+/* Says where the words are that something is wrong with. */
+static int words_fail(struct ktest *k, const struct words *w)
+{
+	if (w->file != NULL) {
+		(void)snprintf(k->scratch, sizeof k->scratch, "%s:%d: %s",
+			       w->file, w->line, k->error);
+		memcpy(k->error, k->scratch, sizeof k->error - 1);
+	}
+	return -1;
+}
+
+/* A value in which a path begins at p, NULL: nowhere. A relative one is made
+ * one to the FILE's directory. Returns the value, NULL if there is no room. */
+static char *words_path(struct ktest *k, struct ktest_options *o,
+			const struct words *w, char *value, const char *p)
+{
+	const char *slash = w->file != NULL ? strrchr(w->file, '/') : NULL;
+	struct text t;
+
+	if (slash == NULL || p == NULL || p[0] == '/' || p[0] == '\0')
+		return value;
+	text_init(&t, o->file_text + o->file_len,
+		  sizeof o->file_text - 1 - o->file_len);
+	text_bytes(&t, value, (size_t)(p - value));
+	text_bytes(&t, w->file, (size_t)(slash + 1 - w->file));
+	text_add(&t, p);
+	if (t.full) {
+		(void)fail(k, "%.100s: is too long (limit %d bytes for all"
+			   " FILEs)", value, KTEST_FILES_SIZE);
+		return NULL;
+	}
+	o->file_len += t.len + 1;
+	return t.at;
+}
+
+/* Takes the text m of w->file into *o. */
+static int words_text(struct ktest *k, struct ktest_options *o,
+		      struct words *w, const struct map *m)
+{
+	const char *nul = memchr(m->at, '\0', m->size);
+
+	if (nul != NULL) {
+		w->line = 1;
+		for (const char *p = m->at; p < nul; p++)
+			w->line += *p == '\n';
+		(void)fail(k, "has a NUL byte, it is no text");
+		return words_fail(k, w);
+	}
+	if (m->size >= sizeof o->file_text - 1 - o->file_len)
+		return fail(k, "@FILE %s: is too long (limit %d bytes for all"
+			    " FILEs)", w->file, KTEST_FILES_SIZE);
+	w->at = o->file_text + o->file_len;
+	memcpy(w->at, m->at, m->size);
+	w->at[m->size] = '\0';
+	o->file_len += m->size + 1;
+	return 0;
+}
+
+/* Opens the FILE of @FILE, a word of *w, as w[1]. */
+static int words_open(struct ktest *k, struct ktest_options *o,
+		      const struct words *stack, struct words *w, char *word)
+{
+	struct stat st = { 0 };
+	struct map m;
+	int result;
+
+	word = words_path(k, o, w, word + 1, word + 1);
+	if (word == NULL)
+		return -1;
+	if (word[0] == '\0')
+		return fail(k, "@FILE: the name is missing");
+	if (w == stack + FILE_DEPTH)
+		return fail(k, "@FILE %s: too many FILEs in each other (limit"
+			    " %d)", word, FILE_DEPTH);
+	for (const struct words *up = w; up > stack; up--)
+		if (stat(word, &st) == 0 && up->dev == st.st_dev
+		    && up->ino == st.st_ino)
+			return fail(k, "@FILE %s: includes itself", word);
+	if (map_file(k, "@FILE", word, &m) < 0)
+		return -1;
+	(void)stat(word, &st);
+	w[1] = (struct words){ .file = word, .dev = st.st_dev,
+			       .ino = st.st_ino };
+	result = words_text(k, o, &w[1], &m);
+	unmap_file(&m);
+	return result;
+}
+
+/* Where in a value a path begins, NULL: it has none. */
+static const char *opt_path(const struct opt *opt, const char *value)
+{
+	const char *equals = strchr(value, '=');
+
+	if (opt->path == PATH_NONE
+	    || (opt->path == PATH_NAME && strchr(value, '/') == NULL))
+		return NULL;
+	if (opt->path != PATH_TARGET)
+		return value;
+	if (equals != NULL && strncmp(value, "unix:", 5) != 0)
+		value = equals + 1;
+	if (strncmp(value, "unix:", 5) == 0)
+		return value + 5;
+	return value[strspn(value, "0123456789")] != '\0' ? value : NULL;
+}
+
+/* An option, which begins with word. */
+static int opt_option(struct ktest *k, struct ktest_options *o,
+		      struct words *w, char *word)
+{
+	char *name = word + (word[1] == '-' ? 2 : 1), *value = NULL;
+	size_t len = strcspn(name, w->file != NULL ? "= \t" : "=");
+	const struct opt *opt = opt_find(name, len);
+
+	if (opt == NULL && len == 4 && strncmp(name, "help", 4) == 0)
+		opt = opt_find("h", 1);
+	if (opt == NULL)
+		return fail(k, "%.100s: no such option (ktest -h lists them)",
+			    word);
+	if (name[len] == '=')
+		value = name + len + 1;
+	else if (name[len] != '\0')
+		value = name + len + strspn(name + len, " \t");
+	else if (opt->kind != OPT_FLAG)
+		value = words_next(w);
+	if (value != NULL && (value = words_path(k, o, w, value,
+					opt_path(opt, value))) == NULL)
+		return -1;
+	return opt_set(k, o, opt, value);
+}
+
+/* The program, or an argument of it, if it began in a FILE. */
+static int opt_argument(struct ktest *k, struct ktest_options *o,
+			const struct words *w, char *word)
+{
+	const bool path = o->file_argc == 0 && strchr(word, '/') != NULL;
+
+	if (o->file_argc == KTEST_LIST_MAX)
+		return fail(k, "%.100s: is one argument too many (limit %d"
+			    " after an @FILE with PROGRAM)", word,
+			    KTEST_LIST_MAX);
+	word = words_path(k, o, w, word, path ? word : NULL);
+	if (word == NULL)
+		return -1;
+	o->file_argv[o->file_argc++] = word;
+	o->file_argv[o->file_argc] = NULL;
+	o->argv = o->file_argv;
+	return 0;
+}
+
+static int opt_words(struct ktest *k, struct ktest_options *o,
+		     struct words *stack)
+{
+	struct words *w = stack;
+	bool ended = false;
+	int result = 0;
+
+	while (result == 0) {
+		char *word = words_next(w);
+		const bool dashes = word != NULL && strcmp(word, "--") == 0;
+
+		if (word == NULL) {
+			if (w == stack)
+				return 0;
+			w--;
+		} else if (!ended && word[0] == '@') {
+			result = words_open(k, o, stack, w, word);
+			w += result == 0;
+		} else if (!ended && word[0] == '-' && word[1] != '\0'
+			   && !dashes) {
+			result = opt_option(k, o, w, word);
+		} else if (!ended && w == stack) {
+			w->argv -= !dashes;
+			if (*w->argv != NULL)
+				o->argv = w->argv;
+			return 0;
+		} else {
+			if (ended || !dashes)
+				result = opt_argument(k, o, w, word);
+			ended = true;
+		}
+	}
+	return words_fail(k, w);
+}
+
 /* Reads the command line into *o; what is left of it is the program. */
 static int opt_parse(struct ktest *k, struct ktest_options *o,
 		     char *const *argv)
 {
-	size_t i = 1;
+	struct words stack[FILE_DEPTH + 1];
 
-	for (; argv[0] != NULL && argv[i] != NULL; i++) {
-		const char *word = argv[i], *name, *value = NULL;
-		const struct opt *opt;
-		size_t len;
-
-		if (word[0] != '-' || word[1] == '\0')
-			break;
-		if (strcmp(word, "--") == 0) {
-			i++;
-			break;
-		}
-		name = word + (word[1] == '-' ? 2 : 1);
-		len = strcspn(name, "=");
-		opt = opt_find(name, len);
-		if (opt == NULL && len == 4 && strncmp(name, "help", 4) == 0)
-			opt = opt_find("h", 1);
-		if (opt == NULL)
-			return fail(k, "%.100s: no such option (ktest -h lists"
-				    " them)", word);
-		if (name[len] == '=')
-			value = name + len + 1;
-		else if (opt->kind != OPT_FLAG && argv[i + 1] != NULL)
-			value = argv[++i];
-		if (opt_set(k, o, opt, value) < 0)
-			return -1;
-	}
-	if (argv[0] != NULL && argv[i] != NULL)
-		o->argv = argv + i;
-	return 0;
+	stack[0] = (struct words){ .argv = argv + (argv[0] != NULL) };
+	return opt_words(k, o, stack);
 }
 
 /* Sets every option to its default; the environment's are read here. */

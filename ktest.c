@@ -116,7 +116,11 @@ struct ktest_options {
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
 	void *on_port_arg;
-	char *file_argv[KTEST_LIST_MAX + 1]; /* argv, if it begins in an @FILE */
+	struct ktest_list kernels; /* all of -kernel-path; ktest_run() takes
+				    * kernel_path, which is the first */
+	long long jobs;    /* runs of these at a time, and ... */
+	int tap;           /* ... TAP: ktest's main() alone looks at them */
+	char *file_argv[KTEST_LIST_MAX + 1]; /* argv, begun in an @FILE */
 	char file_text[KTEST_FILES_SIZE];
 	size_t file_argc, file_len;
 };
@@ -599,6 +603,15 @@ static int path_set(struct ktest *k, char *out, const char *fmt, ...)
 	return 0;
 }
 
+/* Whether what is written to both comes to one place. */
+static bool same_file(int a, int b)
+{
+	struct stat sa, sb;
+
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0
+	       && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
 static bool is_file(const char *path)
 {
 	struct stat st;
@@ -809,6 +822,7 @@ struct opt {
 	enum opt_kind kind;
 	enum opt_path path;
 	bool may_be_empty;
+	bool one;                     /* names what one machine can have */
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
 	long long min, max;           /* OPT_SIZE: MiB, OPT_COUNT */
@@ -817,10 +831,14 @@ struct opt {
 #define AT(field) offsetof(struct ktest_options, field)
 static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "The kernel" },
-	{ .name = "kernel-path", .value = "FILE", .offset = AT(kernel_path),
-	  .path = PATH_ALL,
+	{ .name = "kernel-path", .value = "FILE", .kind = OPT_LIST,
+	  .offset = AT(kernels), .path = PATH_ALL,
 	  .help = "bzImage or PVH vmlinux",
 	  .def = "$KTEST_KERNEL or this host's" },
+	{ .name = "jobs", .value = "N", .kind = OPT_COUNT,
+	  .offset = AT(jobs), .min = 1, .max = LIST_MAX,
+	  .help = "-kernel-path is repeatable: so many at a time",
+	  .def = "1" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
 	  .may_be_empty = true, .path = PATH_ALL,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
@@ -894,32 +912,34 @@ static const struct opt opt_table[] = {
 	  .help = "127.0.0.1:HOST is GUEST[/udp] (repeatable)",
 	  .def = "any HOST" },
 	{ .name = "port-file", .value = "FILE", .offset = AT(port_file),
-	  .path = PATH_ALL,
+	  .path = PATH_ALL, .one = true,
 	  .help = "gets a line GUEST HOST for each -port, once bound" },
 	{ .name = "service", .value = "GUEST=HOST", .kind = OPT_LIST,
 	  .offset = AT(services),
 	  .help = "its IP:PORT is our IP:PORT (repeatable)" },
 	{ .name = "pcap", .value = "FILE", .offset = AT(pcap),
-	  .path = PATH_ALL,
+	  .path = PATH_ALL, .one = true,
 	  .help = "all packets of the user network" },
 	{ .name = "netfd", .value = "N", .kind = OPT_LIST,
-	  .offset = AT(netfds),
+	  .offset = AT(netfds), .one = true,
 	  .help = "the cable of one more interface (repeatable)" },
 	{ .name = "link", .value = "PATH", .kind = OPT_LIST,
-	  .offset = AT(links), .path = PATH_ALL,
+	  .offset = AT(links), .path = PATH_ALL, .one = true,
 	  .help = "a cable to the ktest with the same PATH (repeatable)" },
 	{ .name = NULL, .help = "More devices" },
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
-	  .offset = AT(chardevs), .path = PATH_TARGET,
+	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
 	  .help = "a port: FD, FILE or unix:PATH (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
-	  .path = PATH_TARGET,
+	  .path = PATH_TARGET, .one = true,
 	  .help = "the guest waits there for a debugger" },
 	{ .name = NULL, .help = "What is shown" },
 	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
 	  .help = "the kernel's console, live on stderr" },
 	{ .name = "v", .kind = OPT_FLAG, .offset = AT(verbose),
 	  .help = "the steps and their times, and QEMU's arguments" },
+	{ .name = "tap", .kind = OPT_FLAG, .offset = AT(tap),
+	  .help = "results as TAP on stdout, one for each -kernel-path" },
 	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
 	  .help = "print the QEMU command line and exit" },
 	{ .name = "name", .value = "NAME", .offset = AT(name),
@@ -1184,17 +1204,6 @@ static char *words_next(struct words *w)
 	return NULL;
 }
 
-/* Says where the words are that something is wrong with. */
-static int words_fail(struct ktest *k, const struct words *w)
-{
-	if (w->file != NULL) {
-		(void)snprintf(k->scratch, sizeof k->scratch, "%s:%d: %s",
-			       w->file, w->line, k->error);
-		memcpy(k->error, k->scratch, sizeof k->error - 1);
-	}
-	return -1;
-}
-
 /* A value in which a path begins at p, NULL: nowhere. A relative one is made
  * one to the FILE's directory. Returns the value, NULL if there is no room. */
 static char *words_path(struct ktest *k, struct ktest_options *o,
@@ -1229,8 +1238,8 @@ static int words_text(struct ktest *k, struct ktest_options *o,
 		w->line = 1;
 		for (const char *p = m->at; p < nul; p++)
 			w->line += *p == '\n';
-		(void)fail(k, "has a NUL byte, it is no text");
-		return words_fail(k, w);
+		return fail(k, "%s:%d: has a NUL byte, it is no text", w->file,
+			    w->line);
 	}
 	if (m->size >= sizeof o->file_text - 1 - o->file_len)
 		return fail(k, "@FILE %s: is too long (limit %d bytes for all"
@@ -1258,13 +1267,12 @@ static int words_open(struct ktest *k, struct ktest_options *o,
 	if (w == stack + FILE_DEPTH)
 		return fail(k, "@FILE %s: too many FILEs in each other (limit"
 			    " %d)", word, FILE_DEPTH);
+	(void)stat(word, &st);
 	for (const struct words *up = w; up > stack; up--)
-		if (stat(word, &st) == 0 && up->dev == st.st_dev
-		    && up->ino == st.st_ino)
+		if (up->dev == st.st_dev && up->ino == st.st_ino)
 			return fail(k, "@FILE %s: includes itself", word);
 	if (map_file(k, "@FILE", word, &m) < 0)
 		return -1;
-	(void)stat(word, &st);
 	w[1] = (struct words){ .file = word, .dev = st.st_dev,
 			       .ino = st.st_ino };
 	result = words_text(k, o, &w[1], &m);
@@ -1365,7 +1373,30 @@ static int opt_words(struct ktest *k, struct ktest_options *o,
 			ended = true;
 		}
 	}
-	return words_fail(k, w);
+	if (w->file != NULL) { /* say where */
+		(void)snprintf(k->scratch, sizeof k->scratch, "%s:%d: %s",
+			       w->file, w->line, k->error);
+		memcpy(k->error, k->scratch, sizeof k->error - 1);
+	}
+	return -1;
+}
+
+/* One machine's things cannot be those of several. */
+static int opt_kernels(struct ktest *k, struct ktest_options *o)
+{
+	if (o->kernels.count > 0)
+		o->kernel_path = o->kernels.item[0];
+	for (size_t i = 0; o->kernels.count > 1 && i < COUNT(opt_table); i++) {
+		const struct opt *opt = &opt_table[i];
+		/* a list begins with its first item */
+		const void *field = (const char *)o + opt->offset;
+
+		if (opt->one && *(const char *const *)field != NULL)
+			return fail(k, "-%s: is for one machine, not for %zu"
+				    " -kernel-path", opt->name,
+				    o->kernels.count);
+	}
+	return 0;
 }
 
 /* Reads the command line into *o; what is left of it is the program. */
@@ -1375,7 +1406,7 @@ static int opt_parse(struct ktest *k, struct ktest_options *o,
 	struct words stack[FILE_DEPTH + 1];
 
 	stack[0] = (struct words){ .argv = argv + (argv[0] != NULL) };
-	return opt_words(k, o, stack);
+	return opt_words(k, o, stack) < 0 ? -1 : opt_kernels(k, o);
 }
 
 /* Sets every option to its default; the environment's are read here. */
@@ -1384,7 +1415,7 @@ void ktest_defaults(struct ktest_options *o)
 	*o = (struct ktest_options){
 		.name = "ktest", .kernel_path = getenv("KTEST_KERNEL"),
 		.qemu = getenv("KTEST_QEMU"),
-		.memory = 1024, .cpus = 1, .sandbox = 1,
+		.memory = 1024, .cpus = 1, .jobs = 1, .sandbox = 1,
 		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
 		.wake_fd = -1,
 	};
@@ -2626,7 +2657,6 @@ static int guest_original(struct ktest *k)
 static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 {
 	const struct ktest_options *o = k->o;
-	struct stat out, err;
 
 	if (guest_kernel(k, g, kernel) < 0 || guest_bios(k, g) < 0)
 		return -1;
@@ -2641,10 +2671,7 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		    || modules_find(k, g, kernel) < 0
 		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
 			return -1;
-		g->merged = fstat(o->stdout_fd, &out) == 0
-			    && fstat(o->stderr_fd, &err) == 0
-			    && out.st_dev == err.st_dev
-			    && out.st_ino == err.st_ino;
+		g->merged = same_file(o->stdout_fd, o->stderr_fd);
 		if (g->modules_dir[0] != '\0')
 			modules_step(k, g);
 	} else if (guest_original(k) < 0) {
@@ -4653,7 +4680,7 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
 }
 
 /* ==== 11. main ==========================================================
- * The command line around ktest_run(): signals, and usage.
+ * The command line around ktest_run(): signals, usage, several kernels.
  */
 #ifndef KTEST_LIB
 static int signal_pipe[2];
@@ -4668,11 +4695,15 @@ static void signal_handler(int number)
 }
 
 /* What was ignored when we were started, as nohup does, stays ignored. */
-static void signals_catch(void)
+static void signals_catch(struct ktest_options *o)
 {
 	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
+	o->wake_fd = -1;
+	if (ktest_socket_pair(signal_pipe) < 0)
+		return;
+	o->wake_fd = signal_pipe[0];
 	(void)fcntl(signal_pipe[0], F_SETFL, O_NONBLOCK);
 	(void)fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
 	for (size_t i = 0; i < COUNT(caught); i++)
@@ -4705,10 +4736,303 @@ static void die_by(int number)
 	(void)raise(number);
 }
 
+static int run_one(const struct ktest_options *o)
+{
+	static struct ktest_result r;
+
+	(void)ktest_run(o, &r);
+	if (r.signal != 0)
+		die_by(r.signal);
+	return r.status;
+}
+
+/* -- Several kernels --
+ * A run is a child process that calls ktest_run(), with no stdin and with its
+ * output in files without a name. When it and all before it have ended, what
+ * it wrote is printed: the order is that of the kernels. One poll() waits for
+ * signals, which are all news there is, and for room to print to.
+ */
+struct run {
+	const char *name;
+	pid_t pid;            /* 0: it is not running */
+	int out, err;         /* the same one if stdout and stderr are */
+	int status;
+	long long start, ms;
+};
+
+struct runs {
+	struct ktest *k;
+	struct ktest_options *o;
+	struct run run[LIST_MAX];
+	size_t started, printed;
+	long long running;
+	int signal;           /* that ended us, or 0 */
+	bool stop;            /* start no more of them */
+	bool mute;            /* print no more, nobody reads it */
+};
+
+/* How much of the kernels' paths is the same, and not worth repeating. */
+static size_t runs_prefix(const struct ktest_list *l)
+{
+	const char *first = l->item[0];
+	size_t common = 0;
+
+	for (size_t n = 0; first[n] != '\0'; n++) {
+		for (size_t i = 1; i < l->count; i++)
+			if (l->item[i][n] != first[n])
+				return common;
+		if (first[n] == '/')
+			common = n + 1;
+	}
+	return common;
+}
+
+/* The child. A signal that comes before it has a pipe of its own is told to
+ * the parent, which tells all its children. */
+static int run_child(struct ktest_options *o, const struct run *r,
+		     pid_t parent)
+{
+	int null = open("/dev/null", O_RDONLY);
+
+#ifdef __linux__
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+	(void)dup2(null, 0);
+	(void)dup2(r->out, 1);
+	(void)dup2(r->err, 2);
+	signals_catch(o);
+	return getppid() == parent ? run_one(o) : KTEST_NO_VERDICT;
+}
+
+static void runs_end(struct runs *rs, int number)
+{
+	rs->stop = true;
+	for (size_t i = 0; i < rs->started; i++)
+		if (rs->run[i].pid > 0)
+			(void)kill(rs->run[i].pid, number);
+}
+
+static void runs_start(struct runs *rs)
+{
+	struct run *r = &rs->run[rs->started];
+	const char *kernel = rs->o->kernels.item[rs->started];
+	pid_t parent = getpid();
+
+	r->name = kernel == NULL ? "this host's"
+				 : kernel + runs_prefix(&rs->o->kernels);
+	r->out = temporary_file(rs->k);
+	r->err = same_file(1, 2) ? r->out : temporary_file(rs->k);
+	r->start = now_ms();
+	rs->o->kernel_path = kernel;
+	if (r->out >= 0 && r->err >= 0 && (r->pid = fork()) == 0)
+		_exit(run_child(rs->o, r, parent));
+	if (r->pid > 0) {
+		rs->started++;
+		rs->running++;
+	} else {
+		(void)fail(rs->k, "fork:"); /* if it was not the file */
+		runs_end(rs, SIGTERM);
+	}
+}
+
+/* Hears of signals, and takes in the runs that have ended. */
+static void runs_wake(struct runs *rs)
+{
+	char bytes[64];
+	ssize_t n = read(signal_pipe[0], bytes, sizeof bytes);
+	int status;
+
+	for (ssize_t i = 0; i < n; i++)
+		if (bytes[i] != SIGCHLD) {
+			if (!rs->stop) /* it may be what we told a child */
+				rs->signal = bytes[i];
+			runs_end(rs, bytes[i]);
+		}
+	for (size_t i = 0; i < rs->started; i++) {
+		struct run *r = &rs->run[i];
+
+		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
+			continue;
+		r->pid = 0;
+		r->ms = now_ms() - r->start;
+		r->status = WIFEXITED(status) ? WEXITSTATUS(status)
+					      : 128 + WTERMSIG(status);
+		rs->running--;
+	}
+}
+
+/* Writes all, unless nobody reads it: then there is no use in going on. */
+static void runs_write(struct runs *rs, int to, const char *s, size_t n)
+{
+	while (n > 0 && !rs->mute) {
+		struct pollfd p[] = { { .fd = signal_pipe[0], .events = POLLIN },
+				      { .fd = to, .events = POLLOUT } };
+		int ready = poll(p, 2, BYTE_WAIT_MS);
+		ssize_t done = 0;
+
+		if (p[0].revents != 0)
+			runs_wake(rs);
+		if (p[1].revents != 0)
+			done = write(to, s, n < PIPE_BUF ? n : PIPE_BUF);
+		rs->mute = ready == 0 && rs->stop;
+		if (done > 0) {
+			s += done;
+			n -= (size_t)done;
+		} else if (done < 0 && errno != EINTR && errno != EAGAIN) {
+			rs->mute = true;
+			if (errno == EPIPE)
+				rs->signal = rs->stop ? rs->signal : SIGPIPE;
+			else
+				(void)fail(rs->k, "%s:", to == 1 ? "stdout"
+								 : "stderr");
+			runs_end(rs, SIGTERM);
+		}
+	}
+}
+
+/* Writes s made visible, for which there is room, with what is around it. */
+static void runs_text(struct runs *rs, int to, const char *before,
+		      const char *s, size_t n, const char *after)
+{
+	struct text t;
+
+	text_init(&t, rs->k->scratch, sizeof rs->k->scratch);
+	text_add(&t, before);
+	text_visible(&t, s, n, false);
+	text_add(&t, after);
+	runs_write(rs, to, t.at, t.len);
+}
+
+/* Prints what a run has written to the file from: as it is, under its name,
+ * or as comments of TAP. */
+static void runs_output(struct runs *rs, const char *name, int from, int to,
+			bool comments)
+{
+	char path[32];
+	struct map m;
+	size_t n;
+
+	(void)snprintf(path, sizeof path, "/dev/fd/%d", from);
+	if (map_file(rs->k, "output", path, &m) < 0)
+		runs_end(rs, SIGTERM);
+	if (!comments && m.size > 0) {
+		runs_text(rs, to, "==> ", name, strlen(name), " <==\n");
+		runs_write(rs, to, m.at, m.size);
+		runs_write(rs, to, "\n", m.at[m.size - 1] != '\n');
+	}
+	for (size_t i = 0; comments && i < m.size; i += n) {
+		n = (size_t)(line_end(m.at + i, m.at + m.size) - (m.at + i));
+		n = n < PATH_SIZE ? n : PATH_SIZE;
+		runs_text(rs, to, "# ", m.at + i, n, "\n");
+		n += n < PATH_SIZE; /* the newline */
+	}
+	unmap_file(&m);
+}
+
+/* A result of TAP 13, https://testanything.org/tap-version-13-specification.
+ * A '#' would begin a directive: the name ends before it. */
+static void runs_result(struct runs *rs, const struct run *r)
+{
+	char before[32], after[128];
+
+	(void)snprintf(before, sizeof before, "%sok %zu - ",
+		       r->status == 0 ? "" : "not ", rs->printed + 1);
+	(void)snprintf(after, sizeof after, "\n  ---\n  status: %d\n"
+		       "  seconds: %lld.%03lld\n  ...\n", r->status,
+		       r->ms / 1000, r->ms % 1000);
+	runs_text(rs, 1, before, r->name, strcspn(r->name, "#"), after);
+}
+
+static void runs_print(struct runs *rs, struct run *r)
+{
+	if (rs->o->tap)
+		runs_result(rs, r);
+	runs_output(rs, r->name, r->out, 1, rs->o->tap);
+	if (r->err != r->out) {
+		runs_output(rs, r->name, r->err, 2, false);
+		close_fd(&r->err);
+	}
+	close_fd(&r->out);
+}
+
+/* The end: who passed. Returns the status of the first that did not. */
+static int runs_summary(struct runs *rs)
+{
+	size_t failed = 0;
+	int status = 0;
+
+	for (size_t i = 0; i < rs->printed; i++) {
+		const struct run *r = &rs->run[i];
+
+		status = status != 0 ? status : r->status;
+		failed += r->status != 0;
+		if (!rs->o->tap)
+			warn(rs->k, "%s %3d  %4lld.%03lld s  %s",
+			     r->status == 0 ? "passed" : "failed", r->status,
+			     r->ms / 1000, r->ms % 1000, r->name);
+	}
+	if (!rs->o->tap)
+		warn(rs->k, "%zu kernels: %zu passed, %zu failed, %zu not run",
+		     rs->o->kernels.count, rs->printed - failed, failed,
+		     rs->o->kernels.count - rs->printed);
+	else if (rs->stop)
+		runs_text(rs, 1, "Bail out! ktest was ended\n", "", 0, "");
+	return status;
+}
+
+static void runs_loop(struct runs *rs)
+{
+	for (;;) {
+		struct pollfd p = { .fd = signal_pipe[0], .events = POLLIN };
+
+		while (!rs->stop && rs->started < rs->o->kernels.count
+		       && rs->running < rs->o->jobs)
+			runs_start(rs);
+		if (rs->printed == rs->started)
+			return;
+		if (rs->run[rs->printed].pid > 0) {
+			(void)poll(&p, 1, CHILD_TICK_MS);
+			runs_wake(rs);
+		} else {
+			runs_print(rs, &rs->run[rs->printed]);
+			rs->printed++;
+		}
+	}
+}
+
+static int runs_all(struct ktest_options *o)
+{
+	static struct ktest_result result;
+	static struct runs rs;
+	char plan[64];
+	int status;
+
+	rs.k = run_begin(o, &result);
+	if (rs.k == NULL)
+		return KTEST_NO_VERDICT;
+	rs.o = o;
+	if (o->wake_fd < 0)
+		rs.stop = rs.mute = fail(rs.k, "socketpair:") < 0;
+	(void)snprintf(plan, sizeof plan, "TAP version 13\n1..%zu\n",
+		       o->kernels.count);
+	runs_write(&rs, 1, plan, o->tap ? strlen(plan) : 0);
+	runs_loop(&rs);
+	status = rs.signal != SIGPIPE ? runs_summary(&rs) : 0;
+	if (rs.k->error[0] != '\0') {
+		say_line(rs.k, rs.k->error);
+		status = KTEST_NO_VERDICT;
+	}
+	run_end(rs.k, &result);
+	if (rs.signal != 0)
+		die_by(rs.signal);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	static struct ktest_options o;
 	static struct ktest_result r;
+	int status = 0;
 
 	(void)argc;
 	standard_fds();
@@ -4722,13 +5046,16 @@ int main(int argc, char **argv)
 			(void)puts("ktest " KTEST_VERSION);
 		return fflush(stdout) == 0 ? 0 : KTEST_NO_VERDICT;
 	}
-	if (ktest_socket_pair(signal_pipe) == 0) {
-		o.wake_fd = signal_pipe[0];
-		signals_catch();
+	signals_catch(&o);
+	if (o.kernels.count == 0)
+		o.kernels.item[o.kernels.count++] = o.kernel_path;
+	if (!o.dry_run && (o.tap || o.kernels.count > 1))
+		return runs_all(&o);
+	for (size_t i = 0; i < o.kernels.count; i++) {
+		o.kernel_path = o.kernels.item[i];
+		r.status = run_one(&o);
+		status = status != 0 ? status : r.status;
 	}
-	(void)ktest_run(&o, &r);
-	if (r.signal != 0)
-		die_by(r.signal);
-	return r.status;
+	return status;
 }
 #endif

@@ -601,6 +601,17 @@ static const struct opt_case {
 	{ W("-timeout", "1m30s"), LONG(timeout, 90000) },
 	{ W("-timeout", "0"), LONG(timeout, 0) },
 	{ W("-timeout", "soon"), ERROR("-timeout soon: is not a duration") },
+	/* several kernels, and what they cannot share */
+	{ W("-kernel-path", "a", "-kernel-path=b"), STR(kernel_path, "a") },
+	{ W("-kernel-path", "a", "-kernel-path=b"), ITEM(kernels, "b") },
+	{ W("-jobs", "256"), LONG(jobs, 256) },
+	{ W("-jobs", "0"), ERROR("-jobs 0: is not between 1 and 256") },
+	{ W("-tap"), INT(tap, 1) },
+	{ W("-pcap", "p", "-kernel-path=b"), STR(pcap, "p") },
+	{ W("-pcap", "p", "-kernel-path=a", "-kernel-path=b"),
+	  ERROR("-pcap: is for one machine, not for 2 -kernel-path") },
+	{ W("-kernel-path=a", "-kernel-path=b", "-netfd", "3"),
+	  ERROR("-netfd: is for one machine") },
 	/* @FILE: its lines are words */
 	{ F("-memory=512"), LONG(memory, 512) },
 	{ F("-memory\n512\n"), LONG(memory, 512) },

@@ -4840,7 +4840,6 @@ static void runs_wake(struct runs *rs)
 {
 	char bytes[64];
 	ssize_t n = read(signal_pipe[0], bytes, sizeof bytes);
-	int status;
 
 	for (ssize_t i = 0; i < n; i++)
 		if (bytes[i] != SIGCHLD) {
@@ -4850,6 +4849,7 @@ static void runs_wake(struct runs *rs)
 		}
 	for (size_t i = 0; i < rs->started; i++) {
 		struct run *r = &rs->run[i];
+		int status = KTEST_NO_VERDICT << 8;
 
 		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
 			continue;
@@ -5017,7 +5017,7 @@ static int runs_all(struct ktest_options *o)
 		       o->kernels.count);
 	runs_write(&rs, 1, plan, o->tap ? strlen(plan) : 0);
 	runs_loop(&rs);
-	status = rs.signal != SIGPIPE ? runs_summary(&rs) : 0;
+	status = rs.mute ? 0 : runs_summary(&rs);
 	if (rs.k->error[0] != '\0') {
 		say_line(rs.k, rs.k->error);
 		status = KTEST_NO_VERDICT;

@@ -231,7 +231,7 @@ fi
 begin() {
 	begin_base=$T/jobs/$1
 	shift
-	rm -rf "$T/alive" "$T/alive.counts" "$T/log"/*
+	rm -rf "$begin_base".* "$T/alive" "$T/alive.counts" "$T/log"/*
 	mkdir "$T/alive"
 	"$HOLD" -o "$begin_base.report" -p "$begin_base.pid" -t "$guard" "$@" \
 	    </dev/null >"$begin_base.out" 2>"$begin_base.err" &
@@ -308,16 +308,18 @@ else
 fi
 
 # Nobody reads, and nobody closes: a signal ends it all the same.
-mkfifo "$T/fifo"
-exec 5<>"$T/fifo"
-# shellcheck disable=SC2016
-begin stuck sh -c 'exec "$@" >"$0"' "$T/fifo" "$@"
-until_true [ -e "$T/alive/c" ] # then a has ended, and is being printed
-kill -15 "$pid"
-wait "$holder"
-exec 5<&-
-result stuck
-is "$signal $left" '15 0' 'nobody reads: a signal ends it'
+for to in '>"$0"' '>"$0" 2>&1'; do
+	mkfifo "$T/fifo"
+	exec 5<>"$T/fifo"
+	begin stuck sh -c "exec \"\$@\" $to" "$T/fifo" "$@"
+	until_true [ -e "$T/alive/c" ] # then a has ended, and is being printed
+	kill -15 "$pid"
+	wait "$holder"
+	exec 5<&-
+	rm "$T/fifo"
+	result stuck
+	is "$signal $left" '15 0' "nobody reads, $to: a signal ends it"
+done
 
 # -- @FILE --
 mkdir -p "$T/p/targets/more" "$T/p/data"

@@ -198,7 +198,9 @@ static void fuzz_words(const char *s, size_t n)
 	REQUIRE(o.file_len < sizeof o.file_text);
 	REQUIRE(o.file_len > n || result < 0);
 	REQUIRE(result == 0 || strncmp(k.error, name + 1, strlen(name + 1))
-		== 0 || strncmp(k.error, "@FILE", 5) == 0);
+		== 0 || strncmp(k.error, "@FILE", 5) == 0
+		|| strstr(k.error, ": is for one machine") != NULL
+		|| strncmp(k.error, last, 4) == 0); /* one too many */
 	for (size_t i = 0; i < o.files.count; i++)
 		REQUIRE(is_ours(o.files.item[i]) && o.files.item[i][0] == '/');
 	for (size_t i = 0; i + 1 < o.file_argc; i++)

@@ -79,7 +79,9 @@ extern char **environ;
  * It may ignore SIGPIPE or not: it never comes from here. A write of the
  * program waits for whoever reads it; only timeout and wake_fd end that.
  */
-enum { KTEST_LIST_MAX = 256, KTEST_TEXT_SIZE = 8192 };
+enum {
+	KTEST_LIST_MAX = 256, KTEST_TEXT_SIZE = 8192, KTEST_FILES_SIZE = 32768
+};
 
 #define KTEST_HOST_MAC "02:72:82:bf:c3:56" /* the user network's interface */
 
@@ -89,7 +91,9 @@ struct ktest_list { /* values of a repeatable option, in order */
 };
 
 /* One run's options, as `ktest -h` explains them. ktest_defaults() fills it,
- * ktest_parse() reads a command line into it; strings stay the caller's. */
+ * ktest_parse() reads a command line into it; strings stay the caller's, but
+ * those of an @FILE are kept at its end: they live as long as it does, and a
+ * copy of it points to the first. */
 struct ktest_options {
 	const char *name;  /* for the log */
 	const char *kernel_path, *initrd_path, *modules_dir;
@@ -118,6 +122,13 @@ struct ktest_options {
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
 	void *on_port_arg;
+	struct ktest_list kernels; /* all of -kernel-path; ktest_run() takes
+				    * kernel_path, which is the first */
+	long long jobs;    /* runs of these at a time, and ... */
+	int tap;           /* ... TAP: ktest's main() alone looks at them */
+	char *file_argv[KTEST_LIST_MAX + 1]; /* argv, begun in an @FILE */
+	char file_text[KTEST_FILES_SIZE];
+	size_t file_argc, file_len;
 };
 
 struct ktest_result {
@@ -194,6 +205,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
 	SNAPSHOT_INPUTS = 64,   /* files that a snapshot depends on */
 	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
+	FILE_DEPTH = 16,        /* an @FILE in an @FILE ... */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
 
@@ -667,6 +679,15 @@ static int path_set(struct ktest *k, char *out, const char *fmt, ...)
 	return 0;
 }
 
+/* Whether what is written to both comes to one place. */
+static bool same_file(int a, int b)
+{
+	struct stat sa, sb;
+
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0
+	       && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
 static bool is_file(const char *path)
 {
 	struct stat st;
@@ -863,18 +884,27 @@ static int child_end(struct child *c)
  * printed as well. The syntax is that of Go's package flag, because existing
  * callers use it: -name value, -name=value, either with two dashes; a flag
  * takes its value only after '='; options end at "--" or at the first word
- * that is none.
+ * that is none. @FILE among them stands for the lines of FILE.
  */
 enum opt_kind {
 	OPT_STRING, OPT_LIST, OPT_FLAG, OPT_CHOICE, OPT_SIZE, OPT_COUNT,
 	OPT_DURATION
 };
 
+enum opt_path {               /* what of a value is a path */
+	PATH_NONE,
+	PATH_ALL,             /* it is one, or it begins with one */
+	PATH_NAME,            /* a name without a slash is something else */
+	PATH_TARGET           /* [NAME=]unix:PATH, NAME=FILE; no number */
+};
+
 struct opt {
 	const char *name, *value, *help;
 	const char *def;              /* the default, NULL: nothing, off */
 	enum opt_kind kind;
+	enum opt_path path;
 	bool may_be_empty;
+	bool one;                     /* names what one machine can have */
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
 	long long min, max;           /* OPT_SIZE: MiB, OPT_COUNT */
@@ -883,16 +913,22 @@ struct opt {
 #define AT(field) offsetof(struct ktest_options, field)
 static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "The kernel" },
-	{ .name = "kernel-path", .value = "FILE", .offset = AT(kernel_path),
+	{ .name = "kernel-path", .value = "FILE", .kind = OPT_LIST,
+	  .offset = AT(kernels), .path = PATH_ALL,
 	  .help = "bzImage or PVH vmlinux",
 	  .def = "$KTEST_KERNEL or this host's" },
+	{ .name = "jobs", .value = "N", .kind = OPT_COUNT,
+	  .offset = AT(jobs), .min = 1, .max = LIST_MAX,
+	  .help = "-kernel-path is repeatable: so many at a time",
+	  .def = "1" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
-	  .may_be_empty = true,
+	  .may_be_empty = true, .path = PATH_ALL,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
 	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
 	  .offset = AT(cmdline), .may_be_empty = true,
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
+	  .path = PATH_ALL,
 	  .help = "the one with modules.dep",
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
@@ -902,11 +938,11 @@ static const struct opt opt_table[] = {
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
-	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
+	{ .name = "cwd", .value = "DIR", .offset = AT(cwd), .path = PATH_ALL,
 	  .help = "its working directory, made if missing",
 	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
-	  .offset = AT(files),
+	  .offset = AT(files), .path = PATH_ALL,
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
@@ -918,6 +954,7 @@ static const struct opt opt_table[] = {
 	  .help = "auto: kvm where it works",
 	  .def = "auto" },
 	{ .name = "snapshot", .value = "FILE|auto|none", .offset = AT(snapshot),
+	  .path = PATH_NAME,
 	  .help = "restore the machine, or save it",
 	  .def = "$KTEST_SNAPSHOT" },
 	{ .name = "memory", .value = "SIZE", .kind = OPT_SIZE,
@@ -937,15 +974,18 @@ static const struct opt opt_table[] = {
 	  .help = "QEMU under its seccomp filter",
 	  .def = "on" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
+	  .path = PATH_NAME,
 	  .help = "the emulator",
 	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
 	  .offset = AT(qemu_args),
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
+	  .path = PATH_NAME,
 	  .help = "firmware",
 	  .def = "bios/bios.bin beside ktest" },
 	{ .name = "init", .value = "FILE", .offset = AT(init),
+	  .path = PATH_ALL,
 	  .help = "process 1 of the guest",
 	  .def = "init beside ktest" },
 	{ .name = NULL, .help = "The network" },
@@ -958,29 +998,34 @@ static const struct opt opt_table[] = {
 	  .help = "127.0.0.1:HOST is GUEST[/udp] (repeatable)",
 	  .def = "any HOST" },
 	{ .name = "port-file", .value = "FILE", .offset = AT(port_file),
+	  .path = PATH_ALL, .one = true,
 	  .help = "gets a line GUEST HOST for each -port, once bound" },
 	{ .name = "service", .value = "GUEST=HOST", .kind = OPT_LIST,
 	  .offset = AT(services),
 	  .help = "its IP:PORT is our IP:PORT (repeatable)" },
 	{ .name = "pcap", .value = "FILE", .offset = AT(pcap),
+	  .path = PATH_ALL, .one = true,
 	  .help = "all packets of the user network" },
 	{ .name = "netfd", .value = "N", .kind = OPT_LIST,
-	  .offset = AT(netfds),
+	  .offset = AT(netfds), .one = true,
 	  .help = "the cable of one more interface (repeatable)" },
 	{ .name = "link", .value = "PATH", .kind = OPT_LIST,
-	  .offset = AT(links),
+	  .offset = AT(links), .path = PATH_ALL, .one = true,
 	  .help = "a cable to the ktest with the same PATH (repeatable)" },
 	{ .name = NULL, .help = "More devices" },
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
-	  .offset = AT(chardevs),
+	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
 	  .help = "a port: FD, FILE or unix:PATH (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
+	  .path = PATH_TARGET, .one = true,
 	  .help = "the guest waits there for a debugger" },
 	{ .name = NULL, .help = "What is shown" },
 	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
 	  .help = "the kernel's console, live on stderr" },
 	{ .name = "v", .kind = OPT_FLAG, .offset = AT(verbose),
 	  .help = "the steps and their times, and QEMU's arguments" },
+	{ .name = "tap", .kind = OPT_FLAG, .offset = AT(tap),
+	  .help = "results as TAP on stdout, one for each -kernel-path" },
 	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
 	  .help = "print the QEMU command line and exit" },
 	{ .name = "name", .value = "NAME", .offset = AT(name),
@@ -1007,7 +1052,8 @@ void ktest_usage(FILE *f)
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n");
+		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n"
+		"@FILE among the options stands for its lines, an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
 		char left[64];
@@ -1177,12 +1223,12 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 	if (value[0] == '\0' && !opt->may_be_empty)
 		return fail(k, "-%s: the value is empty, it should be %s",
 			    opt->name, opt->value);
+	if ((opt->kind == OPT_STRING || opt->path == PATH_ALL)
+	    && strlen(value) >= PATH_SIZE)
+		return fail(k, "-%s %.100s...: is too long (limit %d bytes)",
+			    opt->name, value, PATH_SIZE - 1);
 	switch (opt->kind) {
 	case OPT_STRING:
-		if (strlen(value) >= PATH_SIZE)
-			return fail(k, "-%s %.100s...: is too long (limit %d"
-				    " bytes)", opt->name, value,
-				    PATH_SIZE - 1);
 		*(const char **)field = value[0] != '\0' ? value : NULL;
 		return 0;
 	case OPT_LIST:
@@ -1208,41 +1254,245 @@ static const struct opt *opt_find(const char *name, size_t len)
 	return NULL;
 }
 
+/* -- Words, and @FILE --
+ * A FILE has a word on each line, without the blanks around it; lines that
+ * are empty or begin with '#' have none. The value of an option may follow it
+ * on its line, after a blank as well as after '='. The words of a FILE stand
+ * for @FILE: once options have ended in one, all that comes is the program's.
+ */
+struct words { /* of the command line, or of a FILE */
+	char *const *argv;      /* what is left of the command line */
+	const char *file;       /* NULL: the command line */
+	char *at;               /* what is left of the FILE's text */
+	int line;               /* the last word's */
+	dev_t dev;
+	ino_t ino;
+};
+
+static char *words_next(struct words *w)
+{
+	static const char blanks[] = " \t\r";
+
+	if (w->file == NULL)
+		return *w->argv != NULL ? *w->argv++ : NULL;
+	while (*w->at != '\0') {
+		char *word = w->at, *end = word + strcspn(word, "\n");
+
+		w->at = end + (*end != '\0');
+		w->line++;
+		word += strspn(word, blanks);
+		while (end > word && strchr(blanks, end[-1]) != NULL)
+			end--;
+		*end = '\0';
+		if (word[0] != '\0' && word[0] != '#')
+			return word;
+	}
+	return NULL;
+}
+
+/* A value in which a path begins at p, NULL: nowhere. A relative one is made
+ * one to the FILE's directory. Returns the value, NULL if there is no room. */
+static char *words_path(struct ktest *k, struct ktest_options *o,
+			const struct words *w, char *value, const char *p)
+{
+	const char *slash = w->file != NULL ? strrchr(w->file, '/') : NULL;
+	struct text t;
+
+	if (slash == NULL || p == NULL || p[0] == '/' || p[0] == '\0')
+		return value;
+	text_init(&t, o->file_text + o->file_len,
+		  sizeof o->file_text - 1 - o->file_len);
+	text_bytes(&t, value, (size_t)(p - value));
+	text_bytes(&t, w->file, (size_t)(slash + 1 - w->file));
+	text_add(&t, p);
+	if (t.full) {
+		(void)fail(k, "%.100s: is too long (limit %d bytes for all"
+			   " FILEs)", value, KTEST_FILES_SIZE);
+		return NULL;
+	}
+	o->file_len += t.len + 1;
+	return t.at;
+}
+
+/* Takes the text m of w->file into *o. */
+static int words_text(struct ktest *k, struct ktest_options *o,
+		      struct words *w, const struct map *m)
+{
+	const char *nul = memchr(m->at, '\0', m->size);
+
+	if (nul != NULL) {
+		w->line = 1;
+		for (const char *p = m->at; p < nul; p++)
+			w->line += *p == '\n';
+		return fail(k, "%s:%d: has a NUL byte, it is no text", w->file,
+			    w->line);
+	}
+	if (m->size >= sizeof o->file_text - 1 - o->file_len)
+		return fail(k, "@FILE %s: is too long (limit %d bytes for all"
+			    " FILEs)", w->file, KTEST_FILES_SIZE);
+	w->at = o->file_text + o->file_len;
+	memcpy(w->at, m->at, m->size);
+	w->at[m->size] = '\0';
+	o->file_len += m->size + 1;
+	return 0;
+}
+
+/* Opens the FILE of @FILE, a word of *w, as w[1]. */
+static int words_open(struct ktest *k, struct ktest_options *o,
+		      const struct words *stack, struct words *w, char *word)
+{
+	struct stat st = { 0 };
+	struct map m;
+	int result;
+
+	word = words_path(k, o, w, word + 1, word + 1);
+	if (word == NULL)
+		return -1;
+	if (word[0] == '\0')
+		return fail(k, "@FILE: the name is missing");
+	if (w == stack + FILE_DEPTH)
+		return fail(k, "@FILE %s: too many FILEs in each other (limit"
+			    " %d)", word, FILE_DEPTH);
+	(void)stat(word, &st);
+	for (const struct words *up = w; up > stack; up--)
+		if (up->dev == st.st_dev && up->ino == st.st_ino)
+			return fail(k, "@FILE %s: includes itself", word);
+	if (map_file(k, "@FILE", word, &m) < 0)
+		return -1;
+	w[1] = (struct words){ .file = word, .dev = st.st_dev,
+			       .ino = st.st_ino };
+	result = words_text(k, o, &w[1], &m);
+	unmap_file(&m);
+	return result;
+}
+
+/* Where in a value a path begins, NULL: it has none. */
+static const char *opt_path(const struct opt *opt, const char *value)
+{
+	const char *equals = strchr(value, '=');
+
+	if (opt->path == PATH_NONE
+	    || (opt->path == PATH_NAME && strchr(value, '/') == NULL))
+		return NULL;
+	if (opt->path != PATH_TARGET)
+		return value;
+	if (equals != NULL && strncmp(value, "unix:", 5) != 0)
+		value = equals + 1;
+	if (strncmp(value, "unix:", 5) == 0)
+		return value + 5;
+	return value[strspn(value, "0123456789")] != '\0' ? value : NULL;
+}
+
+/* An option, which begins with word. */
+static int opt_option(struct ktest *k, struct ktest_options *o,
+		      struct words *w, char *word)
+{
+	char *name = word + (word[1] == '-' ? 2 : 1), *value = NULL;
+	size_t len = strcspn(name, w->file != NULL ? "= \t" : "=");
+	const struct opt *opt = opt_find(name, len);
+
+	if (opt == NULL && len == 4 && strncmp(name, "help", 4) == 0)
+		opt = opt_find("h", 1);
+	if (opt == NULL)
+		return fail(k, "%.100s: no such option (ktest -h lists them)",
+			    word);
+	if (name[len] == '=')
+		value = name + len + 1;
+	else if (name[len] != '\0')
+		value = name + len + strspn(name + len, " \t");
+	else if (opt->kind != OPT_FLAG)
+		value = words_next(w);
+	if (value != NULL && (value = words_path(k, o, w, value,
+					opt_path(opt, value))) == NULL)
+		return -1;
+	return opt_set(k, o, opt, value);
+}
+
+/* The program, or an argument of it, if it began in a FILE. */
+static int opt_argument(struct ktest *k, struct ktest_options *o,
+			const struct words *w, char *word)
+{
+	const bool path = o->file_argc == 0 && strchr(word, '/') != NULL;
+
+	if (o->file_argc == KTEST_LIST_MAX)
+		return fail(k, "%.100s: is one argument too many (limit %d"
+			    " after an @FILE with PROGRAM)", word,
+			    KTEST_LIST_MAX);
+	word = words_path(k, o, w, word, path ? word : NULL);
+	if (word == NULL)
+		return -1;
+	o->file_argv[o->file_argc++] = word;
+	o->file_argv[o->file_argc] = NULL;
+	o->argv = o->file_argv;
+	return 0;
+}
+
+static int opt_words(struct ktest *k, struct ktest_options *o,
+		     struct words *stack)
+{
+	struct words *w = stack;
+	bool ended = false;
+	int result = 0;
+
+	while (result == 0) {
+		char *word = words_next(w);
+		const bool dashes = word != NULL && strcmp(word, "--") == 0;
+
+		if (word == NULL) {
+			if (w == stack)
+				return 0;
+			w--;
+		} else if (!ended && word[0] == '@') {
+			result = words_open(k, o, stack, w, word);
+			w += result == 0;
+		} else if (!ended && word[0] == '-' && word[1] != '\0'
+			   && !dashes) {
+			result = opt_option(k, o, w, word);
+		} else if (!ended && w == stack) {
+			w->argv -= !dashes;
+			if (*w->argv != NULL)
+				o->argv = w->argv;
+			return 0;
+		} else {
+			if (ended || !dashes)
+				result = opt_argument(k, o, w, word);
+			ended = true;
+		}
+	}
+	if (w->file != NULL) { /* say where */
+		(void)snprintf(k->scratch, sizeof k->scratch, "%s:%d: %s",
+			       w->file, w->line, k->error);
+		memcpy(k->error, k->scratch, sizeof k->error - 1);
+	}
+	return -1;
+}
+
+/* One machine's things cannot be those of several. */
+static int opt_kernels(struct ktest *k, struct ktest_options *o)
+{
+	if (o->kernels.count > 0)
+		o->kernel_path = o->kernels.item[0];
+	for (size_t i = 0; o->kernels.count > 1 && i < COUNT(opt_table); i++) {
+		const struct opt *opt = &opt_table[i];
+		/* a list begins with its first item */
+		const void *field = (const char *)o + opt->offset;
+
+		if (opt->one && *(const char *const *)field != NULL)
+			return fail(k, "-%s: is for one machine, not for %zu"
+				    " -kernel-path", opt->name,
+				    o->kernels.count);
+	}
+	return 0;
+}
+
 /* Reads the command line into *o; what is left of it is the program. */
 static int opt_parse(struct ktest *k, struct ktest_options *o,
 		     char *const *argv)
 {
-	size_t i = 1;
+	struct words stack[FILE_DEPTH + 1];
 
-	for (; argv[0] != NULL && argv[i] != NULL; i++) {
-		const char *word = argv[i], *name, *value = NULL;
-		const struct opt *opt;
-		size_t len;
-
-		if (word[0] != '-' || word[1] == '\0')
-			break;
-		if (strcmp(word, "--") == 0) {
-			i++;
-			break;
-		}
-		name = word + (word[1] == '-' ? 2 : 1);
-		len = strcspn(name, "=");
-		opt = opt_find(name, len);
-		if (opt == NULL && len == 4 && strncmp(name, "help", 4) == 0)
-			opt = opt_find("h", 1);
-		if (opt == NULL)
-			return fail(k, "%.100s: no such option (ktest -h lists"
-				    " them)", word);
-		if (name[len] == '=')
-			value = name + len + 1;
-		else if (opt->kind != OPT_FLAG && argv[i + 1] != NULL)
-			value = argv[++i];
-		if (opt_set(k, o, opt, value) < 0)
-			return -1;
-	}
-	if (argv[0] != NULL && argv[i] != NULL)
-		o->argv = argv + i;
-	return 0;
+	stack[0] = (struct words){ .argv = argv + (argv[0] != NULL) };
+	return opt_words(k, o, stack) < 0 ? -1 : opt_kernels(k, o);
 }
 
 /* Sets every option to its default; the environment's are read here. */
@@ -1252,7 +1502,7 @@ void ktest_defaults(struct ktest_options *o)
 		.name = "ktest", .kernel_path = getenv("KTEST_KERNEL"),
 		.qemu = getenv("KTEST_QEMU"),
 		.snapshot = getenv("KTEST_SNAPSHOT"),
-		.memory = 1024, .cpus = 1, .sandbox = 1,
+		.memory = 1024, .cpus = 1, .jobs = 1, .sandbox = 1,
 		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
 		.wake_fd = -1,
 	};
@@ -2510,7 +2760,6 @@ static int guest_original(struct ktest *k)
 static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 {
 	const struct ktest_options *o = k->o;
-	struct stat out, err;
 
 	if (guest_kernel(k, g, kernel) < 0 || guest_bios(k, g) < 0)
 		return -1;
@@ -2525,10 +2774,7 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		    || modules_find(k, g, kernel) < 0
 		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
 			return -1;
-		g->merged = fstat(o->stdout_fd, &out) == 0
-			    && fstat(o->stderr_fd, &err) == 0
-			    && out.st_dev == err.st_dev
-			    && out.st_ino == err.st_ino;
+		g->merged = same_file(o->stdout_fd, o->stderr_fd);
 		if (g->modules_dir[0] != '\0')
 			modules_step(k, g);
 	} else if (guest_original(k) < 0) {
@@ -5540,7 +5786,7 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
 }
 
 /* ==== 13. main ==========================================================
- * The command line around ktest_run(): signals, and usage.
+ * The command line around ktest_run(): signals, usage, several kernels.
  */
 #ifndef KTEST_LIB
 static int signal_pipe[2];
@@ -5555,11 +5801,15 @@ static void signal_handler(int number)
 }
 
 /* What was ignored when we were started, as nohup does, stays ignored. */
-static void signals_catch(void)
+static void signals_catch(struct ktest_options *o)
 {
 	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
+	o->wake_fd = -1;
+	if (ktest_socket_pair(signal_pipe) < 0)
+		return;
+	o->wake_fd = signal_pipe[0];
 	(void)fcntl(signal_pipe[0], F_SETFL, O_NONBLOCK);
 	(void)fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
 	for (size_t i = 0; i < COUNT(caught); i++)
@@ -5592,10 +5842,303 @@ static void die_by(int number)
 	(void)raise(number);
 }
 
+static int run_one(const struct ktest_options *o)
+{
+	static struct ktest_result r;
+
+	(void)ktest_run(o, &r);
+	if (r.signal != 0)
+		die_by(r.signal);
+	return r.status;
+}
+
+/* -- Several kernels --
+ * A run is a child process that calls ktest_run(), with no stdin and with its
+ * output in files without a name. When it and all before it have ended, what
+ * it wrote is printed: the order is that of the kernels. One poll() waits for
+ * signals, which are all news there is, and for room to print to.
+ */
+struct run {
+	const char *name;
+	pid_t pid;            /* 0: it is not running */
+	int out, err;         /* the same one if stdout and stderr are */
+	int status;
+	long long start, ms;
+};
+
+struct runs {
+	struct ktest *k;
+	struct ktest_options *o;
+	struct run run[LIST_MAX];
+	size_t started, printed;
+	long long running;
+	int signal;           /* that ended us, or 0 */
+	bool stop;            /* start no more of them */
+	bool mute;            /* print no more, nobody reads it */
+};
+
+/* How much of the kernels' paths is the same, and not worth repeating. */
+static size_t runs_prefix(const struct ktest_list *l)
+{
+	const char *first = l->item[0];
+	size_t common = 0;
+
+	for (size_t n = 0; first[n] != '\0'; n++) {
+		for (size_t i = 1; i < l->count; i++)
+			if (l->item[i][n] != first[n])
+				return common;
+		if (first[n] == '/')
+			common = n + 1;
+	}
+	return common;
+}
+
+/* The child. A signal that comes before it has a pipe of its own is told to
+ * the parent, which tells all its children. */
+static int run_child(struct ktest_options *o, const struct run *r,
+		     pid_t parent)
+{
+	int null = open("/dev/null", O_RDONLY);
+
+#ifdef __linux__
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+	(void)dup2(null, 0);
+	(void)dup2(r->out, 1);
+	(void)dup2(r->err, 2);
+	signals_catch(o);
+	return getppid() == parent ? run_one(o) : KTEST_NO_VERDICT;
+}
+
+static void runs_end(struct runs *rs, int number)
+{
+	rs->stop = true;
+	for (size_t i = 0; i < rs->started; i++)
+		if (rs->run[i].pid > 0)
+			(void)kill(rs->run[i].pid, number);
+}
+
+static void runs_start(struct runs *rs)
+{
+	struct run *r = &rs->run[rs->started];
+	const char *kernel = rs->o->kernels.item[rs->started];
+	pid_t parent = getpid();
+
+	r->name = kernel == NULL ? "this host's"
+				 : kernel + runs_prefix(&rs->o->kernels);
+	r->out = temporary_file(rs->k);
+	r->err = same_file(1, 2) ? r->out : temporary_file(rs->k);
+	r->start = now_ms();
+	rs->o->kernel_path = kernel;
+	if (r->out >= 0 && r->err >= 0 && (r->pid = fork()) == 0)
+		_exit(run_child(rs->o, r, parent));
+	if (r->pid > 0) {
+		rs->started++;
+		rs->running++;
+	} else {
+		(void)fail(rs->k, "fork:"); /* if it was not the file */
+		runs_end(rs, SIGTERM);
+	}
+}
+
+/* Hears of signals, and takes in the runs that have ended. */
+static void runs_wake(struct runs *rs)
+{
+	char bytes[64];
+	ssize_t n = read(signal_pipe[0], bytes, sizeof bytes);
+
+	for (ssize_t i = 0; i < n; i++)
+		if (bytes[i] != SIGCHLD) {
+			if (!rs->stop) /* it may be what we told a child */
+				rs->signal = bytes[i];
+			runs_end(rs, bytes[i]);
+		}
+	for (size_t i = 0; i < rs->started; i++) {
+		struct run *r = &rs->run[i];
+		int status = KTEST_NO_VERDICT << 8;
+
+		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
+			continue;
+		r->pid = 0;
+		r->ms = now_ms() - r->start;
+		r->status = WIFEXITED(status) ? WEXITSTATUS(status)
+					      : 128 + WTERMSIG(status);
+		rs->running--;
+	}
+}
+
+/* Writes all, unless nobody reads it: then there is no use in going on. */
+static void runs_write(struct runs *rs, int to, const char *s, size_t n)
+{
+	while (n > 0 && !rs->mute) {
+		struct pollfd p[] = { { .fd = signal_pipe[0], .events = POLLIN },
+				      { .fd = to, .events = POLLOUT } };
+		int ready = poll(p, 2, BYTE_WAIT_MS);
+		ssize_t done = 0;
+
+		if (p[0].revents != 0)
+			runs_wake(rs);
+		if (p[1].revents != 0)
+			done = write(to, s, n < PIPE_BUF ? n : PIPE_BUF);
+		rs->mute = ready == 0 && rs->stop;
+		if (done > 0) {
+			s += done;
+			n -= (size_t)done;
+		} else if (done < 0 && errno != EINTR && errno != EAGAIN) {
+			rs->mute = true;
+			if (errno == EPIPE)
+				rs->signal = rs->stop ? rs->signal : SIGPIPE;
+			else
+				(void)fail(rs->k, "%s:", to == 1 ? "stdout"
+								 : "stderr");
+			runs_end(rs, SIGTERM);
+		}
+	}
+}
+
+/* Writes s made visible, for which there is room, with what is around it. */
+static void runs_text(struct runs *rs, int to, const char *before,
+		      const char *s, size_t n, const char *after)
+{
+	struct text t;
+
+	text_init(&t, rs->k->scratch, sizeof rs->k->scratch);
+	text_add(&t, before);
+	text_visible(&t, s, n, false);
+	text_add(&t, after);
+	runs_write(rs, to, t.at, t.len);
+}
+
+/* Prints what a run has written to the file from: as it is, under its name,
+ * or as comments of TAP. */
+static void runs_output(struct runs *rs, const char *name, int from, int to,
+			bool comments)
+{
+	char path[32];
+	struct map m;
+	size_t n;
+
+	(void)snprintf(path, sizeof path, "/dev/fd/%d", from);
+	if (map_file(rs->k, "output", path, &m) < 0)
+		runs_end(rs, SIGTERM);
+	if (!comments && m.size > 0) {
+		runs_text(rs, to, "==> ", name, strlen(name), " <==\n");
+		runs_write(rs, to, m.at, m.size);
+		runs_write(rs, to, "\n", m.at[m.size - 1] != '\n');
+	}
+	for (size_t i = 0; comments && i < m.size; i += n) {
+		n = (size_t)(line_end(m.at + i, m.at + m.size) - (m.at + i));
+		n = n < PATH_SIZE ? n : PATH_SIZE;
+		runs_text(rs, to, "# ", m.at + i, n, "\n");
+		n += n < PATH_SIZE; /* the newline */
+	}
+	unmap_file(&m);
+}
+
+/* A result of TAP 13, https://testanything.org/tap-version-13-specification.
+ * A '#' would begin a directive: the name ends before it. */
+static void runs_result(struct runs *rs, const struct run *r)
+{
+	char before[32], after[128];
+
+	(void)snprintf(before, sizeof before, "%sok %zu - ",
+		       r->status == 0 ? "" : "not ", rs->printed + 1);
+	(void)snprintf(after, sizeof after, "\n  ---\n  status: %d\n"
+		       "  seconds: %lld.%03lld\n  ...\n", r->status,
+		       r->ms / 1000, r->ms % 1000);
+	runs_text(rs, 1, before, r->name, strcspn(r->name, "#"), after);
+}
+
+static void runs_print(struct runs *rs, struct run *r)
+{
+	if (rs->o->tap)
+		runs_result(rs, r);
+	runs_output(rs, r->name, r->out, 1, rs->o->tap);
+	if (r->err != r->out) {
+		runs_output(rs, r->name, r->err, 2, false);
+		close_fd(&r->err);
+	}
+	close_fd(&r->out);
+}
+
+/* The end: who passed. Returns the status of the first that did not. */
+static int runs_summary(struct runs *rs)
+{
+	size_t failed = 0;
+	int status = 0;
+
+	for (size_t i = 0; i < rs->printed; i++) {
+		const struct run *r = &rs->run[i];
+
+		status = status != 0 ? status : r->status;
+		failed += r->status != 0;
+		if (!rs->o->tap)
+			warn(rs->k, "%s %3d  %4lld.%03lld s  %s",
+			     r->status == 0 ? "passed" : "failed", r->status,
+			     r->ms / 1000, r->ms % 1000, r->name);
+	}
+	if (!rs->o->tap)
+		warn(rs->k, "%zu kernels: %zu passed, %zu failed, %zu not run",
+		     rs->o->kernels.count, rs->printed - failed, failed,
+		     rs->o->kernels.count - rs->printed);
+	else if (rs->stop)
+		runs_text(rs, 1, "Bail out! ktest was ended\n", "", 0, "");
+	return status;
+}
+
+static void runs_loop(struct runs *rs)
+{
+	for (;;) {
+		struct pollfd p = { .fd = signal_pipe[0], .events = POLLIN };
+
+		while (!rs->stop && rs->started < rs->o->kernels.count
+		       && rs->running < rs->o->jobs)
+			runs_start(rs);
+		if (rs->printed == rs->started)
+			return;
+		if (rs->run[rs->printed].pid > 0) {
+			(void)poll(&p, 1, CHILD_TICK_MS);
+			runs_wake(rs);
+		} else {
+			runs_print(rs, &rs->run[rs->printed]);
+			rs->printed++;
+		}
+	}
+}
+
+static int runs_all(struct ktest_options *o)
+{
+	static struct ktest_result result;
+	static struct runs rs;
+	char plan[64];
+	int status;
+
+	rs.k = run_begin(o, &result);
+	if (rs.k == NULL)
+		return KTEST_NO_VERDICT;
+	rs.o = o;
+	if (o->wake_fd < 0)
+		rs.stop = rs.mute = fail(rs.k, "socketpair:") < 0;
+	(void)snprintf(plan, sizeof plan, "TAP version 13\n1..%zu\n",
+		       o->kernels.count);
+	runs_write(&rs, 1, plan, o->tap ? strlen(plan) : 0);
+	runs_loop(&rs);
+	status = rs.mute ? 0 : runs_summary(&rs);
+	if (rs.k->error[0] != '\0') {
+		say_line(rs.k, rs.k->error);
+		status = KTEST_NO_VERDICT;
+	}
+	run_end(rs.k, &result);
+	if (rs.signal != 0)
+		die_by(rs.signal);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	static struct ktest_options o;
 	static struct ktest_result r;
+	int status = 0;
 
 	(void)argc;
 	standard_fds();
@@ -5609,13 +6152,16 @@ int main(int argc, char **argv)
 			(void)puts("ktest " KTEST_VERSION);
 		return fflush(stdout) == 0 ? 0 : KTEST_NO_VERDICT;
 	}
-	if (ktest_socket_pair(signal_pipe) == 0) {
-		o.wake_fd = signal_pipe[0];
-		signals_catch();
+	signals_catch(&o);
+	if (o.kernels.count == 0)
+		o.kernels.item[o.kernels.count++] = o.kernel_path;
+	if (!o.dry_run && (o.tap || o.kernels.count > 1))
+		return runs_all(&o);
+	for (size_t i = 0; i < o.kernels.count; i++) {
+		o.kernel_path = o.kernels.item[i];
+		r.status = run_one(&o);
+		status = status != 0 ? status : r.status;
 	}
-	(void)ktest_run(&o, &r);
-	if (r.signal != 0)
-		die_by(r.signal);
-	return r.status;
+	return status;
 }
 #endif

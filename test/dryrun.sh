@@ -19,10 +19,10 @@ same_argv() {
 	argv_what=$1
 	shift
 	rm -f "$T/log"/*
-	run "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
-	    "$FAKE_KERNEL" "$@"
-	run "$KTEST" -n -qemu "$FAKE" -init "$GUEST" -kernel-path \
-	    "$FAKE_KERNEL" "$@"
+	run env KTEST_KERNEL="$FAKE_KERNEL" "$KTEST" -qemu "$FAKE" -init \
+	    "$GUEST" "$@"
+	run env KTEST_KERNEL="$FAKE_KERNEL" "$KTEST" -n -qemu "$FAKE" -init \
+	    "$GUEST" "$@"
 	is "$status $(starts)" '0 1' "$argv_what: -n starts nothing"
 	empty "$err" "$argv_what: -n, nothing on stderr"
 	cp "$out" "$T/command"

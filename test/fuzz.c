@@ -110,7 +110,7 @@ static void check_options(char **argv, size_t count)
 	REQUIRE(o.acpi >= 0 && o.acpi <= ACPI_OFF);
 	REQUIRE(o.sandbox == 0 || o.sandbox == 1);
 	REQUIRE(o.qemu != NULL && o.qemu[0] != '\0');
-	REQUIRE(o.argv == NULL
+	REQUIRE(o.argv == NULL || (o.argv == o.file_argv && o.file_argc > 0)
 		|| ((char **)(uintptr_t)o.argv > argv
 		    && (char **)(uintptr_t)o.argv < argv + count));
 }
@@ -170,6 +170,48 @@ static void fuzz_argv(const char *s, size_t n)
 		check_qemu();
 	}
 	free(words);
+}
+
+/* ==== w: the words of an @FILE ========================================= */
+
+static bool is_ours(const char *s)
+{
+	return s >= o.file_text && s + strlen(s) < o.file_text + o.file_len;
+}
+
+/* Nothing but the caller's strings and those of the FILE, and all of it. */
+static void fuzz_words(const char *s, size_t n)
+{
+	char name[32], last[] = "last", *argv[] = { last, name, last, NULL };
+	int fd, result;
+
+	ktest_defaults(&o);
+	k.o = &o;
+	fd = temporary_file(&k);
+	if (fd < 0)
+		abort();
+	(void)snprintf(name, sizeof name, "@/dev/fd/%d", fd);
+	write_all(fd, s, n);
+	result = opt_parse(&k, &o, argv);
+	(void)close(fd);
+	REQUIRE(result == (k.error[0] != '\0' ? -1 : 0));
+	REQUIRE(o.file_len < sizeof o.file_text);
+	REQUIRE(o.file_len > n || result < 0);
+	REQUIRE(result == 0 || strncmp(k.error, name + 1, strlen(name + 1))
+		== 0 || strncmp(k.error, "@FILE", 5) == 0
+		|| strstr(k.error, ": is for one machine") != NULL
+		|| strncmp(k.error, last, 4) == 0); /* one too many */
+	for (size_t i = 0; i < o.files.count; i++)
+		REQUIRE(is_ours(o.files.item[i]) && o.files.item[i][0] == '/');
+	for (size_t i = 0; i + 1 < o.file_argc; i++)
+		REQUIRE(is_ours(o.file_argv[i]));
+	if (result < 0)
+		return;
+	check_options(argv, 3);
+	REQUIRE(o.argv != NULL);
+	for (s = *o.argv; *o.argv != NULL; o.argv++)
+		s = *o.argv;
+	REQUIRE(s == last);
 }
 
 /* ==== q: -option NAME,KEY=VALUE,... ==================================== */
@@ -479,9 +521,9 @@ static const struct {
 	char letter;
 	void (*run)(const char *s, size_t n);
 } targets[] = {
-	{ 'a', fuzz_argv }, { 'q', fuzz_option }, { 'k', fuzz_kernel },
-	{ 'm', fuzz_modules }, { 'i', fuzz_interpreter }, { 't', fuzz_text },
-	{ 'c', fuzz_control }, { 'f', fuzz_find },
+	{ 'a', fuzz_argv }, { 'w', fuzz_words }, { 'q', fuzz_option },
+	{ 'k', fuzz_kernel }, { 'm', fuzz_modules }, { 'i', fuzz_interpreter },
+	{ 't', fuzz_text }, { 'c', fuzz_control }, { 'f', fuzz_find },
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

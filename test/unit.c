@@ -497,6 +497,7 @@ static void test_show(void)
 #define ITEM(f, v) .kind = 'L', .at = AT(f), .text = (v) /* the last one */
 #define ERROR(v) .error = (v)
 #define PROGRAM(v) .program = (v)
+#define F(v) .words = { "ktest", "@args/f" }, .file = (v)
 
 static const struct opt_case {
 	const char *words[8];
@@ -506,6 +507,7 @@ static const struct opt_case {
 	long long number;
 	const char *text;
 	const char *program; /* argv[0] of what is left; NULL: nothing */
+	const char *file;    /* what is in args/f */
 } opt_cases[] = {
 	{ W(NULL), LONG(memory, 1024) },
 	{ W(NULL), STR(qemu, "qemu-system-x86_64") },
@@ -599,6 +601,96 @@ static const struct opt_case {
 	{ W("-timeout", "1m30s"), LONG(timeout, 90000) },
 	{ W("-timeout", "0"), LONG(timeout, 0) },
 	{ W("-timeout", "soon"), ERROR("-timeout soon: is not a duration") },
+	/* several kernels, and what they cannot share */
+	{ W("-kernel-path", "a", "-kernel-path=b"), STR(kernel_path, "a") },
+	{ W("-kernel-path", "a", "-kernel-path=b"), ITEM(kernels, "b") },
+	{ W("-jobs", "256"), LONG(jobs, 256) },
+	{ W("-jobs", "0"), ERROR("-jobs 0: is not between 1 and 256") },
+	{ W("-tap"), INT(tap, 1) },
+	{ W("-pcap", "p", "-kernel-path=b"), STR(pcap, "p") },
+	{ W("-pcap", "p", "-kernel-path=a", "-kernel-path=b"),
+	  ERROR("-pcap: is for one machine, not for 2 -kernel-path") },
+	{ W("-kernel-path=a", "-kernel-path=b", "-netfd", "3"),
+	  ERROR("-netfd: is for one machine") },
+	/* @FILE: its lines are words */
+	{ F("-memory=512"), LONG(memory, 512) },
+	{ F("-memory\n512\n"), LONG(memory, 512) },
+	{ F("-memory 512\n"), LONG(memory, 512) },
+	{ F(" \t--memory \t 512 \r\n"), LONG(memory, 512) },
+	{ F("\n \n# -memory 1\n  # x\n-memory\n\n# y\n512"),
+	  LONG(memory, 512) },
+	{ F("-cmdline=a b=c "), ITEM(cmdline, "a b=c") },
+	{ F("-cmdline a=b c"), ITEM(cmdline, "a=b c") },
+	{ F("-cmdline\n-v x\n"), ITEM(cmdline, "-v x") },
+	{ F("-cmdline\n@x\n"), ITEM(cmdline, "@x") },
+	{ F("-cmdline=#x"), ITEM(cmdline, "#x") },
+	{ F("-v false"), INT(verbose, 0) },
+	{ F(""), INT(verbose, 0) },
+	{ F("\n#"), INT(verbose, 0) },
+	{ W("-memory=64", "@args/f", "-cpus=2"), .file = "-memory=512",
+	  LONG(memory, 512) },
+	{ W("@args/f", "-memory=64", "x"), .file = "-memory=512",
+	  LONG(memory, 64), PROGRAM("x") },
+	{ W("-cmdline", "@args/f"), .file = "", ITEM(cmdline, "@args/f") },
+	{ W("--", "@args/f"), .file = "-v", INT(verbose, 0),
+	  PROGRAM("@args/f") },
+	/* and its paths are relative to it */
+	{ F("-kernel-path a,b c"), STR(kernel_path, "args/a,b c") },
+	{ F("-kernel-path=../k"), STR(kernel_path, "args/../k") },
+	{ F("-kernel-path=/k"), STR(kernel_path, "/k") },
+	{ F("-initrd-path=x"), STR(initrd_path, "args/x") },
+	{ F("-initrd-path="), STR(initrd_path, NULL) },
+	{ F("-modules m"), STR(modules_dir, "args/m") },
+	{ F("-module m"), ITEM(modules, "m") },
+	{ F("-cwd ."), STR(cwd, "args/.") },
+	{ F("-file a:/b"), ITEM(files, "args/a:/b") },
+	{ F("-init i"), STR(init, "args/i") },
+	{ F("-qemu q"), STR(qemu, "q") },
+	{ F("-qemu ./q"), STR(qemu, "args/./q") },
+	{ F("-bios b"), STR(bios, "b") },
+	{ F("-bios b/c"), STR(bios, "args/b/c") },
+	{ F("-port-file p"), STR(port_file, "args/p") },
+	{ F("-pcap p"), STR(pcap, "args/p") },
+	{ F("-link l"), ITEM(links, "args/l") },
+	{ F("-chardev n=f=g"), ITEM(chardevs, "n=args/f=g") },
+	{ F("-chardev n=3"), ITEM(chardevs, "n=3") },
+	{ F("-chardev n=/3"), ITEM(chardevs, "n=/3") },
+	{ F("-chardev n=unix:s"), ITEM(chardevs, "n=unix:args/s") },
+	{ F("-gdb 1234"), STR(gdb, "1234") },
+	{ F("-gdb unix:a=b"), STR(gdb, "unix:args/a=b") },
+	{ F("-gdb unix:/s"), STR(gdb, "unix:/s") },
+	{ W("@f"), .file = "", ERROR("@FILE f: No such file") },
+	/* it may hold the program, and what follows is the program's */
+	{ F("x\n-v"), INT(verbose, 0), PROGRAM("x") },
+	{ F("--\n-x\n-v"), INT(verbose, 0), PROGRAM("-x") },
+	{ F("-v\n./x"), INT(verbose, 1), PROGRAM("args/./x") },
+	{ F("/x"), PROGRAM("/x") },
+	{ F("--"), PROGRAM(NULL) },
+	{ W("@args/f", "-v", "x/y"), .file = "--", INT(verbose, 0),
+	  PROGRAM("-v") },
+	{ W("@args/f", "./x"), .file = "--", PROGRAM("./x") },
+	/* what is wrong is told with its place */
+	{ F("-memory"), ERROR("args/f:1: -memory: needs a value: SIZE") },
+	{ W("@args/f", "512"), .file = "-memory",
+	  ERROR("args/f:1: -memory: needs a value") },
+	{ F("\n\n-memory x"), ERROR("args/f:3: -memory x: is not a size") },
+	{ F("#\n-memory\nx"), ERROR("args/f:3: -memory x: is not a size") },
+	{ F("-v\n-nope 3"), ERROR("args/f:2: -nope 3: no such option") },
+	{ F("-memory = 3"), ERROR("args/f:1: -memory = 3: is not a size") },
+	{ F("@"), ERROR("args/f:1: @FILE: the name is missing") },
+	{ F("\n@no"), ERROR("args/f:2: @FILE args/no: No such file") },
+	{ F("@f"), ERROR("args/f:1: @FILE args/f: includes itself") },
+	{ F("@../args/./f"), ERROR("args/f:1: @FILE args/../args/./f: "
+				   "includes itself") },
+	{ F("@to-f"), ERROR("args/to-f:2: @FILE args/../args/f: includes "
+			    "itself") },
+	{ F("@nul"), ERROR("args/f:1: args/nul:3: has a NUL byte") },
+	{ F("@."), ERROR("args/f:1: @FILE args/.: is a directory") },
+	{ W("@fifo"), ERROR("@FILE fifo: is a device, not a file") },
+	{ W("@"), ERROR("@FILE: the name is missing") },
+	{ F("@deep/14"), LONG(memory, 77) },
+	{ F("@deep/15"), ERROR("args/deep/1:1: @FILE args/deep/0: too many "
+			       "FILEs in each other (limit 16)") },
 };
 
 static void check_field(const struct opt_case *c, const char *name)
@@ -634,6 +726,10 @@ static void test_opt_cases(void)
 				text_printf(&t, " '%s'", c->words[n]);
 		}
 		argv[n] = NULL;
+		if (c->file != NULL) {
+			text_printf(&t, " '%s'", c->file);
+			make_text("args/f", c->file);
+		}
 		fresh();
 		is_int(HERE, opt_parse(&k, &o, argv),
 		       c->error != NULL ? -1 : 0, name);
@@ -713,7 +809,8 @@ static void test_opt_long(const struct opt *opt)
 	(void)snprintf(at + head, sizeof at - (size_t)head, "%s",
 		       many('1', PATH_SIZE));
 	result = opt_parse(&k, &o, argv);
-	is_int(HERE, result, opt->kind == OPT_LIST ? 0 : -1,
+	is_int(HERE, result, opt->kind == OPT_LIST && opt->path != PATH_ALL
+	       ? 0 : -1,
 	       name_of("options: -%s with a value of 4096 bytes", opt->name));
 	is_true(HERE, strlen(k.error) < 300, "options: which is not repeated");
 	if (opt->kind != OPT_STRING)
@@ -744,11 +841,79 @@ static void test_opt_many(const struct opt *opt)
 		 name_of("options: -%s 257 times", opt->name));
 }
 
+/* What the words of FILEs and of the command line come to, in their order. */
+static void test_opt_file_words(void)
+{
+	static char *many_words[LIST_MAX + 3];
+	char *argv[] = { word("ktest"), word("@args/f"), word("@4"),
+			 word("-5"), word("--"), NULL };
+	static const char *const want[] = { "args/./x", "@1", "2 -v", "./3",
+					    "@4", "-5", "--" };
+	size_t i;
+
+	make_text("args/f", "@g\n 2 -v\n./3\n");
+	make_text("args/g", "-cpus 3\n--\n./x\n@1\n");
+	fresh();
+	is_int(HERE, opt_parse(&k, &o, argv), 0, "@FILE: its program");
+	for (i = 0; i < COUNT(want); i++)
+		is_text(HERE, o.argv[i], want[i], "@FILE: its program's words");
+	is_true(HERE, o.argv[i] == NULL, "@FILE: no word more");
+	is_int(HERE, o.cpus, 3, "@FILE: and the options before it");
+
+	many_words[0] = word("ktest");
+	many_words[1] = word("@args/f");
+	for (i = 2; i <= LIST_MAX; i++)
+		many_words[i] = word("w");
+	make_text("args/f", "x");
+	fresh();
+	is_int(HERE, opt_parse(&k, &o, many_words), 0, "@FILE: 256 words");
+	many_words[LIST_MAX + 1] = word("w");
+	fresh();
+	(void)opt_parse(&k, &o, many_words);
+	is_error(HERE, "w: is one argument too many (limit 256",
+		 "@FILE: 257 words");
+}
+
+/* The texts of all FILEs, with the paths in them, have one place. */
+static void test_opt_file_room(void)
+{
+	static char text[KTEST_FILES_SIZE + 1];
+	char *argv[] = { word("ktest"), word("@args/f"), NULL };
+	size_t n;
+
+	memset(text, '\n', KTEST_FILES_SIZE - 2);
+	make_text("args/f", text);
+	fresh();
+	is_int(HERE, opt_parse(&k, &o, argv), 0, "@FILE: as long as it may be");
+	text[KTEST_FILES_SIZE - 2] = '\n';
+	make_text("args/f", text);
+	fresh();
+	(void)opt_parse(&k, &o, argv);
+	is_error(HERE, "@FILE args/f: is too long (limit 32768",
+		 "@FILE: longer");
+	for (n = 20; n > 0; n--) { /* the path needs 7 bytes */
+		char *end = text + KTEST_FILES_SIZE - n - 8;
+
+		memset(text, '\n', sizeof text);
+		(void)strcpy(end, "-init=i");
+		make_text("args/f", text);
+		fresh();
+		if (opt_parse(&k, &o, argv) < 0)
+			break;
+		is_text(HERE, o.init, "args/i", "@FILE: a path at its end");
+	}
+	is_int(HERE, (long long)n, 7, "@FILE: no room for a path");
+	is_error(HERE, ": i: is too long (limit 32768 bytes for all FILEs)",
+		 "@FILE: no room for a path");
+}
+
 static void test_options(void)
 {
 	char *none[] = { NULL };
 
 	test_opt_cases();
+	test_opt_file_words();
+	test_opt_file_room();
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
 
@@ -3115,6 +3280,18 @@ static void make_scratch(void)
 	make_text("file", "12345");
 	make_text("empty", "");
 	make_text("dir/inner", "inner");
+	make_directory("args");
+	make_directory("args/deep");
+	make_text("args/to-f", "#\n@../args/f");
+	make_file("args/nul", "-v\n#\nx\0y\n", 9, 0644);
+	make_text("args/deep/0", "-memory 77");
+	for (int i = 1; i <= 15; i++) {
+		char path[32], text[32];
+
+		(void)snprintf(path, sizeof path, "args/deep/%d", i);
+		(void)snprintf(text, sizeof text, "@%d", i - 1);
+		make_text(path, text);
+	}
 	make_file("exe", "#!/no/such\n", 11, 0755);
 	make_file("bin/tool", "x", 1, 0755);
 	make_file("bin/a b,c", "x", 1, 0755);

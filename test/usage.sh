@@ -15,8 +15,8 @@ fine() { # WHAT OPTIONS...
 	fine_what=$1
 	shift
 	rm -f "$T/log"/*
-	run "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
-	    "$FAKE_KERNEL" -accel tcg "$@" -- "$GUEST" exit 0
+	run env KTEST_KERNEL="$FAKE_KERNEL" "$KTEST" -qemu "$FAKE" -init \
+	    "$GUEST" -accel tcg "$@" -- "$GUEST" exit 0
 	is "$status" 42 "works: $fine_what"
 }
 
@@ -26,8 +26,8 @@ refused() {
 	refused_what=$2
 	shift 2
 	rm -f "$T/log"/*
-	run "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
-	    "$FAKE_KERNEL" -accel tcg "$@"
+	run env KTEST_KERNEL="$FAKE_KERNEL" "$KTEST" -qemu "$FAKE" -init \
+	    "$GUEST" -accel tcg "$@"
 	judge_refusal
 }
 
@@ -51,7 +51,7 @@ p="-- $GUEST exit 0"
 run "$KTEST" -h
 is "$status" 0 '-h: status 0'
 empty "$err" '-h: nothing on stderr'
-options='kernel-path initrd-path cmdline accel memory cpus timeout env cwd
+options='kernel-path jobs tap initrd-path cmdline accel memory cpus timeout env cwd
 	file modules module init bios qemu n v console acpi sandbox version h'
 for o in $options; do
 	like "$out" "^ +-$o( |\$)" "-h: has -$o"
@@ -234,8 +234,8 @@ works_or_named() { # WHAT OPTIONS...
 	odd_what=$1
 	shift
 	rm -f "$T/log"/*
-	run "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
-	    "$FAKE_KERNEL" -accel tcg "$@"
+	run env KTEST_KERNEL="$FAKE_KERNEL" "$KTEST" -qemu "$FAKE" -init \
+	    "$GUEST" -accel tcg "$@"
 	if [ "$status" = 42 ]; then
 		pass "an odd name: $odd_what works"
 	else
@@ -311,8 +311,8 @@ if as_nobody test -x "$T/bin/ktest"; then
 	chmod 000 "$T/zeros"
 	for o in kernel-path initrd-path init file; do
 		rm -f "$T/log"/*
-		run $nobody "$T/bin/ktest" -qemu "$T/bin/fake" -kernel-path \
-		    "$FAKE_KERNEL" -accel tcg "-$o" "$T/zeros" -- \
+		run env KTEST_KERNEL="$FAKE_KERNEL" $nobody "$T/bin/ktest" \
+		    -qemu "$T/bin/fake" -accel tcg "-$o" "$T/zeros" -- \
 		    "$T/bin/guest" exit 0
 		refused_name=$T/zeros refused_what="unreadable -$o" &&
 		    judge_refusal

@@ -3476,6 +3476,12 @@ enum qemu_fd {
 	FD_END
 };
 
+/* The first fd of g->wire[]. */
+static int qemu_wire_fd(const struct guest *g)
+{
+	return g->attempt.boot == BOOT_COLD ? FD_MEMORY : FD_END;
+}
+
 #define KEYS(...) (const struct ktest_key[]){ __VA_ARGS__, { NULL, NULL } }
 
 static void qemu_arg(struct qemu *q, const char *s)
@@ -3742,7 +3748,7 @@ static void qemu_wires(struct qemu *q, const struct guest *g)
 		const struct wire *w = &g->wire[i];
 		char fd[16], id[32], path[32];
 
-		(void)snprintf(fd, sizeof fd, "%zu", FD_END + i);
+		(void)snprintf(fd, sizeof fd, "%d", qemu_wire_fd(g) + (int)i);
 		(void)snprintf(id, sizeof id, "extra%zu", i);
 		(void)snprintf(path, sizeof path, "/dev/fd/%s", fd);
 		if (w->kind == WIRE_CABLE) {
@@ -3757,7 +3763,7 @@ static void qemu_wires(struct qemu *q, const struct guest *g)
 			continue;
 		}
 		if (w->kind == WIRE_SOCKET) {
-			qemu_port(q, id, FD_END + (int)i, w->name);
+			qemu_port(q, id, qemu_wire_fd(g) + (int)i, w->name);
 			continue;
 		}
 		/* append: a file's own position is not QEMU's */
@@ -4689,6 +4695,7 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 {
 	struct vm *v = &k->vm;
 	int source[FD_END - 3 + WIRES_MAX], error[2] = { -1, -1 }, log[2] = { -1, -1 };
+	const int wires = qemu_wire_fd(g);
 	int why = 0, result = 0;
 	pid_t parent = getpid();
 
@@ -4702,19 +4709,24 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 		result = -1;
 	v->log = log[0];
 	source[FD_INITRAMFS - 3] = initramfs;
-	source[FD_MEMORY - 3] = g->attempt.boot == BOOT_SAVE
-				? k->snapshot.memory : k->snapshot.fd;
+	if (g->attempt.boot != BOOT_COLD)
+		source[FD_MEMORY - 3] = g->attempt.boot == BOOT_SAVE
+					? k->snapshot.memory : k->snapshot.fd;
 	for (size_t i = 0; i < g->wire_count; i++)
-		source[FD_END - 3 + i] = g->wire[i].fd;
+		source[wires - 3 + (int)i] = g->wire[i].fd;
 	if (result == 0 && (v->pid = fork()) == 0)
 		spawn_child(k->qemu.argv, source,
-			    FD_END - 3 + (int)g->wire_count, log[1],
+			    wires - 3 + (int)g->wire_count, log[1],
 			    error[1], parent);
 	if (result == 0 && v->pid < 0)
 		result = fail(k, "fork:");
-	source[FD_INITRAMFS - 3] = source[FD_MEMORY - 3] = -1; /* kept */
-	for (size_t i = 0; i < FD_END - 3; i++)
+	source[FD_INITRAMFS - 3] = -1; /* what follows is not closed here */
+	for (int i = 0; i < FD_MEMORY - 3; i++)
 		close_fd(&source[i]);
+	if (g->attempt.boot != BOOT_COLD) {
+		close_fd(&source[FD_MONITOR - 3]);
+		close_fd(&source[FD_STATE - 3]);
+	}
 	close_fd(&log[1]);
 	close_fd(&error[1]);
 	if (result == 0 && read(error[0], &why, sizeof why) == sizeof why) {

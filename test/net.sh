@@ -226,7 +226,7 @@ for closed in '<&-' '>&-' '2>&-' '<&- >&-' '<&- >&- 2>&-'; do
 	    "$FAKE_KERNEL" -accel tcg -- "$GUEST"' "$closed"
 	is "$?" 7 "ktest with $closed"
 	is "$(sort -n "$T/log/start.1.fds" | tail -1)" \
-	    '9 /memfd:initramfs (deleted)' "QEMU's fds then"
+	    '9 /memfd:ktest (deleted)' "QEMU's fds then"
 done
 
 # -- Real traffic --

@@ -100,8 +100,9 @@ enum {
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
 	SYS_socket = 41, SYS_clone = 56, SYS_execve = 59, SYS_exit = 60,
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
-	SYS_fchmod = 91, SYS_umask = 95, SYS_setsid = 112,
-	SYS_mlockall = 151, SYS_sync = 162, SYS_mount = 165,
+	SYS_fchdir = 81, SYS_fchmod = 91, SYS_umask = 95, SYS_setsid = 112,
+	SYS_mlockall = 151, SYS_chroot = 161, SYS_sync = 162,
+	SYS_mount = 165,
 	SYS_umount2 = 166, SYS_reboot = 169, SYS_getdents64 = 217,
 	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_openat = 257,
 	SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
@@ -180,7 +181,8 @@ enum {
 };
 
 enum {
-	MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8, MNT_DETACH = 2,
+	MS_RDONLY = 1, MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8,
+	MS_BIND = 4096, MS_MOVE = 8192, MNT_DETACH = 2,
 	PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20,
 	MAP_POPULATE = 0x8000, MCL_CURRENT = 1, RLIMIT_CORE = 4
 };
@@ -267,6 +269,13 @@ static long sys_unlink(const char *path)
 static void sys_rmdir(const char *path)
 {
 	sys3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR);
+}
+
+static long sys_mount(const char *what, const char *dir, const char *type,
+    long flags, const char *options)
+{
+	return sys5(SYS_mount, (long)what, (long)dir, (long)type, flags,
+	    (long)options);
 }
 
 static int file_exists(const char *path)
@@ -640,8 +649,7 @@ static void mount_one(const struct mount *m)
 	long error;
 
 	sys_mkdir(m->dir, 0755);
-	error = sys5(SYS_mount, (long)m->type, (long)m->dir, (long)m->type,
-	    m->flags, (long)m->options);
+	error = sys_mount(m->type, m->dir, m->type, m->flags, m->options);
 	if (error == 0)
 		return;
 	if (m->required)
@@ -665,6 +673,88 @@ static void mounts_make(void)
 	for (i = 0; i < sizeof link_table / sizeof *link_table; i++)
 		sys3(SYS_symlinkat, (long)link_table[i].target, AT_FDCWD,
 		    (long)link_table[i].path);
+}
+
+/* ======================================================================
+ * The host's directories
+ *
+ * In: the job's lines "h", each a 9p device of QEMU's and where it belongs.
+ * The one at "/" becomes the root. Unless it may be written to, a layer that
+ * keeps what is written in memory lies over it, where the kernel has overlayfs;
+ * else only the memory filesystems take files. Our own mounts move along, and
+ * init with them; the initramfs remains below, reached by old_root.
+ *
+ * The cache: what may not change underneath is kept for good ("loose"), else
+ * only mapped pages are ("mmap"), so a write is the host's when it returns.
+ * ====================================================================== */
+
+static long old_root;           /* 0: the initramfs is the root */
+static long kept_dir;           /* it stays where it is, seen or not */
+
+/* LINE is 'h', a digit, 'r' or 'w', and the directory. */
+static void host_mount(const char *line, const char *dir)
+{
+	char tag[] = "ktest0";
+	int writable = line[2] == 'w';
+	long error;
+
+	tag[5] = line[1];
+	error = sys_mount(tag, dir, "9p", writable ? 0 : MS_RDONLY, writable ?
+	    "trans=virtio,version=9p2000.L,msize=262144,cache=mmap" :
+	    "trans=virtio,version=9p2000.L,msize=262144,cache=loose");
+	if (error == -ENODEV)
+		die("the kernel has no 9p (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)",
+		    NULL, 0);
+	if (error != 0)
+		die("cannot mount", line + 3, error);
+}
+
+/* Where the new root is to be found: what is written goes to a layer. */
+static const char *root_layer(const char *host)
+{
+	long error;
+
+	sys_mkdir("/.layer", 0755);
+	sys_mount("tmpfs", "/.layer", "tmpfs", 0, "");
+	sys_mkdir("/.layer/new", 0755);
+	sys_mkdir("/.layer/work", 0755);
+	sys_mkdir("/.root", 0755);
+	error = sys_mount("overlay", "/.root", "overlay", 0, "lowerdir=/.host,"
+	    "upperdir=/.layer/new,workdir=/.layer/work");
+	if (error == 0)
+		return "/.root";
+	if (error != -ENODEV)
+		die("cannot mount", "overlay", error);
+	sys_mount("tmpfs", "/.host/var/tmp", "tmpfs", 0, "");
+	return host;
+}
+
+static void root_switch(const char *line, const char *keep)
+{
+	const char *root = "/.host";
+	size_t i;
+	long error;
+
+	sys_mkdir(root, 0755);
+	host_mount(line, root);
+	if (line[2] == 'r')
+		root = root_layer(root);
+	old_root = sys_open("/", O_PATH, 0);
+	sys1(SYS_chdir, (long)root);
+	if (keep != NULL)
+		kept_dir = sys_open(keep + 1, O_PATH, 0);
+	for (i = 0; i < sizeof mount_table / sizeof *mount_table; i++) {
+		const char *dir = mount_table[i].dir;
+
+		if (dir[4] == '/') /* it moves with its parent */
+			continue;
+		sys_mkdir(dir + 1, 0755);
+		error = sys_mount(dir, dir + 1, NULL, MS_MOVE, NULL);
+		if (error != 0)
+			die("cannot mount", dir, error);
+	}
+	sys_mount(".", "/", NULL, MS_MOVE, NULL);
+	sys1(SYS_chroot, (long)".");
 }
 
 /* ======================================================================
@@ -974,6 +1064,9 @@ static void port_link(const char *name)
  *   n MAC ADDRESS MASK GATEWAY    the network interface to configure; in
  *            8 hexadecimal digits each, the last byte first
  *   v NAME   a port that the program finds as /dev/virtio-ports/NAME
+ *   b DIR    of the new root, what our own mounts must not hide
+ *   h N A DIR   host's directory with the tag ktestN is to be seen at DIR; A
+ *            is r or w. The root comes first, and all stand together
  *
  * Every other member is made at "/" + its name: files, directories, symbolic
  * links. Missing parents are made, links in the path are followed, an existing
@@ -1010,6 +1103,8 @@ struct job {
 	uint64_t core[2];       /* RLIMIT_CORE, soft and hard */
 	int core_given, merged;
 	const char *network;    /* the value of n, or NULL */
+	const char *keep;       /* the value of b, or NULL */
+	const char *mounts;     /* the first line with h that is no root */
 };
 
 __attribute__((noreturn))
@@ -1100,6 +1195,15 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 	case 'v':
 		port_link(s);
 		break;
+	case 'b':
+		job->keep = s;
+		break;
+	case 'h':
+		if (line[4] == '\0')
+			root_switch(line, job->keep);
+		else if (job->mounts == NULL)
+			job->mounts = line;
+		break;
 	default:
 		die("the job has a line that this init does not know:", line,
 		    0);
@@ -1123,7 +1227,8 @@ static void job_read(struct archive *a, struct job *job)
 		envs += first && m.data[i] == 'e';
 		first = m.data[i] == '\0';
 	}
-	arg = sys_map((args + envs + 2) * sizeof *arg + m.size, MAP_ANONYMOUS,
+	/* a pointer more than needed: the text ends in a line that is empty */
+	arg = sys_map((args + envs + 3) * sizeof *arg + m.size, MAP_ANONYMOUS,
 	    -1);
 	if (arg == NULL)
 		die("no memory for the job", NULL, 0);
@@ -1650,6 +1755,11 @@ static void memory_free(void)
 		if (str_equal(mount_table[i].type, "tmpfs"))
 			sys2(SYS_umount2, (long)mount_table[i].dir,
 			    MNT_DETACH);
+	if (old_root > 0) {
+		sys1(SYS_fchdir, old_root);
+		sys1(SYS_chroot, (long)".");
+		sys2(SYS_umount2, (long)"/..", MNT_DETACH);
+	}
 }
 
 static void flows_drain(struct flow *flows)
@@ -1835,7 +1945,8 @@ static void streams_open(const struct job *job, struct flow *flows)
 static void run_job(void)
 {
 	static struct flow flows[FLOWS];
-	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL};
+	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL, NULL,
+	    NULL};
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve;
 	int status;
@@ -1843,6 +1954,8 @@ static void run_job(void)
 	archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
 	if (archive.bytes == NULL)
 		archive_die(&archive);
+	sys_unlink(JOB_FILE);
+	sys_rmdir("/.ktest");
 	job_read(&archive, &job);
 	streams_open(&job, flows);
 	if (!control_send("h", 1))
@@ -1852,8 +1965,13 @@ static void run_job(void)
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
 	sys_close(archive.fd);
-	sys_unlink(JOB_FILE);
-	sys_rmdir("/.ktest");
+	if (kept_dir > 0) {
+		sys1(SYS_fchdir, kept_dir);
+		sys_mount(".", job.keep, NULL, MS_BIND, NULL);
+	}
+	for (; job.mounts != NULL && *job.mounts == 'h';
+	    job.mounts += str_length(job.mounts) + 1)
+		host_mount(job.mounts, job.mounts + 3);
 
 	/* Whatever the program does to memory: ours is there, and a little
 	 * more for the kernel to work with once it has ended. */
@@ -1892,7 +2010,8 @@ static void run_tester(void)
 {
 	char *argv[] = {"/tester", "-test.v", NULL};
 	char *envp[] = {"IN_KTEST=true", NULL};
-	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL};
+	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL, NULL,
+	    NULL};
 	long fds[3], program;
 	unsigned char byte;
 	int status = 0;

@@ -90,8 +90,8 @@ struct ktest_options {
 	const char *kernel_path, *initrd_path, *modules_dir;
 	struct ktest_list cmdline, modules;
 	char *const *argv; /* the program's, NULL: the original's mode */
-	const char *cwd;
-	struct ktest_list env, files;
+	const char *cwd, *rootfs;
+	struct ktest_list env, files, mounts;
 	const char *qemu, *bios, *init;
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
@@ -174,6 +174,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
+	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
 	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
 	NAME_SIZE = 64,         /* of a port, as init takes it */
 	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
@@ -235,6 +236,11 @@ struct wire { /* a fd for QEMU: a network interface's, or a port's */
 	char name[NAME_SIZE];  /* the port's */
 };
 
+struct mount { /* a directory of the host in the guest, over 9p */
+	char host[PATH_SIZE], guest[PATH_SIZE];
+	bool rw;
+};
+
 struct guest { /* the description of one machine, all policy */
 	struct kernel kernel;
 	char init[PATH_SIZE], bios[PATH_SIZE];
@@ -252,6 +258,8 @@ struct guest { /* the description of one machine, all policy */
 	char service[PORTS_MAX][64];   /* QEMU's guestfwd= for each -service */
 	struct wire wire[WIRES_MAX];
 	size_t wire_count;
+	struct mount mount[MOUNTS_MAX]; /* with -rootfs the first, at "/" */
+	size_t mount_count;
 	struct attempt attempt;
 };
 
@@ -622,8 +630,46 @@ static int path_absolute(struct ktest *k, const char *path, char *out)
 			base);
 }
 
-/* Finds the program name in PATH as execvp does. */
-static bool path_search(const char *name, char *out)
+/* The path here of what is path in a guest whose root is root; symlinks lead
+ * to where they lead there. False if there is none, or it cannot be read. */
+static bool root_path(const char *root, const char *path, char *out)
+{
+#if defined(__linux__) && defined(SYS_openat2)
+	const uint64_t how[] = { /* struct open_how */
+		O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0,
+		0x10 /* RESOLVE_IN_ROOT */ };
+	int dir = open(root, O_RDONLY | O_CLOEXEC);
+	int fd = (int)syscall(SYS_openat2, dir, path, how, sizeof how);
+	bool old = fd < 0 && errno == ENOSYS;
+	char link[32];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	n = fd < 0 ? -1 : readlink(link, out, PATH_SIZE - 1);
+	close_fd(&fd);
+	close_fd(&dir);
+	if (n > 0)
+		out[n] = '\0';
+	if (!old)
+		return n > 0;
+#endif
+	return snprintf(out, PATH_SIZE, "%s%s", root, path) < PATH_SIZE
+	       && access(out, R_OK) == 0;
+}
+
+/* Whether path is a program in that root; NULL: here. */
+static bool is_program(const char *root, const char *path)
+{
+	char real[PATH_SIZE];
+
+	if (root != NULL && (path[0] != '/' || !root_path(root, path, real)))
+		return false;
+	path = root != NULL ? real : path;
+	return is_file(path) && access(path, X_OK) == 0;
+}
+
+/* Finds the program name in PATH as execvp does, in that root. */
+static bool path_search(const char *root, const char *name, char *out)
 {
 	const char *p = getenv("PATH");
 
@@ -634,8 +680,7 @@ static bool path_search(const char *name, char *out)
 		int len = snprintf(out, PATH_SIZE, "%.*s%s%s", (int)n, p,
 				   n > 0 ? "/" : "", name);
 
-		if (len > 0 && len < PATH_SIZE && is_file(out)
-		    && access(out, X_OK) == 0)
+		if (len > 0 && len < PATH_SIZE && is_program(root, out))
 			return true;
 		if (p[n] == '\0')
 			return false;
@@ -826,6 +871,11 @@ static const struct opt opt_table[] = {
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
 	  .offset = AT(files),
 	  .help = "a file or tree to take along (repeatable)" },
+	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
+	  .offset = AT(mounts),
+	  .help = "a directory of ours to be seen there (repeatable)" },
+	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
+	  .help = "its root is this directory; rw: may change it" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
 	  .help = "end the guest after 90, 1m30s, 500ms",
@@ -1564,16 +1614,46 @@ static void modules_step(const struct ktest *k, const struct guest *g)
 	     t.len > 0 ? names : "all that is needed is built in");
 }
 
+/* What our devices need; returns how many. */
+static size_t modules_ours(const struct ktest_options *o,
+			   const struct guest *g, const char *ours[8])
+{
+	size_t n = 0;
+
+	ours[n++] = "virtio_mmio";
+	ours[n++] = "virtio_console";
+	ours[n++] = "virtio_rng";
+	if (o->net || o->netfds.count > 0 || o->links.count > 0)
+		ours[n++] = "virtio_net";
+	if (g->mount_count > 0) {
+		ours[n++] = "9pnet_virtio";
+		ours[n++] = "9p";
+		ours[n++] = "overlay";
+	}
+	return n;
+}
+
+static int module_missing(struct ktest *k, const struct guest *g,
+			  const char *name, bool asked)
+{
+	if (asked)
+		return fail(k, "-module %.100s: is not in %s (modules.dep,"
+			    " modules.builtin)", name, g->modules_dir);
+	if (name[0] == '9')
+		return fail(k, "-%s: kernel %s has no 9p (CONFIG_9P_FS,"
+			    " CONFIG_NET_9P_VIRTIO): not in %s",
+			    k->o->rootfs != NULL ? "rootfs" : "mount",
+			    g->kernel.version, g->modules_dir);
+	return 0; /* built into a kernel whose list does not say so */
+}
+
 /* Fills g->modules: what our ports need and the kernel lacks built in, then
  * what -module names. */
 static int modules_plan(struct ktest *k, struct guest *g)
 {
-	static const char *const ours[] = { "virtio_mmio", "virtio_console",
-					    "virtio_rng", "virtio_net" };
-	const struct ktest_options *o = k->o;
-	const size_t own = COUNT(ours) - (!o->net && o->netfds.count == 0
-					  && o->links.count == 0);
-	const struct ktest_list *asked = &o->modules;
+	const struct ktest_list *asked = &k->o->modules;
+	const char *ours[8];
+	const size_t own = modules_ours(k->o, g, ours);
 	char path[PATH_SIZE];
 	struct map dep, builtin = { "", 0 };
 	struct text list;
@@ -1595,10 +1675,8 @@ static int modules_plan(struct ktest *k, struct guest *g)
 		if (line != NULL)
 			module_add_line(&list, line, line_end(line,
 						dep.at + dep.size));
-		else if (module_line(&builtin, name) == NULL && i >= own)
-			result = fail(k, "-module %.100s: is not in %s"
-				      " (modules.dep, modules.builtin)",
-				      name, g->modules_dir);
+		else if (module_line(&builtin, name) == NULL)
+			result = module_missing(k, g, name, i >= own);
 	}
 	if (result == 0 && list.full)
 		result = fail(k, "-module: too many modules (limit %d bytes"
@@ -1686,18 +1764,128 @@ static int guest_bios(struct ktest *k, struct guest *g)
 	return path_set(k, g->bios, "%s", k->o->bios);
 }
 
+/* -- The host's directories -- */
+/* Cuts "HOST:GUEST" in two. The colon is the last one that an absolute path
+ * follows, unless all of it is a name here: then NULL. */
+static char *guest_part(char *s)
+{
+	struct stat st;
+	char *colon = NULL;
+
+	if (stat(s, &st) < 0)
+		for (char *p = s; (p = strstr(p, ":/")) != NULL; p++)
+			colon = p;
+	if (colon != NULL)
+		*colon++ = '\0';
+	return colon;
+}
+
+/* Whether path is below what a guest with a root of the host's has of its
+ * own. */
+static bool guest_hides(const char *path)
+{
+	static const char *const own[] = { "/dev/", "/proc/", "/run/", "/sys/",
+					   "/tmp/" };
+
+	for (size_t i = 0; i < COUNT(own); i++)
+		if (strncmp(path, own[i], strlen(own[i])) == 0)
+			return true;
+	return false;
+}
+
+/* The guest's root, if it is not this host's own: then NULL. */
+static const char *guest_root(const struct ktest_options *o,
+			      const struct guest *g)
+{
+	return o->rootfs != NULL && strcmp(g->mount[0].host, "/") != 0
+	       ? g->mount[0].host : NULL;
+}
+
+static int guest_mount(struct ktest *k, struct guest *g, const char *option,
+		       const char *value)
+{
+	const size_t most = MOUNTS_MAX - (k->o->net != 0);
+	const bool is_root = value == k->o->rootfs;
+	struct mount *m = &g->mount[g->mount_count];
+	char host[PATH_SIZE], at[PATH_SIZE];
+	const char *guest = is_root ? "/" : NULL;
+	size_t len = strlen(value);
+	struct stat st;
+
+	if (g->mount_count++ == most)
+		return fail(k, "-%s %.100s: is one too many (limit %zu beside"
+			    " the other devices)", option, value, most);
+	m->rw = len > 3 && strcmp(value + len - 3, ":rw") == 0
+		&& stat(value, &st) < 0;
+	if (path_set(k, host, "%.*s", (int)len - 3 * m->rw, value) < 0)
+		return -1;
+	if (!is_root)
+		guest = guest_part(host);
+	if (realpath(host, m->host) == NULL || stat(m->host, &st) < 0)
+		return fail(k, "-%s %s:", option, value);
+	if (!S_ISDIR(st.st_mode))
+		return fail(k, "-%s %s: is not a directory", option, value);
+	if (path_set(k, m->guest, "%s", guest != NULL ? guest : m->host) < 0)
+		return -1;
+	if (!is_root && m->guest[strspn(m->guest, "/.")] == '\0')
+		return fail(k, "-mount %s: that is what -rootfs is for",
+			    value);
+	if (k->o->rootfs != NULL && !guest_hides(m->guest)
+	    && root_path(g->mount[0].host, m->guest, at) && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
+		return fail(k, "-mount %s: %s in the guest is not a"
+			    " directory", value, m->guest);
+	return 0;
+}
+
+static int guest_mounts(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+
+	if (o->rootfs != NULL && guest_mount(k, g, "rootfs", o->rootfs) < 0)
+		return -1;
+	for (size_t i = 0; i < o->mounts.count; i++)
+		if (guest_mount(k, g, "mount", o->mounts.item[i]) < 0)
+			return -1;
+	if (o->net && o->rootfs != NULL && g->mount[0].rw)
+		warn(k, "-net user: /etc/resolv.conf is this host's, because"
+		     " -rootfs is rw");
+	return 0;
+}
+
 /* -- The program -- */
+/* One that stands in a root that is not ours, or comes with another option. */
+static int guest_root_program(struct ktest *k, struct guest *g,
+			      const char *root, const char *path)
+{
+	const struct ktest_options *o = k->o;
+
+	/* what an absolute path leads to here says nothing of there */
+	if (path[0] == '/' ? path_set(k, g->program, "%s", path) < 0
+			   : path_absolute(k, path, g->program) < 0)
+		return -1;
+	if (o->files.count > 0 || o->mounts.count > 0
+	    || is_program(root, g->program))
+		return 0;
+	return fail(k, "-rootfs %s: there is no program %s in it", o->rootfs,
+		    g->program);
+}
+
 static int guest_program(struct ktest *k, struct guest *g)
 {
-	const char *name = k->o->argv[0];
+	const char *name = k->o->argv[0], *root = guest_root(k->o, g);
 	char path[PATH_SIZE];
 	struct stat st;
-	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0;
+	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0
+			 || k->o->mounts.count > 0;
 
 	if (name[0] == '\0')
 		return fail(k, "PROGRAM: the name is empty");
 	if (strchr(name, '/') == NULL) {
-		if (!path_search(name, path)) {
+		if (!path_search(root, name, path)) {
+			if (root != NULL)
+				return fail(k, "-rootfs %s: there is no"
+					    " program %.200s in it, in PATH",
+					    k->o->rootfs, name);
 			k->fail_status = KTEST_NOT_FOUND;
 			return fail(k, "%.200s: not found in PATH%s", name,
 				    is_file(name) ? " (./ before it?)" : "");
@@ -1705,6 +1893,8 @@ static int guest_program(struct ktest *k, struct guest *g)
 	} else if (path_set(k, path, "%s", name) < 0) {
 		return -1;
 	}
+	if (root != NULL)
+		return guest_root_program(k, g, root, path);
 	if (stat(path, &st) < 0) {
 		if (elsewhere) /* it may come with -file or -initrd-path */
 			return path_set(k, g->program, "%s", path);
@@ -2306,7 +2496,8 @@ static int guest_wires(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	const size_t own = o->argv != NULL ? 5 : 2; /* see qemu_ports() */
-	const size_t most = VIRTIO_DEVICES - (o->net ? 3 : 2);
+	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
+			    - g->mount_count;
 
 	for (size_t i = 0; i < o->netfds.count; i++) {
 		struct wire w = { .kind = WIRE_CABLE };
@@ -2379,10 +2570,11 @@ static int guest_acpi(const struct guest *g)
 }
 
 /* The working directory, made in the guest if it is not there. A relative one
- * is this host's, by its absolute path. */
+ * is this host's, by its absolute path; so is that of -rootfs. */
 static int guest_cwd(struct ktest *k, struct guest *g)
 {
-	const char *cwd = k->o->cwd != NULL ? k->o->cwd : "/";
+	const char *cwd = k->o->cwd != NULL ? k->o->cwd
+			  : k->o->rootfs != NULL ? "." : "/";
 
 	if (cwd[0] == '/')
 		return path_set(k, g->cwd, "%s", cwd);
@@ -2395,6 +2587,8 @@ static int guest_original(struct ktest *k)
 	const struct ktest_options *o = k->o;
 	const char *useless = o->cwd != NULL ? "cwd"
 		: o->env.count > 0 ? "env" : o->files.count > 0 ? "file"
+		: o->rootfs != NULL ? "rootfs"
+		: o->mounts.count > 0 ? "mount"
 		: o->modules_dir != NULL ? "modules"
 		: o->modules.count > 0 ? "module" : NULL;
 
@@ -2416,7 +2610,7 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		if (!g->kernel.is64)
 			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
 				    " init is a 64-bit program", kernel);
-		if (guest_cwd(k, g) < 0)
+		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
 			return -1;
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
 		    || guest_program(k, g) < 0
@@ -2461,7 +2655,9 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
  * variable of its environment, d its working directory, c RLIMIT_CORE as
  * soft:hard ("inf" for none), m (no value) if stderr goes where stdout goes,
  * n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal, last byte
- * first), v the name of a port that gets a symlink in /dev/virtio-ports.
+ * first), v the name of a port that gets a symlink in /dev/virtio-ports, b a
+ * directory of the new root that our own mounts must not hide, h a mount: the
+ * digit of its tag, r or w, the directory; "/" is the root.
  * Every other member stands in the guest under "/" and its name.
  */
 struct cpio {
@@ -2691,7 +2887,7 @@ static int initramfs_modules(struct cpio *c, const struct guest *g)
 /* -- The run's part: the job -- */
 static int job_string(struct cpio *c, const char *tag, const char *value)
 {
-	return cpio_write(c, tag, 1) < 0
+	return cpio_write(c, tag, strlen(tag)) < 0
 	       || cpio_write(c, value, strlen(value) + 1) < 0 ? -1 : 0;
 }
 
@@ -2724,6 +2920,17 @@ static int job_devices(struct cpio *c, const struct guest *g)
 		if (g->wire[i].name[0] != '\0'
 		    && job_string(c, "v", g->wire[i].name) < 0)
 			return -1;
+	if (o->rootfs != NULL && guest_root(o, g) == NULL
+	    && guest_hides(g->cwd) && job_string(c, "b", g->cwd) < 0)
+		return -1;
+	for (size_t i = 0; i < g->mount_count; i++) {
+		const struct mount *m = &g->mount[i];
+
+		(void)snprintf(value, sizeof value, "h%zu%c", i,
+			       m->rw ? 'w' : 'r');
+		if (job_string(c, value, m->guest) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -2886,11 +3093,36 @@ static int job_needs(struct cpio *c, const char *path, int depth)
 		return -1;
 	word[strcspn(word, " \t")] = '\0';
 	if (strcmp(strrchr(interp, '/'), "/env") != 0
-	    || strchr(word, '/') != NULL || !path_search(word, found)
+	    || strchr(word, '/') != NULL || !path_search(NULL, word, found)
 	    || found[0] != '/')
 		return 0;
 	return job_same_file(c, found) < 0 ? -1
 					   : job_needs(c, found, depth + 1);
+}
+
+/* What the program needs is in its root, or no use in starting. */
+static int job_root_needs(struct cpio *c, const struct guest *g)
+{
+	char path[PATH_SIZE], next[PATH_SIZE], word[PATH_SIZE];
+	const char *root = g->mount[0].host;
+	struct map m;
+	bool script = true, any;
+
+	if (!root_path(root, g->program, path))
+		return 0; /* another option brings it, or exec says why not */
+	for (int depth = 0; script && depth < SCRIPT_DEPTH; depth++) {
+		if (map_file(c->k, "PROGRAM", path, &m) < 0)
+			return -1;
+		any = program_interpreter(&m, next, word, &script);
+		unmap_file(&m);
+		if (!any || next[0] != '/')
+			return 0;
+		if (!root_path(root, next, path))
+			return fail(c->k, "-rootfs %s: %s needs %s, which is"
+				    " not in it", c->k->o->rootfs, g->program,
+				    next);
+	}
+	return 0;
 }
 
 static int job_tree(struct cpio *c, const char *host, const char *guest);
@@ -2949,35 +3181,29 @@ static int job_tree(struct cpio *c, const char *host, const char *guest)
 	return 0;
 }
 
-/* One -file HOST[:GUEST]. The colon is the last one that an absolute path
- * follows, unless all of it is a name on the host. */
+/* One -file HOST[:GUEST]. */
 static int job_file(struct cpio *c, const char *value)
 {
 	char host[PATH_SIZE], guest[PATH_SIZE], real[PATH_SIZE];
 	struct stat st;
-	const char *colon = NULL;
+	const char *to;
 
 	if (strlen(value) >= PATH_SIZE)
 		return fail(c->k, "-file %.100s...: is too long (limit %d"
 			    " bytes)", value, PATH_SIZE - 1);
-	if (stat(value, &st) < 0)
-		for (const char *p = value; (p = strstr(p, ":/")) != NULL; p++)
-			colon = p;
-	if (path_set(c->k, host, "%.*s", colon != NULL
-		     ? (int)(colon - value) : (int)strlen(value), value) < 0)
-		return -1;
+	(void)path_set(c->k, host, "%s", value);
+	to = guest_part(host);
 	if (stat(host, &st) < 0)
 		return fail(c->k, "-file %s%s:", value, strchr(value, ':')
-			    != NULL && colon == NULL
+			    != NULL && to == NULL
 			    ? " (GUEST has to be absolute)" : "");
 	if (path_absolute(c->k, host, guest) < 0)
 		return -1;
-	if (colon != NULL) {
+	if (to != NULL) {
 		const char *base = strrchr(guest, '/');
-		size_t len = strlen(colon + 1);
 
-		if (path_set(c->k, real, "%s%s", colon + 1,
-			     colon[len] == '/' ? base + 1 : "") < 0
+		if (path_set(c->k, real, "%s%s", to,
+			     to[strlen(to) - 1] == '/' ? base + 1 : "") < 0
 		    || path_set(c->k, guest, "%s", real) < 0)
 			return -1;
 	}
@@ -2989,25 +3215,50 @@ static int job_file(struct cpio *c, const char *value)
 	       ? job_needs(c, real, 0) : 0;
 }
 
-/* The job: a whole archive inside the member that the caller has begun. */
-static int job_write(struct cpio *c, const struct guest *g)
+/* A directory that the run needs, where nothing of the host is touched. */
+static int job_dir(struct cpio *c, const struct guest *g, const char *path)
+{
+	if (path[1] == '\0' || (c->k->o->rootfs != NULL && g->mount[0].rw
+				&& !guest_hides(path)))
+		return 0;
+	return cpio_member(c, path + 1, S_IFDIR | 0755, 0, "", 0);
+}
+
+/* What the program finds around it. */
+static int job_skeleton(struct cpio *c, const struct guest *g)
 {
 	static const char dns[] = "nameserver 10.42.0.3\n",
 		hosts[] = "127.0.0.1 localhost\n::1 localhost\n";
 	const struct ktest_options *o = c->k->o;
 
-	if (job_record(c, g) < 0
-	    || cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
-	    || (o->initrd_path == NULL
-		&& cpio_member(c, "etc/hosts", S_IFREG | 0644, 0, hosts,
-			       sizeof hosts - 1) < 0)
-	    || (o->net && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0,
-				      dns, sizeof dns - 1) < 0)
-	    || (g->cwd[1] != '\0' && cpio_member(c, g->cwd + 1,
-				S_IFDIR | 0755, 0, "", 0) < 0))
+	if (o->rootfs == NULL
+	    && (cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
+		|| (o->initrd_path == NULL
+		    && cpio_member(c, "etc/hosts", S_IFREG | 0644, 0, hosts,
+				   sizeof hosts - 1) < 0)))
 		return -1;
-	if (g->on_host && (job_same_file(c, g->program) < 0
-			   || job_needs(c, g->program, 0) < 0))
+	if (o->net && (o->rootfs == NULL || !g->mount[0].rw)
+	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,
+			   sizeof dns - 1) < 0)
+		return -1;
+	for (size_t i = 0; i < g->mount_count; i++)
+		if (job_dir(c, g, g->mount[i].guest) < 0)
+			return -1;
+	return job_dir(c, g, g->cwd);
+}
+
+/* The job: a whole archive inside the member that the caller has begun. */
+static int job_write(struct cpio *c, const struct guest *g)
+{
+	const struct ktest_options *o = c->k->o;
+
+	if (job_record(c, g) < 0 || job_skeleton(c, g) < 0)
+		return -1;
+	if (g->on_host && (o->rootfs == NULL || guest_hides(g->program))
+	    && job_same_file(c, g->program) < 0)
+		return -1;
+	if (o->rootfs != NULL ? job_root_needs(c, g) < 0
+			      : g->on_host && job_needs(c, g->program, 0) < 0)
 		return -1;
 	for (size_t i = 0; i < o->files.count; i++)
 		if (job_file(c, o->files.item[i]) < 0)
@@ -3352,6 +3603,25 @@ static void qemu_wires(struct qemu *q, const struct guest *g)
 	}
 }
 
+/* The host's directories. What the guest writes belongs to us, or, for root,
+ * to whom the guest says; nothing is hidden in attributes. */
+static void qemu_mounts(struct qemu *q, const struct guest *g)
+{
+	for (size_t i = 0; i < g->mount_count; i++) {
+		const struct mount *m = &g->mount[i];
+		char id[16], tag[16];
+
+		(void)snprintf(id, sizeof id, "fs%zu", i);
+		(void)snprintf(tag, sizeof tag, "ktest%zu", i);
+		qemu_option(q, "-fsdev", "local", KEYS(
+			{ "id", id }, { "path", m->host },
+			{ "security_model", "none" }, { "multidevs", "remap" },
+			{ m->rw ? NULL : "readonly", "on" }));
+		qemu_option(q, "-device", "virtio-9p-device",
+			    KEYS({ "fsdev", id }, { "mount_tag", tag }));
+	}
+}
+
 /* Stops before the first instruction; addresses are those of the symbols. */
 static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
 {
@@ -3425,6 +3695,7 @@ static int qemu_build(struct ktest *k, const struct guest *g,
 	qemu_ports(q, o, g);
 	qemu_network(q, o, g);
 	qemu_wires(q, g);
+	qemu_mounts(q, g);
 	qemu_gdb(q, o);
 	if (qemu_kernel(k, q, g, kernel) < 0)
 		return -1;

@@ -397,16 +397,16 @@ static void test_path_search(void)
 		bool found;
 
 		(void)setenv("PATH", search_table[i].path, 1);
-		found = path_search(search_table[i].name, out);
+		found = path_search(NULL, search_table[i].name, out);
 		is_text(HERE, found ? out : NULL, search_table[i].want,
 			name_of("path_search: %s in %s", search_table[i].name,
 				search_table[i].path));
 	}
 	(void)setenv("PATH", many('d', 5000), 1);
-	is_true(HERE, !path_search("tool", out),
+	is_true(HERE, !path_search(NULL, "tool", out),
 		"path_search: a long directory is passed over");
 	(void)unsetenv("PATH");
-	is_true(HERE, path_search("env", out), "path_search: without PATH");
+	is_true(HERE, path_search(NULL, "env", out), "path_search: without PATH");
 	(void)setenv("PATH", saved, 1);
 	free(saved);
 }

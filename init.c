@@ -100,7 +100,9 @@ enum {
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
 	SYS_socket = 41, SYS_clone = 56, SYS_execve = 59, SYS_exit = 60,
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
-	SYS_fchdir = 81, SYS_fchmod = 91, SYS_umask = 95, SYS_setsid = 112,
+	SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95,
+	SYS_setuid = 105, SYS_setgid = 106, SYS_setsid = 112,
+	SYS_setgroups = 116,
 	SYS_mlockall = 151, SYS_chroot = 161, SYS_sync = 162,
 	SYS_mount = 165,
 	SYS_umount2 = 166, SYS_reboot = 169, SYS_getdents64 = 217,
@@ -1060,6 +1062,7 @@ static void port_link(const char *name)
  *   p PATH   the program        a ARG   an argument, argv[0] first
  *   d DIR    working directory  e N=V   an environment variable
  *   c S:H    RLIMIT_CORE, soft and hard, in bytes or "inf"
+ *   u U G    the program's user and group, root if not there
  *   m        stderr goes where stdout goes, through one pipe
  *   n MAC ADDRESS MASK GATEWAY    the network interface to configure; in
  *            8 hexadecimal digits each, the last byte first
@@ -1103,6 +1106,7 @@ struct job {
 	uint64_t core[2];       /* RLIMIT_CORE, soft and hard */
 	int core_given, merged;
 	const char *network;    /* the value of n, or NULL */
+	const char *user;       /* the value of u, or NULL */
 	const char *keep;       /* the value of b, or NULL */
 	const char *mounts;     /* the first line with h that is no root */
 };
@@ -1188,6 +1192,9 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 		break;
 	case 'm':
 		job->merged = 1;
+		break;
+	case 'u':
+		job->user = s;
 		break;
 	case 'n':
 		job->network = s;
@@ -1518,6 +1525,19 @@ static void child_fail(const char *name, const char *path, const char *dir,
 		sys1(SYS_exit, status);
 }
 
+/* The program's streams become its own, too: it may open /dev/stdout. */
+static long user_become(const char *s)
+{
+	long uid = (long)str_number(&s, 10, 10), gid, i;
+
+	s++;
+	gid = (long)str_number(&s, 10, 10);
+	for (i = 0; i < 3; i++)
+		sys3(SYS_fchown, i, uid, gid);
+	return sys2(SYS_setgroups, 0, 0) | sys1(SYS_setgid, gid) |
+	    sys1(SYS_setuid, uid);
+}
+
 __attribute__((noreturn))
 static void child_run(const struct job *job, const long fds[3])
 {
@@ -1532,9 +1552,12 @@ static void child_run(const struct job *job, const long fds[3])
 	error = sys1(SYS_chdir, (long)job->dir);
 	if (error != 0)
 		child_fail(job->argv[0], job->path, job->dir, error);
+	if (job->user != NULL)
+		error = user_become(job->user);
 	signal_mask(0);
-	error = sys3(SYS_execve, (long)job->path, (long)job->argv,
-	    (long)job->envp);
+	if (error == 0)
+		error = sys3(SYS_execve, (long)job->path,
+		    (long)job->argv, (long)job->envp);
 	child_fail(job->argv[0], job->path, NULL, error);
 }
 
@@ -1946,7 +1969,7 @@ static void run_job(void)
 {
 	static struct flow flows[FLOWS];
 	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL, NULL,
-	    NULL};
+	    NULL, NULL};
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve;
 	int status;
@@ -2011,7 +2034,7 @@ static void run_tester(void)
 	char *argv[] = {"/tester", "-test.v", NULL};
 	char *envp[] = {"IN_KTEST=true", NULL};
 	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL, NULL,
-	    NULL};
+	    NULL, NULL};
 	long fds[3], program;
 	unsigned char byte;
 	int status = 0;

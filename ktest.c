@@ -35,6 +35,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -90,7 +91,8 @@ struct ktest_options {
 	const char *kernel_path, *initrd_path, *modules_dir;
 	struct ktest_list cmdline, modules;
 	char *const *argv; /* the program's, NULL: the original's mode */
-	const char *cwd, *rootfs;
+	const char *cwd, *rootfs, *user;
+	int env_all; /* a flag */
 	struct ktest_list env, files, mounts;
 	const char *qemu, *bios, *init;
 	struct ktest_list qemu_args;
@@ -170,6 +172,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	CMDLINE_SIZE = 8192,    /* the kernel's own limit is checked as well */
 	ARGV_SIZE = 65536,      /* text of QEMU's arguments */
 	ARGV_MAX = 512,         /* number of QEMU's arguments */
+	ENV_MAX = 2048,         /* number of the program's variables */
 	PORTS_MAX = 64,         /* forwarded ports; services, too */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
@@ -249,7 +252,8 @@ struct guest { /* the description of one machine, all policy */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
 	bool merged;                   /* stderr shares stdout's port */
-	const char *env[LIST_MAX + 8]; /* its environment, NULL at the end */
+	const char *env[ENV_MAX + 1];  /* its environment, NULL at the end */
+	char user[32];                 /* "UID GID", "": root */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
 	char modules[MODULES_SIZE];    /* below it, "\n" after each */
 	unsigned long tick_khz;        /* TCG's TSC, 0: not known */
@@ -865,6 +869,11 @@ static const struct opt opt_table[] = {
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
+	{ .name = "env-all", .kind = OPT_FLAG, .offset = AT(env_all),
+	  .help = "all of our environment, before -env" },
+	{ .name = "user", .value = "UID[:GID]|NAME", .offset = AT(user),
+	  .help = "whom it runs as; GID is UID if not given",
+	  .def = "root" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd),
 	  .help = "its working directory, made if missing",
 	  .def = "/" },
@@ -1910,8 +1919,33 @@ static int guest_program(struct ktest *k, struct guest *g)
 	return path_absolute(k, path, g->program);
 }
 
-/* The environment: nothing of ours but what -env asks for. A later value of
- * a name replaces an earlier one. */
+/* Adds "NAME=VALUE", or takes its place if there is one of that name. */
+static int env_set(struct ktest *k, struct guest *g, const char *s)
+{
+	size_t len = strcspn(s, "=") + 1, i = 0;
+
+	while (g->env[i] != NULL && strncmp(g->env[i], s, len) != 0)
+		i++;
+	if (i == ENV_MAX)
+		return fail(k, "-env %.100s: is one variable too many (limit"
+			    " %d)", s, ENV_MAX);
+	g->env[i] = s;
+	return 0;
+}
+
+/* The variable with that name here, as NAME=VALUE; NULL: it is not set. */
+static const char *env_ours(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (char **e = environ; *e != NULL; e++)
+		if (strncmp(*e, name, len) == 0 && (*e)[len] == '=')
+			return *e;
+	return NULL;
+}
+
+/* The environment: nothing of ours but what -env and -env-all ask for. A
+ * later value of a name replaces an earlier one. */
 static int guest_env(struct ktest *k, struct guest *g)
 {
 	static const char *const defaults[] = {
@@ -1919,34 +1953,53 @@ static int guest_env(struct ktest *k, struct guest *g)
 		"HOME=/root", "TERM=linux", "IN_KTEST=true"
 	};
 	const struct ktest_list *asked = &k->o->env;
-	size_t n = 0, j;
 
-	for (size_t i = 0; i < COUNT(defaults) + asked->count; i++) {
-		const char *s = i < COUNT(defaults) ? defaults[i]
-				: asked->item[i - COUNT(defaults)];
-		size_t len = strcspn(s, "=");
+	memset(g->env, 0, sizeof g->env);
+	for (size_t i = 0; i < COUNT(defaults); i++)
+		(void)env_set(k, g, defaults[i]);
+	for (char **e = environ; k->o->env_all && *e != NULL; e++)
+		if (strchr(*e, '=') != NULL && env_set(k, g, *e) < 0)
+			return -1;
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *s = asked->item[i];
 
-		if (len == 0)
+		if (s[0] == '=')
 			return fail(k, "-env %.100s: has no name before the"
 				    " '='", s);
-		if (s[len] == '\0') {
-			char **e = environ;
-
-			while (*e != NULL && (strncmp(*e, s, len) != 0
-					      || (*e)[len] != '='))
-				e++;
-			if (*e == NULL)
-				return fail(k, "-env %.100s: is not set in"
-					    " ktest's environment", s);
-			s = *e;
-		}
-		for (j = 0; j < n; j++)
-			if (strncmp(g->env[j], s, len + 1) == 0)
-				break;
-		g->env[j] = s;
-		n += j == n;
+		if (strchr(s, '=') == NULL && (s = env_ours(s)) == NULL)
+			return fail(k, "-env %.100s: is not set in ktest's"
+				    " environment", asked->item[i]);
+		if (env_set(k, g, s) < 0)
+			return -1;
 	}
-	g->env[n] = NULL;
+	return 0;
+}
+
+/* Whom the program runs as; a name is one of this host's. */
+static int guest_user(struct ktest *k, struct guest *g)
+{
+	const char *s = k->o->user;
+	struct passwd pw, *found = NULL;
+	long long uid, gid;
+	char text[4096];
+
+	if (s == NULL)
+		return 0;
+	if (parse_number(&s, &uid)) {
+		gid = uid;
+		if ((*s == ':' && (s++, !parse_number(&s, &gid)))
+		    || *s != '\0' || uid >= UINT32_MAX || gid >= UINT32_MAX)
+			return fail(k, "-user %.100s: is not UID[:GID] or"
+				    " NAME", k->o->user);
+	} else {
+		(void)getpwnam_r(s, &pw, text, sizeof text, &found);
+		if (found == NULL)
+			return fail(k, "-user %.100s: there is no user of"
+				    " that name", s);
+		uid = (long long)pw.pw_uid;
+		gid = (long long)pw.pw_gid;
+	}
+	(void)snprintf(g->user, sizeof g->user, "%lld %lld", uid, gid);
 	return 0;
 }
 
@@ -2586,7 +2639,8 @@ static int guest_original(struct ktest *k)
 {
 	const struct ktest_options *o = k->o;
 	const char *useless = o->cwd != NULL ? "cwd"
-		: o->env.count > 0 ? "env" : o->files.count > 0 ? "file"
+		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
+		: o->user != NULL ? "user" : o->files.count > 0 ? "file"
 		: o->rootfs != NULL ? "rootfs"
 		: o->mounts.count > 0 ? "mount"
 		: o->modules_dir != NULL ? "modules"
@@ -2613,7 +2667,7 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
 			return -1;
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
-		    || guest_program(k, g) < 0
+		    || guest_user(k, g) < 0 || guest_program(k, g) < 0
 		    || modules_find(k, g, kernel) < 0
 		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
 			return -1;
@@ -2653,7 +2707,7 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
  * The job's first member is named "job" and holds strings, each a letter, a
  * value and a NUL: p the program's path, a an argument (argv[0] first), e a
  * variable of its environment, d its working directory, c RLIMIT_CORE as
- * soft:hard ("inf" for none), m (no value) if stderr goes where stdout goes,
+ * soft:hard ("inf" for none), u its user ("UID GID"), m (no value) if stderr goes where stdout goes,
  * n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal, last byte
  * first), v the name of a port that gets a symlink in /dev/virtio-ports, b a
  * directory of the new root that our own mounts must not hide, h a mount: the
@@ -2949,6 +3003,7 @@ static int job_record(struct cpio *c, const struct guest *g)
 	if (result < 0 || job_string(c, "p", g->program) < 0
 	    || job_string(c, "d", g->cwd) < 0
 	    || job_string(c, "c", core) < 0
+	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
 	    || (g->merged && job_string(c, "m", "") < 0))
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)

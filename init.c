@@ -46,6 +46,8 @@
  *                   guest -> host  'x' STATUS OUT ERR
  *                                  1 byte, then 8 bytes each: how many bytes
  *                                  went into the stdout and the stderr port
+ *                   host -> guest  'w' ROWS COLUMNS  while the program runs
+ *                                  on a terminal: its size, 2 bytes each
  *   ktest.stdin     its first byte is 'i' and is dropped: a read of 0 bytes
  *                   before it says "not connected yet", after it "the end"
  *   ktest.stdout    the program's bytes, nothing else
@@ -98,10 +100,11 @@ enum {
 	SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8,
 	SYS_mmap = 9, SYS_munmap = 11, SYS_rt_sigaction = 13,
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
-	SYS_socket = 41, SYS_clone = 56, SYS_execve = 59, SYS_exit = 60,
+	SYS_getpid = 39, SYS_socket = 41, SYS_clone = 56, SYS_execve = 59, SYS_exit = 60,
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
 	SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95,
-	SYS_setuid = 105, SYS_setgid = 106, SYS_setsid = 112,
+	SYS_setuid = 105, SYS_setgid = 106, SYS_setpgid = 109,
+	SYS_setsid = 112,
 	SYS_setgroups = 116,
 	SYS_mlockall = 151, SYS_chroot = 161, SYS_sync = 162,
 	SYS_mount = 165,
@@ -173,7 +176,7 @@ enum {
 	O_NOCTTY = 0400, O_NONBLOCK = 04000, O_CLOEXEC = 02000000,
 	O_PATH = 010000000, AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100,
 	AT_REMOVEDIR = 0x200,
-	SEEK_SET = 0, SEEK_END = 2, F_SETFL = 4,
+	SEEK_SET = 0, SEEK_END = 2, F_SETFL = 4, F_DUPFD_CLOEXEC = 1030,
 	FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2
 };
 
@@ -193,6 +196,11 @@ enum {
 	SIGKILL = 9, SIGCHLD = 17, SIG_SETMASK = 2, WNOHANG = 1,
 	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000,
 	POLLIN = 1, POLLOUT = 4, POLLHUP = 16
+};
+
+enum {
+	TIOCSCTTY = 0x540e, TIOCSPGRP = 0x5410, TIOCSWINSZ = 0x5414,
+	TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441
 };
 
 enum {
@@ -1062,6 +1070,7 @@ static void port_link(const char *name)
  *   p PATH   the program        a ARG   an argument, argv[0] first
  *   d DIR    working directory  e N=V   an environment variable
  *   c S:H    RLIMIT_CORE, soft and hard, in bytes or "inf"
+ *   t R C    the program has a terminal of that many rows and columns
  *   u U G    the program's user and group, root if not there
  *   m        stderr goes where stdout goes, through one pipe
  *   n MAC ADDRESS MASK GATEWAY    the network interface to configure; in
@@ -1106,7 +1115,7 @@ struct job {
 	uint64_t core[2];       /* RLIMIT_CORE, soft and hard */
 	int core_given, merged;
 	const char *network;    /* the value of n, or NULL */
-	const char *user;       /* the value of u, or NULL */
+	const char *user, *tty; /* the values of u and t, or NULL */
 	const char *keep;       /* the value of b, or NULL */
 	const char *mounts;     /* the first line with h that is no root */
 };
@@ -1192,6 +1201,9 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 		break;
 	case 'm':
 		job->merged = 1;
+		break;
+	case 't':
+		job->tty = s;
 		break;
 	case 'u':
 		job->user = s;
@@ -1542,10 +1554,16 @@ __attribute__((noreturn))
 static void child_run(const struct job *job, const long fds[3])
 {
 	long error, i;
+	int32_t pid = (int32_t)sys1(SYS_getpid, 0);
 
-	sys1(SYS_setsid, 0);
 	for (i = 0; i < 3; i++)
 		sys3(SYS_dup3, fds[i], i, 0);
+	if (job->tty != NULL) {
+		sys2(SYS_setpgid, 0, 0);
+		sys3(SYS_ioctl, 0, TIOCSPGRP, (long)&pid);
+	} else {
+		sys1(SYS_setsid, 0);
+	}
 	if (job->core_given)
 		sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)job->core, 0);
 	sys1(SYS_umask, 022);
@@ -1586,6 +1604,63 @@ static int children_reap(long program, int *status)
 			    how >> 8 & 0xff;
 		}
 	return ended;
+}
+
+/* ======================================================================
+ * Terminal
+ *
+ * A pty whose master takes the place of the program's pipes. Init leads its
+ * session: were it the program, all that is still on its way to the master
+ * would be thrown away when it ends (pty_flush_buffer() in the kernel). For
+ * the same reason, and because the master of a pty that nobody has open gives
+ * an error, init keeps the other end open, too.
+ * ====================================================================== */
+
+static long terminal;           /* the master; 0: there is none */
+
+static void terminal_size(const void *rows_columns)
+{
+	uint16_t size[4] = {0, 0, 0, 0}; /* struct winsize */
+
+	memcpy(size, rows_columns, 4);
+	sys3(SYS_ioctl, terminal, TIOCSWINSZ, (long)size);
+}
+
+/* Returns the program's end. */
+static long terminal_open(const char *size)
+{
+	uint16_t rows_columns[2];
+	int32_t locked = 0;
+	long fd;
+
+	terminal = sys_open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, 0);
+	sys3(SYS_ioctl, terminal, TIOCSPTLCK, (long)&locked);
+	fd = sys3(SYS_ioctl, terminal, TIOCGPTPEER,
+	    O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		die("cannot make a terminal (CONFIG_UNIX98_PTYS)", NULL, fd);
+	rows_columns[0] = (uint16_t)str_number(&size, 10, 5);
+	size++;
+	rows_columns[1] = (uint16_t)str_number(&size, 10, 5);
+	terminal_size(rows_columns);
+	sys1(SYS_setsid, 0);
+	sys3(SYS_ioctl, fd, TIOCSCTTY, 0);
+	return fd;
+}
+
+/* What the host says while the program runs. */
+static void terminal_message(void)
+{
+	static unsigned char message[5];
+	static size_t have;
+	long n = sys_read(control_port, message + have, sizeof message - have);
+
+	if (n > 0)
+		have += (size_t)n;
+	if (have == sizeof message) {
+		have = 0;
+		terminal_size(message + 1);
+	}
 }
 
 /* ======================================================================
@@ -1666,7 +1741,7 @@ static int flow_open(const struct flow *f)
  */
 static int flows_turn(struct flow *flows, int final, int64_t ms)
 {
-	struct pollfd fds[FLOWS];
+	struct pollfd fds[FLOWS + 1];
 	int i, moved = 0;
 
 	for (i = 0; i < FLOWS; i++) {
@@ -1684,7 +1759,12 @@ static int flows_turn(struct flow *flows, int final, int64_t ms)
 				ms = REST;
 		}
 	}
-	wait_events(fds, FLOWS, ms);
+	fds[FLOWS].fd = terminal > 0 ? (int32_t)control_port : -1;
+	fds[FLOWS].events = POLLIN;
+	fds[FLOWS].revents = 0;
+	wait_events(fds, FLOWS + 1, ms);
+	if (fds[FLOWS].revents != 0)
+		terminal_message();
 	for (i = 0; i < FLOWS; i++) {
 		struct flow *f = &flows[i];
 		int did;
@@ -1714,25 +1794,44 @@ static long pipe_make(long *ours, int ours_reads)
 	return ends[ours_reads];
 }
 
-/* Runs the program with pipes between it and the ports; returns its status
- * as soon as it has ended, whatever else still runs. */
+/* What the program has for 0, 1 and 2, and the other ends in the flows. */
+static void streams_make(const struct job *job, struct flow *flows, long *fds)
+{
+	if (job->tty != NULL) {
+		fds[0] = fds[1] = fds[2] = terminal_open(job->tty);
+		flows[FLOW_IN].to = terminal;
+		flows[FLOW_OUT].from = sys3(SYS_fcntl, terminal,
+		    F_DUPFD_CLOEXEC, 0);
+		return;
+	}
+	fds[0] = pipe_make(&flows[FLOW_IN].to, 0);
+	fds[1] = pipe_make(&flows[FLOW_OUT].from, 1);
+	fds[2] = job->merged ? fds[1] : pipe_make(&flows[FLOW_ERR].from, 1);
+}
+
+/* Runs the program with pipes or a terminal between it and the ports; returns
+ * its status as soon as it has ended, whatever else still runs. */
 static int program_run(const struct job *job, struct flow *flows)
 {
 	long fds[3], program;
 	int status = 0;
 
-	fds[0] = pipe_make(&flows[FLOW_IN].to, 0);
-	fds[1] = pipe_make(&flows[FLOW_OUT].from, 1);
-	fds[2] = job->merged ? fds[1] : pipe_make(&flows[FLOW_ERR].from, 1);
+	streams_make(job, flows, fds);
 	program = child_start(job, fds);
-	sys_close(fds[0]);
-	sys_close(fds[1]);
-	if (!job->merged)
-		sys_close(fds[2]);
+	if (terminal == 0) {
+		sys_close(fds[0]);
+		sys_close(fds[1]);
+		if (!job->merged)
+			sys_close(fds[2]);
+	}
 	for (;;) {
 		flows_turn(flows, 0, -1);
 		if (!flow_open(&flows[FLOW_IN]) && flows[FLOW_IN].to >= 0) {
-			sys_close(flows[FLOW_IN].to);
+			/* who has a terminal types an end */
+			if (terminal > 0)
+				sys_write(terminal, "\4\4", 2);
+			else
+				sys_close(flows[FLOW_IN].to);
 			flows[FLOW_IN].to = -1;
 		}
 		if (children_reap(program, &status))
@@ -1969,7 +2068,7 @@ static void run_job(void)
 {
 	static struct flow flows[FLOWS];
 	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL, NULL,
-	    NULL, NULL};
+	    NULL, NULL, NULL};
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve;
 	int status;
@@ -2034,7 +2133,7 @@ static void run_tester(void)
 	char *argv[] = {"/tester", "-test.v", NULL};
 	char *envp[] = {"IN_KTEST=true", NULL};
 	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL, NULL,
-	    NULL, NULL};
+	    NULL, NULL, NULL};
 	long fds[3], program;
 	unsigned char byte;
 	int status = 0;

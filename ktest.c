@@ -44,6 +44,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -51,6 +52,7 @@
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -92,7 +94,7 @@ struct ktest_options {
 	struct ktest_list cmdline, modules;
 	char *const *argv; /* the program's, NULL: the original's mode */
 	const char *cwd, *rootfs, *user;
-	int env_all; /* a flag */
+	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
 	const char *qemu, *bios, *init;
 	struct ktest_list qemu_args;
@@ -109,7 +111,8 @@ struct ktest_options {
 	int log_fd;        /* messages; -1: none */
 	int wake_fd;       /* readable: end the guest. A byte N that is read is
 			    * the signal to end by; SIGCHLD means instead to
-			    * look for ended children. -1: none */
+			    * look for ended children, SIGWINCH that the
+			    * terminal has a new size. -1: none */
 	/* Called for each forwarded port when it is bound, before the program
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
@@ -319,6 +322,9 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	char init_error[1024];
 	size_t init_error_len;
 	long long deadline, end_deadline, kvm_deadline, stall_deadline;
+	bool raw;              /* the terminal is; it was: */
+	struct termios terminal;
+	size_t typed;          /* how much of the way to leave it */
 };
 
 /* One run: its working memory, about 500 KiB, all 0 at first. */
@@ -331,6 +337,8 @@ struct ktest {
 	size_t log_len;
 	int fail_status;           /* the exit status if there is an error */
 	const struct ktest_options *o;
+	struct ktest_options options; /* *o, with what -shell stands for */
+	char *shell[2];            /* its argv */
 	long long start;           /* ms, CLOCK_MONOTONIC */
 	uint64_t tick_start, tick_start_ns;
 	struct guest guest;
@@ -482,9 +490,11 @@ static void say_line(const struct ktest *k, const char *s)
 
 	if (k->o->log_fd < 0)
 		return;
-	text_init(&t, buf, sizeof buf - 1);
+	text_init(&t, buf, sizeof buf - 2);
 	text_add(&t, "ktest: ");
 	text_visible(&t, s, strlen(s), false);
+	if (k->vm.raw)
+		t.at[t.len++] = '\r';
 	t.at[t.len++] = '\n';
 	write_all(k->o->log_fd, t.at, t.len);
 }
@@ -774,6 +784,37 @@ static void child_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Rows and columns of a terminal. */
+static void terminal_size(int fd, unsigned size[2])
+{
+#ifdef TIOCGWINSZ
+	struct winsize w;
+
+	if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_row > 0 && w.ws_col > 0) {
+		size[0] = w.ws_row;
+		size[1] = w.ws_col;
+		return;
+	}
+#endif
+	(void)fd;
+	size[0] = 24;
+	size[1] = 80;
+}
+
+/* Sets its modes, also when we run in the background by now. */
+static int terminal_set(int fd, const struct termios *t)
+{
+	sigset_t set, old;
+	int result;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTTOU);
+	(void)sigprocmask(SIG_BLOCK, &set, &old);
+	result = tcsetattr(fd, TCSANOW, t);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	return result;
+}
+
 struct child { /* a helper program whose output we read */
 	pid_t pid;
 	int out;
@@ -885,6 +926,10 @@ static const struct opt opt_table[] = {
 	  .help = "a directory of ours to be seen there (repeatable)" },
 	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
 	  .help = "its root is this directory; rw: may change it" },
+	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty),
+	  .help = "on a terminal of its own; Enter ~ . leaves it" },
+	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell),
+	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
 	  .help = "end the guest after 90, 1m30s, 500ms",
@@ -1887,6 +1932,10 @@ static int guest_program(struct ktest *k, struct guest *g)
 	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0
 			 || k->o->mounts.count > 0;
 
+	if (k->o->shell && !is_program(root, name)) {
+		k->shell[0] = (char *)(uintptr_t)"/bin/sh";
+		name = k->shell[0];
+	}
 	if (name[0] == '\0')
 		return fail(k, "PROGRAM: the name is empty");
 	if (strchr(name, '/') == NULL) {
@@ -1957,6 +2006,8 @@ static int guest_env(struct ktest *k, struct guest *g)
 	memset(g->env, 0, sizeof g->env);
 	for (size_t i = 0; i < COUNT(defaults); i++)
 		(void)env_set(k, g, defaults[i]);
+	if (k->o->tty && env_ours("TERM") != NULL)
+		(void)env_set(k, g, env_ours("TERM"));
 	for (char **e = environ; k->o->env_all && *e != NULL; e++)
 		if (strchr(*e, '=') != NULL && env_set(k, g, *e) < 0)
 			return -1;
@@ -2400,8 +2451,22 @@ static void vm_stop(struct vm *v, enum ending end)
 		v->end = end;
 }
 
-/* The caller's wake_fd: children to look for, or an end. Its own end, too,
- * is one: nobody could end the guest any more. */
+/* Tells the guest how large the terminal is now. */
+static void terminal_resized(struct ktest *k)
+{
+	unsigned size[2];
+	unsigned char message[5] = { 'w' };
+
+	if (!k->o->tty || !k->vm.hello || k->vm.control < 0)
+		return;
+	terminal_size(k->o->stdin_fd, size);
+	for (size_t i = 0; i < 4; i++)
+		message[i + 1] = (size[i / 2] >> 8 * (i % 2)) & 255;
+	(void)send(k->vm.control, message, sizeof message, MSG_NOSIGNAL);
+}
+
+/* The caller's wake_fd: children to look for, a new size of the terminal, or
+ * an end. Its own end, too, is one: nobody could end the guest any more. */
 static void wake(struct ktest *k)
 {
 	char bytes[64];
@@ -2412,7 +2477,9 @@ static void wake(struct ktest *k)
 	if (n <= 0)
 		bytes[0] = 0;
 	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
-		if (bytes[i] != SIGCHLD) {
+		if (bytes[i] == SIGWINCH) {
+			terminal_resized(k);
+		} else if (bytes[i] != SIGCHLD) {
 			k->vm.signal = k->vm.end == END_NONE
 				       ? (unsigned char)bytes[i]
 				       : k->vm.signal;
@@ -2640,7 +2707,7 @@ static int guest_original(struct ktest *k)
 	const struct ktest_options *o = k->o;
 	const char *useless = o->cwd != NULL ? "cwd"
 		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
-		: o->user != NULL ? "user" : o->files.count > 0 ? "file"
+		: o->user != NULL ? "user" : o->tty ? "tty" : o->files.count > 0 ? "file"
 		: o->rootfs != NULL ? "rootfs"
 		: o->mounts.count > 0 ? "mount"
 		: o->modules_dir != NULL ? "modules"
@@ -2671,10 +2738,11 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		    || modules_find(k, g, kernel) < 0
 		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
 			return -1;
-		g->merged = fstat(o->stdout_fd, &out) == 0
-			    && fstat(o->stderr_fd, &err) == 0
-			    && out.st_dev == err.st_dev
-			    && out.st_ino == err.st_ino;
+		g->merged = o->tty
+			    || (fstat(o->stdout_fd, &out) == 0
+				&& fstat(o->stderr_fd, &err) == 0
+				&& out.st_dev == err.st_dev
+				&& out.st_ino == err.st_ino);
 		if (g->modules_dir[0] != '\0')
 			modules_step(k, g);
 	} else if (guest_original(k) < 0) {
@@ -2707,7 +2775,8 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
  * The job's first member is named "job" and holds strings, each a letter, a
  * value and a NUL: p the program's path, a an argument (argv[0] first), e a
  * variable of its environment, d its working directory, c RLIMIT_CORE as
- * soft:hard ("inf" for none), u its user ("UID GID"), m (no value) if stderr goes where stdout goes,
+ * soft:hard ("inf" for none), u its user ("UID GID"), t the rows and columns
+ * of the terminal that it is to have, if it is to have one, m (no value) if stderr goes where stdout goes,
  * n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal, last byte
  * first), v the name of a port that gets a symlink in /dev/virtio-ports, b a
  * directory of the new root that our own mounts must not hide, h a mount: the
@@ -2991,7 +3060,8 @@ static int job_devices(struct cpio *c, const struct guest *g)
 static int job_record(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
-	char soft[24], hard[24], core[64];
+	char soft[24], hard[24], core[64], tty[32];
+	unsigned size[2];
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	struct member m;
 	int result = cpio_begin(c, &m, "job", S_IFREG | 0600, 0, 0);
@@ -3000,10 +3070,13 @@ static int job_record(struct cpio *c, const struct guest *g)
 	limit_text(soft, limit.rlim_cur);
 	limit_text(hard, limit.rlim_max);
 	(void)snprintf(core, sizeof core, "%s:%s", soft, hard);
+	terminal_size(o->stdin_fd, size);
+	(void)snprintf(tty, sizeof tty, "%u %u", size[0], size[1]);
 	if (result < 0 || job_string(c, "p", g->program) < 0
 	    || job_string(c, "d", g->cwd) < 0
 	    || job_string(c, "c", core) < 0
 	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
+	    || (o->tty && job_string(c, "t", tty) < 0)
 	    || (g->merged && job_string(c, "m", "") < 0))
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
@@ -4017,7 +4090,8 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
  *                         to stdout and to stderr, 8 bytes little endian
  *     'e' TEXT '\n'       init gives up, no verdict will come
  * Host to guest: CLOCK_REALTIME in nanoseconds, 8 bytes little endian, once,
- * as the answer to 'h'. The verdict counts once all bytes announced have
+ * as the answer to 'h'; while a program on a terminal runs, 'w' ROWS COLUMNS,
+ * 2 bytes each, when its window has another size. The verdict counts once all bytes announced have
  * arrived; QEMU need not be waited for then.
  *
  * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
@@ -4097,6 +4171,52 @@ static void ports_report(struct ktest *k)
 		vm_stop(&k->vm, END_OUTPUT);
 }
 
+/* Every key is the guest's from now on, if the terminal is ours to take. */
+static void terminal_take(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const int fd = k->o->stdin_fd;
+	struct termios t;
+
+	if (!k->o->tty || tcgetattr(fd, &v->terminal) < 0
+	    || tcgetpgrp(fd) != getpgrp())
+		return;
+	t = v->terminal;
+	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
+				 | IGNCR | ICRNL | IXON);
+	t.c_oflag &= ~(tcflag_t)OPOST;
+	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+	t.c_cc[VMIN] = 1;
+	t.c_cc[VTIME] = 0;
+	v->raw = terminal_set(fd, &t) == 0;
+	v->typed = 1; /* as if Enter had been pressed */
+}
+
+static void terminal_give_back(struct ktest *k)
+{
+	if (k->vm.raw)
+		(void)terminal_set(k->o->stdin_fd, &k->vm.terminal);
+	k->vm.raw = false;
+}
+
+/* Looks in what was typed for the keys that leave a guest which does not
+ * listen. They are the guest's as well. */
+static void terminal_typed(struct ktest *k, const char *s, size_t n)
+{
+	static const char leave[] = "\r~.";
+	struct vm *v = &k->vm;
+
+	for (size_t i = 0; v->raw && i < n && v->end == END_NONE; i++) {
+		v->typed = s[i] == leave[v->typed] ? v->typed + 1
+						   : s[i] == '\r';
+		if (leave[v->typed] == '\0') {
+			(void)fail(k, "left by Enter ~ .");
+			vm_stop(v, END_OUTPUT);
+		}
+	}
+}
+
 static void control_hello(struct ktest *k)
 {
 	uint64_t ns = clock_ns(CLOCK_REALTIME);
@@ -4108,6 +4228,8 @@ static void control_hello(struct ktest *k)
 	(void)send(k->vm.control, le, 8, MSG_NOSIGNAL);
 	k->vm.hello = true;
 	step(k, "init is there");
+	terminal_take(k);
+	terminal_resized(k); /* while the guest booted */
 }
 
 /* One byte of the control port, when there is a program. */
@@ -4217,6 +4339,8 @@ static void stream_read(struct ktest *k, struct stream *s)
 		s->at = 0;
 		s->len = (size_t)n;
 		s->total += (uint64_t)n;
+		if (s == &k->vm.in)
+			terminal_typed(k, s->data, s->len);
 		if (k->o->argv == NULL) /* the guest's console */
 			ports_report(k);
 		k->vm.stall_deadline = now_ms() + STALL_WAIT_MS;
@@ -4367,6 +4491,7 @@ static void vm_supervise(struct ktest *k)
 		       && errno == EINTR)
 			;
 	}
+	terminal_give_back(k);
 	/* last words: all that the pipes can hold */
 	for (int i = 0; i < 2 * CONSOLE_PIPE_SIZE / STREAM_SIZE; i++) {
 		drain(k, &v->console, console_bytes);
@@ -4717,6 +4842,28 @@ static void sigpipe_restore(const sigset_t *set, bool was_pending,
 	(void)sigprocmask(SIG_SETMASK, old, NULL);
 }
 
+/* What -shell stands for. guest_program() looks whether there is such one. */
+static int options_shell(struct ktest *k)
+{
+	struct ktest_options *o = &k->options;
+
+	if (!k->o->shell)
+		return 0;
+	if (k->o->argv != NULL)
+		return fail(k, "-shell: is the program, there cannot be %.100s"
+			    " as well (-tty runs that)", k->o->argv[0]);
+	*o = *k->o;
+	k->shell[0] = getenv("SHELL");
+	if (k->shell[0] == NULL)
+		k->shell[0] = (char *)(uintptr_t)"/bin/sh";
+	o->argv = k->shell;
+	o->tty = 1;
+	if (o->rootfs == NULL)
+		o->rootfs = "/";
+	k->o = o;
+	return 0;
+}
+
 int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 {
 	char kernel[PATH_SIZE];
@@ -4729,7 +4876,8 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 		return r->status = KTEST_NO_VERDICT;
 	sigpipe_block(&pipe_set, &pending, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
-	if (guest_describe(k, &k->guest, kernel) == 0)
+	if (options_shell(k) == 0
+	    && guest_describe(k, &k->guest, kernel) == 0)
 		status = run_attempts(k, kernel, &initramfs);
 	close_fd(&initramfs);
 	ports_close(&k->guest, true);
@@ -4778,7 +4926,8 @@ static void signal_handler(int number)
 /* What was ignored when we were started, as nohup does, stays ignored. */
 static void signals_catch(void)
 {
-	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
+	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP,
+				      SIGWINCH };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
 	(void)fcntl(signal_pipe[0], F_SETFL, O_NONBLOCK);

@@ -165,9 +165,8 @@ __asm__(
  * ====================================================================== */
 
 enum {
-	ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10,
-	EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17,
-	ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOSPC = 28,
+	ENOENT = 2, EINTR = 4, ECHILD = 10, EAGAIN = 11, ENOMEM = 12,
+	EEXIST = 17, ENODEV = 19, ENOTDIR = 20, EINVAL = 22, ENOSPC = 28,
 	ENAMETOOLONG = 36, ETIMEDOUT = 110
 };
 
@@ -407,6 +406,12 @@ static size_t str_length(const char *s)
 	return n;
 }
 
+/* The string behind this one, in a table of strings. */
+static const char *str_next(const char *s)
+{
+	return s + str_length(s) + 1;
+}
+
 static int str_equal(const char *a, const char *b)
 {
 	while (*a != '\0' && *a == *b) {
@@ -479,31 +484,29 @@ static void text_number(struct text *t, unsigned long value)
 	text_char(t, (char)('0' + value % 10));
 }
 
+/* Each text stands behind its number. */
 static void text_error(struct text *t, long error)
 {
-	static const struct {
-		int error;
-		const char *text;
-	} table[] = {
-		{ENOENT, "no such file or directory"},
-		{E2BIG, "argument list too long"},
-		{ENOEXEC, "exec format error"},
-		{ENOMEM, "out of memory"},
-		{EACCES, "permission denied"},
-		{EBUSY, "device or resource busy"},
-		{EEXIST, "file exists"},
-		{ENODEV, "no such device"},
-		{ENOTDIR, "not a directory"},
-		{EISDIR, "is a directory"},
-		{EINVAL, "invalid argument"},
-		{ENOSPC, "no space left on device"},
-		{ETIMEDOUT, "timed out"},
-	};
-	size_t i;
+	static const char table[] =
+		"\002no such file or directory\0"
+		"\007argument list too long\0"
+		"\010exec format error\0"
+		"\014out of memory\0"
+		"\015permission denied\0"
+		"\020device or resource busy\0"
+		"\021file exists\0"
+		"\023no such device\0"
+		"\024not a directory\0"
+		"\025is a directory\0"
+		"\026invalid argument\0"
+		"\034no space left on device\0"
+		"\036read-only file system\0"
+		"\156timed out\0";
+	const char *s;
 
-	for (i = 0; i < sizeof table / sizeof *table; i++)
-		if (table[i].error == -error) {
-			text_add(t, table[i].text);
+	for (s = table; *s != '\0'; s = str_next(s))
+		if (*s == -error) {
+			text_add(t, s + 1);
 			return;
 		}
 	text_add(t, "errno ");
@@ -608,25 +611,28 @@ static void die(const char *what, const char *name, long error)
  * /dev comes first because reports need it.
  * ====================================================================== */
 
-enum { NO_EXEC = MS_NOEXEC | MS_NOSUID | MS_NODEV };
+/* Per line: flags and directory, type, options. A flag's letter is '@' and the
+ * sum of MS_NOSUID, MS_NODEV, MS_NOEXEC and 1, which says that nothing works
+ * without this one. */
+enum { REQUIRED = 1 };
 
-static const struct mount {
-	const char *dir, *type, *options;
-	int16_t flags, required;
-} mount_table[] = {
-	{"/dev", "devtmpfs", "", MS_NOEXEC | MS_NOSUID, 0},
-	{"/sys", "sysfs", "", NO_EXEC, 1},
-	{"/sys/kernel/debug", "debugfs", "", NO_EXEC, 0},
-	{"/sys/kernel/tracing", "tracefs", "", NO_EXEC, 0},
-	{"/sys/fs/cgroup", "cgroup2", "", NO_EXEC, 0},
-	{"/sys/fs/bpf", "bpf", "mode=700", NO_EXEC, 0},
-	{"/proc", "proc", "", NO_EXEC, 0},
-	{"/dev/pts", "devpts", "mode=620,ptmxmode=666",
-	    MS_NOEXEC | MS_NOSUID, 0},
-	{"/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV, 0},
-	{"/run", "tmpfs", "mode=755", MS_NOSUID | MS_NODEV, 0},
-	{"/tmp", "tmpfs", "", 0, 0},
-};
+static const char mount_table[] =
+	"J/dev\0" "devtmpfs\0" "\0"
+	"O/sys\0" "sysfs\0" "\0"
+	"N/sys/kernel/debug\0" "debugfs\0" "\0"
+	"N/sys/kernel/tracing\0" "tracefs\0" "\0"
+	"N/sys/fs/cgroup\0" "cgroup2\0" "\0"
+	"N/sys/fs/bpf\0" "bpf\0" "mode=700\0"
+	"N/proc\0" "proc\0" "\0"
+	"J/dev/pts\0" "devpts\0" "mode=620,ptmxmode=666\0"
+	"F/dev/shm\0" "tmpfs\0" "mode=1777\0"
+	"F/run\0" "tmpfs\0" "mode=755\0"
+	"@/tmp\0" "tmpfs\0" "\0";
+
+static const char *mount_next(const char *m)
+{
+	return str_next(str_next(str_next(m)));
+}
 
 /* What a kernel without devtmpfs does not make; where it did, making them
  * again fails and changes nothing. Numbers: devices.txt in the kernel's admin
@@ -654,32 +660,35 @@ static long node_make(const char *path, unsigned major, unsigned minor)
 	    (long)(major << 8 | (minor & 0xff) | (minor & ~0xffU) << 12));
 }
 
-static void mount_one(const struct mount *m)
+static void mount_one(const char *m)
 {
+	const char *dir = m + 1, *type = str_next(m);
 	long error;
 
-	sys_mkdir(m->dir, 0755);
-	error = sys_mount(m->type, m->dir, m->type, m->flags, m->options);
+	sys_mkdir(dir, 0755);
+	error = sys_mount(type, dir, type, (*m - '@') & ~REQUIRED,
+	    str_next(type));
 	if (error == 0)
 		return;
-	if (m->required)
-		die("cannot mount", m->dir, error);
+	if (((*m - '@') & REQUIRED) != 0)
+		die("cannot mount", dir, error);
 	/* sysfs has no place for what the kernel lacks: then ENOENT. */
 	if (error != -ENODEV && error != -ENOENT)
-		warn("cannot mount", m->dir, error);
+		warn("cannot mount", dir, error);
 }
 
 static void mounts_make(void)
 {
+	const char *m = mount_table;
 	size_t i;
 
 	sys1(SYS_umask, 0);
-	mount_one(&mount_table[0]);
+	mount_one(m);
 	for (i = 0; i < sizeof node_table / sizeof *node_table; i++)
 		node_make(node_table[i].path, node_table[i].major,
 		    node_table[i].minor);
-	for (i = 1; i < sizeof mount_table / sizeof *mount_table; i++)
-		mount_one(&mount_table[i]);
+	while (*(m = mount_next(m)) != '\0')
+		mount_one(m);
 	for (i = 0; i < sizeof link_table / sizeof *link_table; i++)
 		sys3(SYS_symlinkat, (long)link_table[i].target, AT_FDCWD,
 		    (long)link_table[i].path);
@@ -741,8 +750,7 @@ static const char *root_layer(const char *host)
 
 static void root_switch(const char *line, const char *keep)
 {
-	const char *root = "/.host";
-	size_t i;
+	const char *root = "/.host", *m;
 	long error;
 
 	sys_mkdir(root, 0755);
@@ -753,15 +761,13 @@ static void root_switch(const char *line, const char *keep)
 	sys1(SYS_chdir, (long)root);
 	if (keep != NULL)
 		kept_dir = sys_open(keep + 1, O_PATH, 0);
-	for (i = 0; i < sizeof mount_table / sizeof *mount_table; i++) {
-		const char *dir = mount_table[i].dir;
-
-		if (dir[4] == '/') /* it moves with its parent */
+	for (m = mount_table; *m != '\0'; m = mount_next(m)) {
+		if (m[5] == '/') /* it moves with its parent */
 			continue;
-		sys_mkdir(dir + 1, 0755);
-		error = sys_mount(dir, dir + 1, NULL, MS_MOVE, NULL);
+		sys_mkdir(m + 2, 0755);
+		error = sys_mount(m + 1, m + 2, NULL, MS_MOVE, NULL);
 		if (error != 0)
-			die("cannot mount", dir, error);
+			die("cannot mount", m + 1, error);
 	}
 	sys_mount(".", "/", NULL, MS_MOVE, NULL);
 	sys1(SYS_chroot, (long)".");
@@ -1871,12 +1877,11 @@ static void processes_kill(void)
  * is; without any, the kernel panics at our next step. */
 static void memory_free(void)
 {
-	size_t i;
+	const char *m;
 
-	for (i = 0; i < sizeof mount_table / sizeof *mount_table; i++)
-		if (str_equal(mount_table[i].type, "tmpfs"))
-			sys2(SYS_umount2, (long)mount_table[i].dir,
-			    MNT_DETACH);
+	for (m = mount_table; *m != '\0'; m = mount_next(m))
+		if (str_equal(str_next(m), "tmpfs"))
+			sys2(SYS_umount2, (long)(m + 1), MNT_DETACH);
 	if (old_root > 0) {
 		sys1(SYS_fchdir, old_root);
 		sys1(SYS_chroot, (long)".");
@@ -2037,16 +2042,11 @@ static void network_raise(const char *s)
 static void verdict_send(int status, const struct flow *flows)
 {
 	unsigned char frame[18];
-	int i;
 
 	frame[0] = 'x';
 	frame[1] = (unsigned char)status;
-	for (i = 0; i < 8; i++) {
-		frame[2 + i] =
-		    (unsigned char)(flows[FLOW_OUT].written >> 8 * i);
-		frame[10 + i] =
-		    (unsigned char)(flows[FLOW_ERR].written >> 8 * i);
-	}
+	memcpy(frame + 2, &flows[FLOW_OUT].written, 8);
+	memcpy(frame + 10, &flows[FLOW_ERR].written, 8);
 	control_send(frame, sizeof frame);
 	sleep_ms(STALL_WAIT);
 }
@@ -2092,7 +2092,7 @@ static void run_job(void)
 		sys_mount(".", job.keep, NULL, MS_BIND, NULL);
 	}
 	for (; job.mounts != NULL && *job.mounts == 'h';
-	    job.mounts += str_length(job.mounts) + 1)
+	    job.mounts = str_next(job.mounts))
 		host_mount(job.mounts, job.mounts + 3);
 
 	/* Whatever the program does to memory: ours is there, and a little

@@ -1859,7 +1859,7 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 		       const char *value)
 {
 	const size_t most = MOUNTS_MAX - (k->o->net != 0);
-	const bool is_root = value == k->o->rootfs;
+	const bool is_root = strcmp(option, "rootfs") == 0;
 	struct mount *m = &g->mount[g->mount_count];
 	char host[PATH_SIZE], at[PATH_SIZE];
 	const char *guest = is_root ? "/" : NULL;

@@ -3737,7 +3737,7 @@ static void qemu_mounts(struct qemu *q, const struct guest *g)
 {
 	for (size_t i = 0; i < g->mount_count; i++) {
 		const struct mount *m = &g->mount[i];
-		char id[16], tag[16];
+		char id[32], tag[32];
 
 		(void)snprintf(id, sizeof id, "fs%zu", i);
 		(void)snprintf(tag, sizeof tag, "ktest%zu", i);

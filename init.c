@@ -100,7 +100,8 @@ enum {
 	SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8,
 	SYS_mmap = 9, SYS_munmap = 11, SYS_rt_sigaction = 13,
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
-	SYS_getpid = 39, SYS_socket = 41, SYS_clone = 56, SYS_execve = 59, SYS_exit = 60,
+	SYS_getpid = 39, SYS_socket = 41, SYS_clone = 56, SYS_execve = 59,
+	SYS_exit = 60,
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
 	SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95,
 	SYS_setuid = 105, SYS_setgid = 106, SYS_setpgid = 109,
@@ -1182,6 +1183,14 @@ static uint64_t limit_number(const char **s)
 	return ~0ULL;
 }
 
+static void limits_read(struct job *job, const char *s)
+{
+	job->core[0] = limit_number(&s);
+	s += *s == ':';
+	job->core[1] = limit_number(&s);
+	job->core_given = 1;
+}
+
 static void job_line(struct job *job, char *line, char ***arg, char ***env)
 {
 	const char *s = line + 1;
@@ -1200,10 +1209,7 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 		job->dir = s;
 		break;
 	case 'c':
-		job->core[0] = limit_number(&s);
-		s += *s == ':';
-		job->core[1] = limit_number(&s);
-		job->core_given = 1;
+		limits_read(job, s);
 		break;
 	case 'm':
 		job->merged = 1;
@@ -1407,6 +1413,19 @@ static void job_unpack(struct archive *a)
 			path_make(path, m.name);
 			times_set(AT_FDCWD, path, m.mtime, 0);
 		}
+}
+
+/* What comes to lie over the directories that were unpacked. */
+static void job_mounts(const struct job *job)
+{
+	const char *line = job->mounts;
+
+	if (kept_dir > 0) {
+		sys1(SYS_fchdir, kept_dir);
+		sys_mount(".", job->keep, NULL, MS_BIND, NULL);
+	}
+	for (; line != NULL && *line == 'h'; line = str_next(line))
+		host_mount(line, line + 3);
 }
 
 /* ======================================================================
@@ -2087,13 +2106,7 @@ static void run_job(void)
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
 	sys_close(archive.fd);
-	if (kept_dir > 0) {
-		sys1(SYS_fchdir, kept_dir);
-		sys_mount(".", job.keep, NULL, MS_BIND, NULL);
-	}
-	for (; job.mounts != NULL && *job.mounts == 'h';
-	    job.mounts = str_next(job.mounts))
-		host_mount(job.mounts, job.mounts + 3);
+	job_mounts(&job);
 
 	/* Whatever the program does to memory: ours is there, and a little
 	 * more for the kernel to work with once it has ended. */

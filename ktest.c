@@ -1885,7 +1885,8 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 		return fail(k, "-mount %s: that is what -rootfs is for",
 			    value);
 	if (k->o->rootfs != NULL && !guest_hides(m->guest)
-	    && root_path(g->mount[0].host, m->guest, at) && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
+	    && root_path(g->mount[0].host, m->guest, at)
+	    && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
 		return fail(k, "-mount %s: %s in the guest is not a"
 			    " directory", value, m->guest);
 	return 0;
@@ -2776,12 +2777,13 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
  * value and a NUL: p the program's path, a an argument (argv[0] first), e a
  * variable of its environment, d its working directory, c RLIMIT_CORE as
  * soft:hard ("inf" for none), u its user ("UID GID"), t the rows and columns
- * of the terminal that it is to have, if it is to have one, m (no value) if stderr goes where stdout goes,
- * n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal, last byte
- * first), v the name of a port that gets a symlink in /dev/virtio-ports, b a
- * directory of the new root that our own mounts must not hide, h a mount: the
- * digit of its tag, r or w, the directory; "/" is the root.
- * Every other member stands in the guest under "/" and its name.
+ * of its terminal if it is to have one, m (no value) if stderr goes where
+ * stdout goes, n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal,
+ * last byte first), v the name of a port that gets a symlink in
+ * /dev/virtio-ports, b a directory of the new root that our own mounts must
+ * not hide, h a mount: the digit of its tag, r or w, the directory; "/" is the
+ * root, and the first. Every other member stands in the guest under "/" and
+ * its name.
  */
 struct cpio {
 	struct ktest *k;
@@ -4091,8 +4093,8 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
  *     'e' TEXT '\n'       init gives up, no verdict will come
  * Host to guest: CLOCK_REALTIME in nanoseconds, 8 bytes little endian, once,
  * as the answer to 'h'; while a program on a terminal runs, 'w' ROWS COLUMNS,
- * 2 bytes each, when its window has another size. The verdict counts once all bytes announced have
- * arrived; QEMU need not be waited for then.
+ * 2 bytes each, when its window has another size. The verdict counts once all
+ * bytes announced have arrived; QEMU need not be waited for then.
  *
  * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
  * own end.

@@ -49,6 +49,8 @@
  *                   guest -> host  'x' STATUS OUT ERR
  *                                  1 byte, then 8 bytes each: how many bytes
  *                                  went into the stdout and the stderr port
+ *                   host -> guest  'w' ROWS COLUMNS  while the program runs
+ *                                  on a terminal: its size, 2 bytes each
  *   ktest.stdin     its first byte is 'i' and is dropped: a read of 0 bytes
  *                   before it says "not connected yet", after it "the end"
  *   ktest.stdout    the program's bytes, nothing else
@@ -107,10 +109,14 @@ enum {
 	SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8,
 	SYS_mmap = 9, SYS_munmap = 11, SYS_rt_sigaction = 13,
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
-	SYS_socket = 41, SYS_clone = 56, SYS_execve = 59, SYS_exit = 60,
+	SYS_getpid = 39, SYS_socket = 41, SYS_clone = 56, SYS_execve = 59,
+	SYS_exit = 60,
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
-	SYS_fchmod = 91, SYS_umask = 95, SYS_sysinfo = 99, SYS_setsid = 112,
-	SYS_mlockall = 151, SYS_sync = 162, SYS_mount = 165,
+	SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95,
+	SYS_sysinfo = 99, SYS_setuid = 105, SYS_setgid = 106,
+	SYS_setpgid = 109, SYS_setsid = 112, SYS_setgroups = 116,
+	SYS_mlockall = 151, SYS_chroot = 161, SYS_sync = 162,
+	SYS_mount = 165,
 	SYS_umount2 = 166, SYS_reboot = 169, SYS_getdents64 = 217,
 	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_openat = 257,
 	SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
@@ -177,9 +183,8 @@ __asm__(
  * ====================================================================== */
 
 enum {
-	ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10,
-	EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17,
-	ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOSPC = 28,
+	ENOENT = 2, EINTR = 4, ECHILD = 10, EAGAIN = 11, ENOMEM = 12,
+	EEXIST = 17, ENODEV = 19, ENOTDIR = 20, EINVAL = 22, ENOSPC = 28,
 	ENAMETOOLONG = 36, ETIMEDOUT = 110
 };
 
@@ -188,7 +193,7 @@ enum {
 	O_NOCTTY = 0400, O_NONBLOCK = 04000, O_CLOEXEC = 02000000,
 	O_PATH = 010000000, AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100,
 	AT_REMOVEDIR = 0x200,
-	SEEK_SET = 0, SEEK_END = 2, F_SETFL = 4,
+	SEEK_SET = 0, SEEK_END = 2, F_SETFL = 4, F_DUPFD_CLOEXEC = 1030,
 	FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2
 };
 
@@ -198,7 +203,8 @@ enum {
 };
 
 enum {
-	MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8, MNT_DETACH = 2,
+	MS_RDONLY = 1, MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8,
+	MS_BIND = 4096, MS_MOVE = 8192, MNT_DETACH = 2,
 	PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20,
 	MAP_POPULATE = 0x8000, MCL_CURRENT = 1, RLIMIT_CORE = 4
 };
@@ -207,6 +213,11 @@ enum {
 	SIGKILL = 9, SIGCHLD = 17, SIG_SETMASK = 2, WNOHANG = 1,
 	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000, CLONE_VM = 0x100,
 	POLLIN = 1, POLLOUT = 4, POLLHUP = 16
+};
+
+enum {
+	TIOCSCTTY = 0x540e, TIOCSPGRP = 0x5410, TIOCSWINSZ = 0x5414,
+	TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441
 };
 
 enum {
@@ -289,6 +300,13 @@ static long sys_unlink(const char *path)
 static void sys_rmdir(const char *path)
 {
 	sys3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR);
+}
+
+static long sys_mount(const char *what, const char *dir, const char *type,
+    long flags, const char *options)
+{
+	return sys5(SYS_mount, (long)what, (long)dir, (long)type, flags,
+	    (long)options);
 }
 
 static int file_exists(const char *path)
@@ -410,6 +428,12 @@ static size_t str_length(const char *s)
 	return n;
 }
 
+/* The string behind this one, in a table of strings. */
+static const char *str_next(const char *s)
+{
+	return s + str_length(s) + 1;
+}
+
 static int str_equal(const char *a, const char *b)
 {
 	while (*a != '\0' && *a == *b) {
@@ -482,31 +506,29 @@ static void text_number(struct text *t, unsigned long value)
 	text_char(t, (char)('0' + value % 10));
 }
 
+/* Each text stands behind its number. */
 static void text_error(struct text *t, long error)
 {
-	static const struct {
-		int error;
-		const char *text;
-	} table[] = {
-		{ENOENT, "no such file or directory"},
-		{E2BIG, "argument list too long"},
-		{ENOEXEC, "exec format error"},
-		{ENOMEM, "out of memory"},
-		{EACCES, "permission denied"},
-		{EBUSY, "device or resource busy"},
-		{EEXIST, "file exists"},
-		{ENODEV, "no such device"},
-		{ENOTDIR, "not a directory"},
-		{EISDIR, "is a directory"},
-		{EINVAL, "invalid argument"},
-		{ENOSPC, "no space left on device"},
-		{ETIMEDOUT, "timed out"},
-	};
-	size_t i;
+	static const char table[] =
+		"\002no such file or directory\0"
+		"\007argument list too long\0"
+		"\010exec format error\0"
+		"\014out of memory\0"
+		"\015permission denied\0"
+		"\020device or resource busy\0"
+		"\021file exists\0"
+		"\023no such device\0"
+		"\024not a directory\0"
+		"\025is a directory\0"
+		"\026invalid argument\0"
+		"\034no space left on device\0"
+		"\036read-only file system\0"
+		"\156timed out\0";
+	const char *s;
 
-	for (i = 0; i < sizeof table / sizeof *table; i++)
-		if (table[i].error == -error) {
-			text_add(t, table[i].text);
+	for (s = table; *s != '\0'; s = str_next(s))
+		if (*s == -error) {
+			text_add(t, s + 1);
 			return;
 		}
 	text_add(t, "errno ");
@@ -611,25 +633,28 @@ static void die(const char *what, const char *name, long error)
  * /dev comes first because reports need it.
  * ====================================================================== */
 
-enum { NO_EXEC = MS_NOEXEC | MS_NOSUID | MS_NODEV };
+/* Per line: flags and directory, type, options. A flag's letter is '@' and the
+ * sum of MS_NOSUID, MS_NODEV, MS_NOEXEC and 1, which says that nothing works
+ * without this one. */
+enum { REQUIRED = 1 };
 
-static const struct mount {
-	const char *dir, *type, *options;
-	int16_t flags, required;
-} mount_table[] = {
-	{"/dev", "devtmpfs", "", MS_NOEXEC | MS_NOSUID, 0},
-	{"/sys", "sysfs", "", NO_EXEC, 1},
-	{"/sys/kernel/debug", "debugfs", "", NO_EXEC, 0},
-	{"/sys/kernel/tracing", "tracefs", "", NO_EXEC, 0},
-	{"/sys/fs/cgroup", "cgroup2", "", NO_EXEC, 0},
-	{"/sys/fs/bpf", "bpf", "mode=700", NO_EXEC, 0},
-	{"/proc", "proc", "", NO_EXEC, 0},
-	{"/dev/pts", "devpts", "mode=620,ptmxmode=666",
-	    MS_NOEXEC | MS_NOSUID, 0},
-	{"/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV, 0},
-	{"/run", "tmpfs", "mode=755", MS_NOSUID | MS_NODEV, 0},
-	{"/tmp", "tmpfs", "", 0, 0},
-};
+static const char mount_table[] =
+	"J/dev\0" "devtmpfs\0" "\0"
+	"O/sys\0" "sysfs\0" "\0"
+	"N/sys/kernel/debug\0" "debugfs\0" "\0"
+	"N/sys/kernel/tracing\0" "tracefs\0" "\0"
+	"N/sys/fs/cgroup\0" "cgroup2\0" "\0"
+	"N/sys/fs/bpf\0" "bpf\0" "mode=700\0"
+	"N/proc\0" "proc\0" "\0"
+	"J/dev/pts\0" "devpts\0" "mode=620,ptmxmode=666\0"
+	"F/dev/shm\0" "tmpfs\0" "mode=1777\0"
+	"F/run\0" "tmpfs\0" "mode=755\0"
+	"@/tmp\0" "tmpfs\0" "\0";
+
+static const char *mount_next(const char *m)
+{
+	return str_next(str_next(str_next(m)));
+}
 
 /* What a kernel without devtmpfs does not make; where it did, making them
  * again fails and changes nothing. Numbers: devices.txt in the kernel's admin
@@ -657,36 +682,117 @@ static long node_make(const char *path, unsigned major, unsigned minor)
 	    (long)(major << 8 | (minor & 0xff) | (minor & ~0xffU) << 12));
 }
 
-static void mount_one(const struct mount *m)
+static void mount_one(const char *m)
 {
+	const char *dir = m + 1, *type = str_next(m);
 	long error;
 
-	sys_mkdir(m->dir, 0755);
-	error = sys5(SYS_mount, (long)m->type, (long)m->dir, (long)m->type,
-	    m->flags, (long)m->options);
+	sys_mkdir(dir, 0755);
+	error = sys_mount(type, dir, type, (*m - '@') & ~REQUIRED,
+	    str_next(type));
 	if (error == 0)
 		return;
-	if (m->required)
-		die("cannot mount", m->dir, error);
+	if (((*m - '@') & REQUIRED) != 0)
+		die("cannot mount", dir, error);
 	/* sysfs has no place for what the kernel lacks: then ENOENT. */
 	if (error != -ENODEV && error != -ENOENT)
-		warn("cannot mount", m->dir, error);
+		warn("cannot mount", dir, error);
 }
 
 static void mounts_make(void)
 {
+	const char *m = mount_table;
 	size_t i;
 
 	sys1(SYS_umask, 0);
-	mount_one(&mount_table[0]);
+	mount_one(m);
 	for (i = 0; i < sizeof node_table / sizeof *node_table; i++)
 		node_make(node_table[i].path, node_table[i].major,
 		    node_table[i].minor);
-	for (i = 1; i < sizeof mount_table / sizeof *mount_table; i++)
-		mount_one(&mount_table[i]);
+	while (*(m = mount_next(m)) != '\0')
+		mount_one(m);
 	for (i = 0; i < sizeof link_table / sizeof *link_table; i++)
 		sys3(SYS_symlinkat, (long)link_table[i].target, AT_FDCWD,
 		    (long)link_table[i].path);
+}
+
+/* ======================================================================
+ * The host's directories
+ *
+ * In: the job's lines "h", each a 9p device of QEMU's and where it belongs.
+ * The one at "/" becomes the root. Unless it may be written to, a layer that
+ * keeps what is written in memory lies over it, where the kernel has overlayfs;
+ * else only the memory filesystems take files. Our own mounts move along, and
+ * init with them; the initramfs remains below, reached by old_root.
+ *
+ * The cache: what may not change underneath is kept for good ("loose"), else
+ * only mapped pages are ("mmap"), so a write is the host's when it returns.
+ * ====================================================================== */
+
+static long old_root;           /* 0: the initramfs is the root */
+static long kept_dir;           /* it stays where it is, seen or not */
+
+/* LINE is 'h', a digit, 'r' or 'w', and the directory. */
+static void host_mount(const char *line, const char *dir)
+{
+	char tag[] = "ktest0";
+	int writable = line[2] == 'w';
+	long error;
+
+	tag[5] = line[1];
+	error = sys_mount(tag, dir, "9p", writable ? 0 : MS_RDONLY, writable ?
+	    "trans=virtio,version=9p2000.L,msize=262144,cache=mmap" :
+	    "trans=virtio,version=9p2000.L,msize=262144,cache=loose");
+	if (error == -ENODEV)
+		die("the kernel has no 9p (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)",
+		    NULL, 0);
+	if (error != 0)
+		die("cannot mount", line + 3, error);
+}
+
+/* Where the new root is to be found: what is written goes to a layer. */
+static const char *root_layer(const char *host)
+{
+	long error;
+
+	sys_mkdir("/.layer", 0755);
+	sys_mount("tmpfs", "/.layer", "tmpfs", 0, "");
+	sys_mkdir("/.layer/new", 0755);
+	sys_mkdir("/.layer/work", 0755);
+	sys_mkdir("/.root", 0755);
+	error = sys_mount("overlay", "/.root", "overlay", 0, "lowerdir=/.host,"
+	    "upperdir=/.layer/new,workdir=/.layer/work");
+	if (error == 0)
+		return "/.root";
+	if (error != -ENODEV)
+		die("cannot mount", "overlay", error);
+	sys_mount("tmpfs", "/.host/var/tmp", "tmpfs", 0, "");
+	return host;
+}
+
+static void root_switch(const char *line, const char *keep)
+{
+	const char *root = "/.host", *m;
+	long error;
+
+	sys_mkdir(root, 0755);
+	host_mount(line, root);
+	if (line[2] == 'r')
+		root = root_layer(root);
+	old_root = sys_open("/", O_PATH, 0);
+	sys1(SYS_chdir, (long)root);
+	if (keep != NULL)
+		kept_dir = sys_open(keep + 1, O_PATH, 0);
+	for (m = mount_table; *m != '\0'; m = mount_next(m)) {
+		if (m[5] == '/') /* it moves with its parent */
+			continue;
+		sys_mkdir(m + 2, 0755);
+		error = sys_mount(m + 1, m + 2, NULL, MS_MOVE, NULL);
+		if (error != 0)
+			die("cannot mount", m + 1, error);
+	}
+	sys_mount(".", "/", NULL, MS_MOVE, NULL);
+	sys1(SYS_chroot, (long)".");
 }
 
 /* ======================================================================
@@ -1103,11 +1209,16 @@ static void mac_change(const char *s)
  *   p PATH   the program        a ARG   an argument, argv[0] first
  *   d DIR    working directory  e N=V   an environment variable
  *   c S:H    RLIMIT_CORE, soft and hard, in bytes or "inf"
+ *   t R C    the program has a terminal of that many rows and columns
+ *   u U G    the program's user and group, root if not there
  *   m        stderr goes where stdout goes, through one pipe
  *   n MAC ADDRESS MASK GATEWAY    the network interface to configure; in
  *            8 hexadecimal digits each, the last byte first
  *   v NAME   a port that the program finds as /dev/virtio-ports/NAME
  *   l MAC NEW   the interface with this MAC address gets another
+ *   b DIR    of the new root, what our own mounts must not hide
+ *   h N A DIR   host's directory with the tag ktestN is to be seen at DIR; A
+ *            is r or w. The root comes first, and all stand together
  *
  * Every other member is made at "/" + its name: files, directories, symbolic
  * links. Missing parents are made, links in the path are followed, an existing
@@ -1144,6 +1255,9 @@ struct job {
 	uint64_t core[2];       /* RLIMIT_CORE, soft and hard */
 	int core_given, merged;
 	const char *network;    /* the value of n, or NULL */
+	const char *user, *tty; /* the values of u and t, or NULL */
+	const char *keep;       /* the value of b, or NULL */
+	const char *mounts;     /* the first line with h that is no root */
 };
 
 __attribute__((noreturn))
@@ -1202,6 +1316,14 @@ static uint64_t limit_number(const char **s)
 	return ~0ULL;
 }
 
+static void limits_read(struct job *job, const char *s)
+{
+	job->core[0] = limit_number(&s);
+	s += *s == ':';
+	job->core[1] = limit_number(&s);
+	job->core_given = 1;
+}
+
 static void job_line(struct job *job, char *line, char ***arg, char ***env)
 {
 	const char *s = line + 1;
@@ -1220,13 +1342,16 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 		job->dir = s;
 		break;
 	case 'c':
-		job->core[0] = limit_number(&s);
-		s += *s == ':';
-		job->core[1] = limit_number(&s);
-		job->core_given = 1;
+		limits_read(job, s);
 		break;
 	case 'm':
 		job->merged = 1;
+		break;
+	case 't':
+		job->tty = s;
+		break;
+	case 'u':
+		job->user = s;
 		break;
 	case 'n':
 		job->network = s;
@@ -1236,6 +1361,15 @@ static void job_line(struct job *job, char *line, char ***arg, char ***env)
 		break;
 	case 'l':
 		mac_change(s);
+		break;
+	case 'b':
+		job->keep = s;
+		break;
+	case 'h':
+		if (line[4] == '\0')
+			root_switch(line, job->keep);
+		else if (job->mounts == NULL)
+			job->mounts = line;
 		break;
 	default:
 		die("the job has a line that this init does not know:", line,
@@ -1260,7 +1394,8 @@ static void job_read(struct archive *a, struct job *job)
 		envs += first && m.data[i] == 'e';
 		first = m.data[i] == '\0';
 	}
-	arg = sys_map((args + envs + 2) * sizeof *arg + m.size, MAP_ANONYMOUS,
+	/* a pointer more than needed: the text ends in a line that is empty */
+	arg = sys_map((args + envs + 3) * sizeof *arg + m.size, MAP_ANONYMOUS,
 	    -1);
 	if (arg == NULL)
 		die("no memory for the job", NULL, 0);
@@ -1416,6 +1551,19 @@ static void job_unpack(struct archive *a)
 		}
 }
 
+/* What comes to lie over the directories that were unpacked. */
+static void job_mounts(const struct job *job)
+{
+	const char *line = job->mounts;
+
+	if (kept_dir > 0) {
+		sys1(SYS_fchdir, kept_dir);
+		sys_mount(".", job->keep, NULL, MS_BIND, NULL);
+	}
+	for (; line != NULL && *line == 'h'; line = str_next(line))
+		host_mount(line, line + 3);
+}
+
 /* ======================================================================
  * Program
  *
@@ -1550,23 +1698,45 @@ static void child_fail(const char *name, const char *path, const char *dir,
 		sys1(SYS_exit, status);
 }
 
+/* The program's streams become its own, too: it may open /dev/stdout. */
+static long user_become(const char *s)
+{
+	long uid = (long)str_number(&s, 10, 10), gid, i;
+
+	s++;
+	gid = (long)str_number(&s, 10, 10);
+	for (i = 0; i < 3; i++)
+		sys3(SYS_fchown, i, uid, gid);
+	return sys2(SYS_setgroups, 0, 0) | sys1(SYS_setgid, gid) |
+	    sys1(SYS_setuid, uid);
+}
+
 __attribute__((noreturn))
 static void child_run(const struct job *job, const long fds[3])
 {
 	long error, i;
+	int32_t pid = (int32_t)sys1(SYS_getpid, 0);
 
-	sys1(SYS_setsid, 0);
 	for (i = 0; i < 3; i++)
 		sys3(SYS_dup3, fds[i], i, 0);
+	if (job->tty != NULL) {
+		sys2(SYS_setpgid, 0, 0);
+		sys3(SYS_ioctl, 0, TIOCSPGRP, (long)&pid);
+	} else {
+		sys1(SYS_setsid, 0);
+	}
 	if (job->core_given)
 		sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)job->core, 0);
 	sys1(SYS_umask, 022);
 	error = sys1(SYS_chdir, (long)job->dir);
 	if (error != 0)
 		child_fail(job->argv[0], job->path, job->dir, error);
+	if (job->user != NULL)
+		error = user_become(job->user);
 	signal_mask(0);
-	error = sys3(SYS_execve, (long)job->path, (long)job->argv,
-	    (long)job->envp);
+	if (error == 0)
+		error = sys3(SYS_execve, (long)job->path,
+		    (long)job->argv, (long)job->envp);
 	child_fail(job->argv[0], job->path, NULL, error);
 }
 
@@ -1595,6 +1765,63 @@ static int children_reap(long program, int *status)
 			    how >> 8 & 0xff;
 		}
 	return ended;
+}
+
+/* ======================================================================
+ * Terminal
+ *
+ * A pty whose master takes the place of the program's pipes. Init leads its
+ * session: were it the program, all that is still on its way to the master
+ * would be thrown away when it ends (pty_flush_buffer() in the kernel). For
+ * the same reason, and because the master of a pty that nobody has open gives
+ * an error, init keeps the other end open, too.
+ * ====================================================================== */
+
+static long terminal;           /* the master; 0: there is none */
+
+static void terminal_size(const void *rows_columns)
+{
+	uint16_t size[4] = {0, 0, 0, 0}; /* struct winsize */
+
+	memcpy(size, rows_columns, 4);
+	sys3(SYS_ioctl, terminal, TIOCSWINSZ, (long)size);
+}
+
+/* Returns the program's end. */
+static long terminal_open(const char *size)
+{
+	uint16_t rows_columns[2];
+	int32_t locked = 0;
+	long fd;
+
+	terminal = sys_open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, 0);
+	sys3(SYS_ioctl, terminal, TIOCSPTLCK, (long)&locked);
+	fd = sys3(SYS_ioctl, terminal, TIOCGPTPEER,
+	    O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		die("cannot make a terminal (CONFIG_UNIX98_PTYS)", NULL, fd);
+	rows_columns[0] = (uint16_t)str_number(&size, 10, 5);
+	size++;
+	rows_columns[1] = (uint16_t)str_number(&size, 10, 5);
+	terminal_size(rows_columns);
+	sys1(SYS_setsid, 0);
+	sys3(SYS_ioctl, fd, TIOCSCTTY, 0);
+	return fd;
+}
+
+/* What the host says while the program runs. */
+static void terminal_message(void)
+{
+	static unsigned char message[5];
+	static size_t have;
+	long n = sys_read(control_port, message + have, sizeof message - have);
+
+	if (n > 0)
+		have += (size_t)n;
+	if (have == sizeof message) {
+		have = 0;
+		terminal_size(message + 1);
+	}
 }
 
 /* ======================================================================
@@ -1675,7 +1902,7 @@ static int flow_open(const struct flow *f)
  */
 static int flows_turn(struct flow *flows, int final, int64_t ms)
 {
-	struct pollfd fds[FLOWS];
+	struct pollfd fds[FLOWS + 1];
 	int i, moved = 0;
 
 	for (i = 0; i < FLOWS; i++) {
@@ -1693,7 +1920,12 @@ static int flows_turn(struct flow *flows, int final, int64_t ms)
 				ms = REST;
 		}
 	}
-	wait_events(fds, FLOWS, ms);
+	fds[FLOWS].fd = terminal > 0 ? (int32_t)control_port : -1;
+	fds[FLOWS].events = POLLIN;
+	fds[FLOWS].revents = 0;
+	wait_events(fds, FLOWS + 1, ms);
+	if (fds[FLOWS].revents != 0)
+		terminal_message();
 	for (i = 0; i < FLOWS; i++) {
 		struct flow *f = &flows[i];
 		int did;
@@ -1723,25 +1955,44 @@ static long pipe_make(long *ours, int ours_reads)
 	return ends[ours_reads];
 }
 
-/* Runs the program with pipes between it and the ports; returns its status
- * as soon as it has ended, whatever else still runs. */
+/* What the program has for 0, 1 and 2, and the other ends in the flows. */
+static void streams_make(const struct job *job, struct flow *flows, long *fds)
+{
+	if (job->tty != NULL) {
+		fds[0] = fds[1] = fds[2] = terminal_open(job->tty);
+		flows[FLOW_IN].to = terminal;
+		flows[FLOW_OUT].from = sys3(SYS_fcntl, terminal,
+		    F_DUPFD_CLOEXEC, 0);
+		return;
+	}
+	fds[0] = pipe_make(&flows[FLOW_IN].to, 0);
+	fds[1] = pipe_make(&flows[FLOW_OUT].from, 1);
+	fds[2] = job->merged ? fds[1] : pipe_make(&flows[FLOW_ERR].from, 1);
+}
+
+/* Runs the program with pipes or a terminal between it and the ports; returns
+ * its status as soon as it has ended, whatever else still runs. */
 static int program_run(const struct job *job, struct flow *flows)
 {
 	long fds[3], program;
 	int status = 0;
 
-	fds[0] = pipe_make(&flows[FLOW_IN].to, 0);
-	fds[1] = pipe_make(&flows[FLOW_OUT].from, 1);
-	fds[2] = job->merged ? fds[1] : pipe_make(&flows[FLOW_ERR].from, 1);
+	streams_make(job, flows, fds);
 	program = child_start(job, fds);
-	sys_close(fds[0]);
-	sys_close(fds[1]);
-	if (!job->merged)
-		sys_close(fds[2]);
+	if (terminal == 0) {
+		sys_close(fds[0]);
+		sys_close(fds[1]);
+		if (!job->merged)
+			sys_close(fds[2]);
+	}
 	for (;;) {
 		flows_turn(flows, 0, -1);
 		if (!flow_open(&flows[FLOW_IN]) && flows[FLOW_IN].to >= 0) {
-			sys_close(flows[FLOW_IN].to);
+			/* who has a terminal types an end */
+			if (terminal > 0)
+				sys_write(terminal, "\4\4", 2);
+			else
+				sys_close(flows[FLOW_IN].to);
 			flows[FLOW_IN].to = -1;
 		}
 		if (children_reap(program, &status))
@@ -1785,14 +2036,18 @@ static void memory_free(void)
 		int64_t uptime;
 		uint64_t loads[3], total, free, rest[8];
 	} info;
-	size_t i;
+	const char *m;
 
 	if (sys1(SYS_sysinfo, (long)&info) == 0 && info.free >= MEMORY_LOW)
 		return;
-	for (i = 0; i < sizeof mount_table / sizeof *mount_table; i++)
-		if (str_equal(mount_table[i].type, "tmpfs"))
-			sys2(SYS_umount2, (long)mount_table[i].dir,
-			    MNT_DETACH);
+	for (m = mount_table; *m != '\0'; m = mount_next(m))
+		if (str_equal(str_next(m), "tmpfs"))
+			sys2(SYS_umount2, (long)(m + 1), MNT_DETACH);
+	if (old_root > 0) {
+		sys1(SYS_fchdir, old_root);
+		sys1(SYS_chroot, (long)".");
+		sys2(SYS_umount2, (long)"/..", MNT_DETACH);
+	}
 }
 
 static void flows_drain(struct flow *flows)
@@ -1920,16 +2175,11 @@ static void answer_take(struct archive *a)
 static void verdict_send(int status, const struct flow *flows)
 {
 	unsigned char frame[18];
-	int i;
 
 	frame[0] = 'x';
 	frame[1] = (unsigned char)status;
-	for (i = 0; i < 8; i++) {
-		frame[2 + i] =
-		    (unsigned char)(flows[FLOW_OUT].written >> 8 * i);
-		frame[10 + i] =
-		    (unsigned char)(flows[FLOW_ERR].written >> 8 * i);
-	}
+	memcpy(frame + 2, &flows[FLOW_OUT].written, 8);
+	memcpy(frame + 10, &flows[FLOW_ERR].written, 8);
 	control_send(frame, sizeof frame);
 	sleep_ms(STALL_WAIT);
 }
@@ -1971,19 +2221,21 @@ static void clock_settle(void)
 static void run_job(void)
 {
 	static struct flow flows[FLOWS];
-	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL};
+	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL, NULL,
+	    NULL, NULL, NULL};
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve = NULL;
 	int status;
 
 	archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
+	sys_unlink(JOB_FILE);
+	sys_rmdir(JOB_DIR);
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
 	loopback_raise();
 	if (archive.bytes == NULL) { /* what need not be in every restored run */
 		reserve = memory_hold();
-		sys_rmdir(JOB_DIR);
 		clock_settle();
 	}
 	if (!control_send("h", 1))
@@ -1995,10 +2247,9 @@ static void run_job(void)
 		network_raise(job.network);
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
+	job_mounts(&job);
 	if (reserve == NULL) {
 		sys_close(archive.fd);
-		sys_unlink(JOB_FILE);
-		sys_rmdir(JOB_DIR);
 		reserve = memory_hold();
 	}
 	status = program_run(&job, flows);
@@ -2034,7 +2285,8 @@ static void run_tester(void)
 {
 	char *argv[] = {"/tester", "-test.v", NULL};
 	char *envp[] = {"IN_KTEST=true", NULL};
-	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL};
+	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL, NULL,
+	    NULL, NULL, NULL};
 	long fds[3], program;
 	unsigned char byte;
 	int status = 0;

@@ -35,6 +35,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -44,6 +45,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -51,6 +53,7 @@
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -99,8 +102,9 @@ struct ktest_options {
 	const char *kernel_path, *initrd_path, *modules_dir;
 	struct ktest_list cmdline, modules;
 	char *const *argv; /* the program's, NULL: the original's mode */
-	const char *cwd;
-	struct ktest_list env, files;
+	const char *cwd, *rootfs, *user;
+	int env_all, tty, shell; /* flags */
+	struct ktest_list env, files, mounts;
 	const char *qemu, *bios, *init;
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
@@ -117,7 +121,8 @@ struct ktest_options {
 	int log_fd;        /* messages; -1: none */
 	int wake_fd;       /* readable: end the guest. A byte N that is read is
 			    * the signal to end by; SIGCHLD means instead to
-			    * look for ended children. -1: none */
+			    * look for ended children, SIGWINCH that the
+			    * terminal has a new size. -1: none */
 	/* Called for each forwarded port when it is bound, before the program
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
@@ -188,10 +193,12 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	CMDLINE_SIZE = 8192,    /* the kernel's own limit is checked as well */
 	ARGV_SIZE = 65536,      /* text of QEMU's arguments */
 	ARGV_MAX = 512,         /* number of QEMU's arguments */
+	ENV_MAX = 2048,         /* number of the program's variables */
 	PORTS_MAX = 64,         /* forwarded ports; services, too */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
+	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
 	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
 	NAME_SIZE = 64,         /* of a port, as init takes it */
 	MAC_SIZE = 18,          /* of an address, as text */
@@ -269,6 +276,11 @@ struct wire { /* a fd for QEMU: a network interface's, or a port's */
 	char name[NAME_SIZE];  /* the port's */
 };
 
+struct mount { /* a directory of the host in the guest, over 9p */
+	char host[PATH_SIZE], guest[PATH_SIZE];
+	bool rw;
+};
+
 struct guest { /* the description of one machine, all policy */
 	struct kernel kernel;
 	char init[PATH_SIZE], bios[PATH_SIZE];
@@ -277,7 +289,8 @@ struct guest { /* the description of one machine, all policy */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
 	bool merged;                   /* stderr shares stdout's port */
-	const char *env[LIST_MAX + 8]; /* its environment, NULL at the end */
+	const char *env[ENV_MAX + 1];  /* its environment, NULL at the end */
+	char user[32];                 /* "UID GID", "": root */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
 	char modules[MODULES_SIZE];    /* below it, "\n" after each */
 	unsigned long tick_khz;        /* TCG's TSC, 0: not known */
@@ -286,6 +299,8 @@ struct guest { /* the description of one machine, all policy */
 	char service[PORTS_MAX][64];   /* QEMU's guestfwd= for each -service */
 	struct wire wire[WIRES_MAX];
 	size_t wire_count;
+	struct mount mount[MOUNTS_MAX]; /* with -rootfs the first, at "/" */
+	size_t mount_count;
 	struct attempt attempt;
 };
 
@@ -347,6 +362,10 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	char init_error[1024];
 	size_t init_error_len;
 	long long deadline, end_deadline, kvm_deadline, stall_deadline;
+	bool resized;          /* the terminal was: the guest is to know */
+	bool raw;              /* the terminal is; it was: */
+	struct termios terminal;
+	size_t typed;          /* how much of the way to leave it */
 };
 
 struct input { /* a file that a snapshot depends on */
@@ -401,6 +420,8 @@ struct ktest {
 	size_t log_len;
 	int fail_status;           /* the exit status if there is an error */
 	const struct ktest_options *o;
+	struct ktest_options options; /* *o, with what -shell stands for */
+	char *shell[2];            /* its argv */
 	long long start;           /* ms, CLOCK_MONOTONIC */
 	uint64_t tick_start, tick_start_ns;
 	struct guest guest;
@@ -553,9 +574,11 @@ static void say_line(const struct ktest *k, const char *s)
 
 	if (k->o->log_fd < 0)
 		return;
-	text_init(&t, buf, sizeof buf - 1);
+	text_init(&t, buf, sizeof buf - 2);
 	text_add(&t, "ktest: ");
 	text_visible(&t, s, strlen(s), false);
+	if (k->vm.raw)
+		t.at[t.len++] = '\r';
 	t.at[t.len++] = '\n';
 	write_all(k->o->log_fd, t.at, t.len);
 }
@@ -719,8 +742,46 @@ static int path_absolute(struct ktest *k, const char *path, char *out)
 			base);
 }
 
-/* Finds the program name in PATH as execvp does. */
-static bool path_search(const char *name, char *out)
+/* The path here of what is path in a guest whose root is root; symlinks lead
+ * to where they lead there. False if there is none, or it cannot be read. */
+static bool root_path(const char *root, const char *path, char *out)
+{
+#if defined(__linux__) && defined(SYS_openat2)
+	const uint64_t how[] = { /* struct open_how */
+		O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0,
+		0x10 /* RESOLVE_IN_ROOT */ };
+	int dir = open(root, O_RDONLY | O_CLOEXEC);
+	int fd = (int)syscall(SYS_openat2, dir, path, how, sizeof how);
+	bool old = fd < 0 && errno == ENOSYS;
+	char link[32];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	n = fd < 0 ? -1 : readlink(link, out, PATH_SIZE - 1);
+	close_fd(&fd);
+	close_fd(&dir);
+	if (n > 0)
+		out[n] = '\0';
+	if (!old)
+		return n > 0;
+#endif
+	return snprintf(out, PATH_SIZE, "%s%s", root, path) < PATH_SIZE
+	       && access(out, R_OK) == 0;
+}
+
+/* Whether path is a program in that root; NULL: here. */
+static bool is_program(const char *root, const char *path)
+{
+	char real[PATH_SIZE];
+
+	if (root != NULL && (path[0] != '/' || !root_path(root, path, real)))
+		return false;
+	path = root != NULL ? real : path;
+	return is_file(path) && access(path, X_OK) == 0;
+}
+
+/* Finds the program name in PATH as execvp does, in that root. */
+static bool path_search(const char *root, const char *name, char *out)
 {
 	const char *p = getenv("PATH");
 
@@ -731,8 +792,7 @@ static bool path_search(const char *name, char *out)
 		int len = snprintf(out, PATH_SIZE, "%.*s%s%s", (int)n, p,
 				   n > 0 ? "/" : "", name);
 
-		if (len > 0 && len < PATH_SIZE && is_file(out)
-		    && access(out, X_OK) == 0)
+		if (len > 0 && len < PATH_SIZE && is_program(root, out))
 			return true;
 		if (p[n] == '\0')
 			return false;
@@ -826,6 +886,37 @@ static void child_signals(void)
 	(void)signal(SIGTTIN, SIG_DFL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Rows and columns of a terminal. */
+static void terminal_size(int fd, unsigned size[2])
+{
+#ifdef TIOCGWINSZ
+	struct winsize w;
+
+	if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_row > 0 && w.ws_col > 0) {
+		size[0] = w.ws_row;
+		size[1] = w.ws_col;
+		return;
+	}
+#endif
+	(void)fd;
+	size[0] = 24;
+	size[1] = 80;
+}
+
+/* Sets its modes, also when we run in the background by now. */
+static int terminal_set(int fd, const struct termios *t)
+{
+	sigset_t set, old;
+	int result;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTTOU);
+	(void)sigprocmask(SIG_BLOCK, &set, &old);
+	result = tcsetattr(fd, TCSANOW, t);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	return result;
 }
 
 struct child { /* a helper program whose output we read */
@@ -938,12 +1029,26 @@ static const struct opt opt_table[] = {
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
+	{ .name = "env-all", .kind = OPT_FLAG, .offset = AT(env_all),
+	  .help = "all of our environment, before -env" },
+	{ .name = "user", .value = "UID[:GID]|NAME", .offset = AT(user),
+	  .help = "whom it runs as; GID is UID if not given",
+	  .def = "root" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd), .path = PATH_ALL,
 	  .help = "its working directory, made if missing",
 	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
 	  .offset = AT(files), .path = PATH_ALL,
 	  .help = "a file or tree to take along (repeatable)" },
+	{ .name = "mount", .path = PATH_ALL, .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
+	  .offset = AT(mounts),
+	  .help = "a directory of ours to be seen there (repeatable)" },
+	{ .name = "rootfs", .path = PATH_ALL, .value = "DIR[:rw]", .offset = AT(rootfs),
+	  .help = "its root is this directory; rw: may change it" },
+	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty),
+	  .help = "on a terminal of its own; Enter ~ . leaves it" },
+	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell),
+	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
 	  .help = "end the guest after 90, 1m30s, 500ms",
@@ -1900,16 +2005,46 @@ static void modules_step(const struct ktest *k, const struct guest *g)
 	     t.len > 0 ? names : "all that is needed is built in");
 }
 
+/* What our devices need; returns how many. */
+static size_t modules_ours(const struct ktest_options *o,
+			   const struct guest *g, const char *ours[8])
+{
+	size_t n = 0;
+
+	ours[n++] = "virtio_mmio";
+	ours[n++] = "virtio_console";
+	ours[n++] = "virtio_rng";
+	if (o->net || o->netfds.count > 0 || o->links.count > 0)
+		ours[n++] = "virtio_net";
+	if (g->mount_count > 0) {
+		ours[n++] = "9pnet_virtio";
+		ours[n++] = "9p";
+		ours[n++] = "overlay";
+	}
+	return n;
+}
+
+static int module_missing(struct ktest *k, const struct guest *g,
+			  const char *name, bool asked)
+{
+	if (asked)
+		return fail(k, "-module %.100s: is not in %s (modules.dep,"
+			    " modules.builtin)", name, g->modules_dir);
+	if (name[0] == '9')
+		return fail(k, "-%s: kernel %s has no 9p (CONFIG_9P_FS,"
+			    " CONFIG_NET_9P_VIRTIO): not in %s",
+			    k->o->rootfs != NULL ? "rootfs" : "mount",
+			    g->kernel.version, g->modules_dir);
+	return 0; /* built into a kernel whose list does not say so */
+}
+
 /* Fills g->modules: what our ports need and the kernel lacks built in, then
  * what -module names. */
 static int modules_plan(struct ktest *k, struct guest *g)
 {
-	static const char *const ours[] = { "virtio_mmio", "virtio_console",
-					    "virtio_rng", "virtio_net" };
-	const struct ktest_options *o = k->o;
-	const size_t own = COUNT(ours) - (!o->net && o->netfds.count == 0
-					  && o->links.count == 0);
-	const struct ktest_list *asked = &o->modules;
+	const struct ktest_list *asked = &k->o->modules;
+	const char *ours[8];
+	const size_t own = modules_ours(k->o, g, ours);
 	char path[PATH_SIZE];
 	struct map dep, builtin = { "", 0 };
 	struct text list;
@@ -1931,10 +2066,8 @@ static int modules_plan(struct ktest *k, struct guest *g)
 		if (line != NULL)
 			module_add_line(&list, line, line_end(line,
 						dep.at + dep.size));
-		else if (module_line(&builtin, name) == NULL && i >= own)
-			result = fail(k, "-module %.100s: is not in %s"
-				      " (modules.dep, modules.builtin)",
-				      name, g->modules_dir);
+		else if (module_line(&builtin, name) == NULL)
+			result = module_missing(k, g, name, i >= own);
 	}
 	if (result == 0 && list.full)
 		result = fail(k, "-module: too many modules (limit %d bytes"
@@ -2022,18 +2155,133 @@ static int guest_bios(struct ktest *k, struct guest *g)
 	return path_set(k, g->bios, "%s", k->o->bios);
 }
 
+/* -- The host's directories -- */
+/* Cuts "HOST:GUEST" in two. The colon is the last one that an absolute path
+ * follows, unless all of it is a name here: then NULL. */
+static char *guest_part(char *s)
+{
+	struct stat st;
+	char *colon = NULL;
+
+	if (stat(s, &st) < 0)
+		for (char *p = s; (p = strstr(p, ":/")) != NULL; p++)
+			colon = p;
+	if (colon != NULL)
+		*colon++ = '\0';
+	return colon;
+}
+
+/* Whether path is below what a guest with a root of the host's has of its
+ * own. */
+static bool guest_hides(const char *path)
+{
+	static const char *const own[] = { "/dev/", "/proc/", "/run/", "/sys/",
+					   "/tmp/" };
+
+	for (size_t i = 0; i < COUNT(own); i++)
+		if (strncmp(path, own[i], strlen(own[i])) == 0)
+			return true;
+	return false;
+}
+
+/* The guest's root, if it is not this host's own: then NULL. */
+static const char *guest_root(const struct ktest_options *o,
+			      const struct guest *g)
+{
+	return o->rootfs != NULL && strcmp(g->mount[0].host, "/") != 0
+	       ? g->mount[0].host : NULL;
+}
+
+static int guest_mount(struct ktest *k, struct guest *g, const char *option,
+		       const char *value)
+{
+	const size_t most = MOUNTS_MAX - (k->o->net != 0);
+	const bool is_root = strcmp(option, "rootfs") == 0;
+	struct mount *m = &g->mount[g->mount_count];
+	char host[PATH_SIZE], at[PATH_SIZE];
+	const char *guest = is_root ? "/" : NULL;
+	size_t len = strlen(value);
+	struct stat st;
+
+	if (g->mount_count++ == most)
+		return fail(k, "-%s %.100s: is one too many (limit %zu beside"
+			    " the other devices)", option, value, most);
+	m->rw = len > 3 && strcmp(value + len - 3, ":rw") == 0
+		&& stat(value, &st) < 0;
+	if (path_set(k, host, "%.*s", (int)len - 3 * m->rw, value) < 0)
+		return -1;
+	if (!is_root)
+		guest = guest_part(host);
+	if (realpath(host, m->host) == NULL || stat(m->host, &st) < 0)
+		return fail(k, "-%s %s:", option, value);
+	if (!S_ISDIR(st.st_mode))
+		return fail(k, "-%s %s: is not a directory", option, value);
+	if (path_set(k, m->guest, "%s", guest != NULL ? guest : m->host) < 0)
+		return -1;
+	if (!is_root && m->guest[strspn(m->guest, "/.")] == '\0')
+		return fail(k, "-mount %s: that is what -rootfs is for",
+			    value);
+	if (k->o->rootfs != NULL && !guest_hides(m->guest)
+	    && root_path(g->mount[0].host, m->guest, at)
+	    && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
+		return fail(k, "-mount %s: %s in the guest is not a"
+			    " directory", value, m->guest);
+	return 0;
+}
+
+static int guest_mounts(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+
+	if (o->rootfs != NULL && guest_mount(k, g, "rootfs", o->rootfs) < 0)
+		return -1;
+	for (size_t i = 0; i < o->mounts.count; i++)
+		if (guest_mount(k, g, "mount", o->mounts.item[i]) < 0)
+			return -1;
+	if (o->net && o->rootfs != NULL && g->mount[0].rw)
+		warn(k, "-net user: /etc/resolv.conf is this host's, because"
+		     " -rootfs is rw");
+	return 0;
+}
+
 /* -- The program -- */
+/* One that stands in a root that is not ours, or comes with another option. */
+static int guest_root_program(struct ktest *k, struct guest *g,
+			      const char *root, const char *path)
+{
+	const struct ktest_options *o = k->o;
+
+	/* what an absolute path leads to here says nothing of there */
+	if (path[0] == '/' ? path_set(k, g->program, "%s", path) < 0
+			   : path_absolute(k, path, g->program) < 0)
+		return -1;
+	if (o->files.count > 0 || o->mounts.count > 0
+	    || is_program(root, g->program))
+		return 0;
+	return fail(k, "-rootfs %s: there is no program %s in it", o->rootfs,
+		    g->program);
+}
+
 static int guest_program(struct ktest *k, struct guest *g)
 {
-	const char *name = k->o->argv[0];
+	const char *name = k->o->argv[0], *root = guest_root(k->o, g);
 	char path[PATH_SIZE];
 	struct stat st;
-	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0;
+	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0
+			 || k->o->mounts.count > 0;
 
+	if (k->o->shell && !is_program(root, name)) {
+		k->shell[0] = (char *)(uintptr_t)"/bin/sh";
+		name = k->shell[0];
+	}
 	if (name[0] == '\0')
 		return fail(k, "PROGRAM: the name is empty");
 	if (strchr(name, '/') == NULL) {
-		if (!path_search(name, path)) {
+		if (!path_search(root, name, path)) {
+			if (root != NULL)
+				return fail(k, "-rootfs %s: there is no"
+					    " program %.200s in it, in PATH",
+					    k->o->rootfs, name);
 			k->fail_status = KTEST_NOT_FOUND;
 			return fail(k, "%.200s: not found in PATH%s", name,
 				    is_file(name) ? " (./ before it?)" : "");
@@ -2041,6 +2289,8 @@ static int guest_program(struct ktest *k, struct guest *g)
 	} else if (path_set(k, path, "%s", name) < 0) {
 		return -1;
 	}
+	if (root != NULL)
+		return guest_root_program(k, g, root, path);
 	if (stat(path, &st) < 0) {
 		if (elsewhere) /* it may come with -file or -initrd-path */
 			return path_set(k, g->program, "%s", path);
@@ -2056,8 +2306,33 @@ static int guest_program(struct ktest *k, struct guest *g)
 	return path_absolute(k, path, g->program);
 }
 
-/* The environment: nothing of ours but what -env asks for. A later value of
- * a name replaces an earlier one. */
+/* Adds "NAME=VALUE", or takes its place if there is one of that name. */
+static int env_set(struct ktest *k, struct guest *g, const char *s)
+{
+	size_t len = strcspn(s, "=") + 1, i = 0;
+
+	while (g->env[i] != NULL && strncmp(g->env[i], s, len) != 0)
+		i++;
+	if (i == ENV_MAX)
+		return fail(k, "-env %.100s: is one variable too many (limit"
+			    " %d)", s, ENV_MAX);
+	g->env[i] = s;
+	return 0;
+}
+
+/* The variable with that name here, as NAME=VALUE; NULL: it is not set. */
+static const char *env_ours(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (char **e = environ; *e != NULL; e++)
+		if (strncmp(*e, name, len) == 0 && (*e)[len] == '=')
+			return *e;
+	return NULL;
+}
+
+/* The environment: nothing of ours but what -env and -env-all ask for. A
+ * later value of a name replaces an earlier one. */
 static int guest_env(struct ktest *k, struct guest *g)
 {
 	static const char *const defaults[] = {
@@ -2065,34 +2340,55 @@ static int guest_env(struct ktest *k, struct guest *g)
 		"HOME=/root", "TERM=linux", "IN_KTEST=true"
 	};
 	const struct ktest_list *asked = &k->o->env;
-	size_t n = 0, j;
 
-	for (size_t i = 0; i < COUNT(defaults) + asked->count; i++) {
-		const char *s = i < COUNT(defaults) ? defaults[i]
-				: asked->item[i - COUNT(defaults)];
-		size_t len = strcspn(s, "=");
+	memset(g->env, 0, sizeof g->env);
+	for (size_t i = 0; i < COUNT(defaults); i++)
+		(void)env_set(k, g, defaults[i]);
+	if (k->o->tty && env_ours("TERM") != NULL)
+		(void)env_set(k, g, env_ours("TERM"));
+	for (char **e = environ; k->o->env_all && *e != NULL; e++)
+		if (strchr(*e, '=') != NULL && env_set(k, g, *e) < 0)
+			return -1;
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *s = asked->item[i];
 
-		if (len == 0)
+		if (s[0] == '=')
 			return fail(k, "-env %.100s: has no name before the"
 				    " '='", s);
-		if (s[len] == '\0') {
-			char **e = environ;
-
-			while (*e != NULL && (strncmp(*e, s, len) != 0
-					      || (*e)[len] != '='))
-				e++;
-			if (*e == NULL)
-				return fail(k, "-env %.100s: is not set in"
-					    " ktest's environment", s);
-			s = *e;
-		}
-		for (j = 0; j < n; j++)
-			if (strncmp(g->env[j], s, len + 1) == 0)
-				break;
-		g->env[j] = s;
-		n += j == n;
+		if (strchr(s, '=') == NULL && (s = env_ours(s)) == NULL)
+			return fail(k, "-env %.100s: is not set in ktest's"
+				    " environment", asked->item[i]);
+		if (env_set(k, g, s) < 0)
+			return -1;
 	}
-	g->env[n] = NULL;
+	return 0;
+}
+
+/* Whom the program runs as; a name is one of this host's. */
+static int guest_user(struct ktest *k, struct guest *g)
+{
+	const char *s = k->o->user;
+	struct passwd pw, *found = NULL;
+	long long uid, gid;
+	char text[4096];
+
+	if (s == NULL)
+		return 0;
+	if (parse_number(&s, &uid)) {
+		gid = uid;
+		if ((*s == ':' && (s++, !parse_number(&s, &gid)))
+		    || *s != '\0' || uid >= UINT32_MAX || gid >= UINT32_MAX)
+			return fail(k, "-user %.100s: is not UID[:GID] or"
+				    " NAME", k->o->user);
+	} else {
+		(void)getpwnam_r(s, &pw, text, sizeof text, &found);
+		if (found == NULL)
+			return fail(k, "-user %.100s: there is no user of"
+				    " that name", s);
+		uid = (long long)pw.pw_uid;
+		gid = (long long)pw.pw_gid;
+	}
+	(void)snprintf(g->user, sizeof g->user, "%lld %lld", uid, gid);
 	return 0;
 }
 
@@ -2493,8 +2789,8 @@ static void vm_stop(struct vm *v, enum ending end)
 		v->end = end;
 }
 
-/* The caller's wake_fd: children to look for, or an end. Its own end, too,
- * is one: nobody could end the guest any more. */
+/* The caller's wake_fd: children to look for, a new size of the terminal, or
+ * an end. Its own end, too, is one: nobody could end the guest any more. */
 static void wake(struct ktest *k)
 {
 	char bytes[64];
@@ -2505,7 +2801,9 @@ static void wake(struct ktest *k)
 	if (n <= 0)
 		bytes[0] = 0;
 	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
-		if (bytes[i] != SIGCHLD) {
+		if (bytes[i] == SIGWINCH) {
+			k->vm.resized = k->o->tty;
+		} else if (bytes[i] != SIGCHLD) {
 			k->vm.signal = k->vm.end == END_NONE
 				       ? (unsigned char)bytes[i]
 				       : k->vm.signal;
@@ -2642,7 +2940,8 @@ static int guest_wires(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	const size_t own = o->argv != NULL ? 5 : 2; /* see qemu_ports() */
-	const size_t most = VIRTIO_DEVICES - (o->net ? 3 : 2);
+	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
+			    - g->mount_count;
 
 	for (size_t i = 0; i < o->netfds.count; i++) {
 		struct wire w = { .kind = WIRE_CABLE };
@@ -2731,10 +3030,11 @@ static int guest_acpi(const struct guest *g)
 }
 
 /* The working directory, made in the guest if it is not there. A relative one
- * is this host's, by its absolute path. */
+ * is this host's, by its absolute path; so is that of -rootfs. */
 static int guest_cwd(struct ktest *k, struct guest *g)
 {
-	const char *cwd = k->o->cwd != NULL ? k->o->cwd : "/";
+	const char *cwd = k->o->cwd != NULL ? k->o->cwd
+			  : k->o->rootfs != NULL ? "." : "/";
 
 	if (cwd[0] == '/')
 		return path_set(k, g->cwd, "%s", cwd);
@@ -2746,7 +3046,10 @@ static int guest_original(struct ktest *k)
 {
 	const struct ktest_options *o = k->o;
 	const char *useless = o->cwd != NULL ? "cwd"
-		: o->env.count > 0 ? "env" : o->files.count > 0 ? "file"
+		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
+		: o->user != NULL ? "user" : o->tty ? "tty" : o->files.count > 0 ? "file"
+		: o->rootfs != NULL ? "rootfs"
+		: o->mounts.count > 0 ? "mount"
 		: o->modules_dir != NULL ? "modules"
 		: o->modules.count > 0 ? "module" : NULL;
 
@@ -2767,14 +3070,14 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		if (!g->kernel.is64)
 			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
 				    " init is a 64-bit program", kernel);
-		if (guest_cwd(k, g) < 0)
+		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
 			return -1;
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
-		    || guest_program(k, g) < 0
+		    || guest_user(k, g) < 0 || guest_program(k, g) < 0
 		    || modules_find(k, g, kernel) < 0
 		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
 			return -1;
-		g->merged = same_file(o->stdout_fd, o->stderr_fd);
+		g->merged = o->tty || same_file(o->stdout_fd, o->stderr_fd);
 		if (g->modules_dir[0] != '\0')
 			modules_step(k, g);
 	} else if (guest_original(k) < 0) {
@@ -2807,10 +3110,14 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
  * The job's first member is named "job" and holds strings, each a letter, a
  * value and a NUL: p the program's path, a an argument (argv[0] first), e a
  * variable of its environment, d its working directory, c RLIMIT_CORE as
- * soft:hard ("inf" for none), m (no value) if stderr goes where stdout goes,
- * n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal, last byte
- * first), v the name of a port that gets a symlink in /dev/virtio-ports.
- * Every other member stands in the guest under "/" and its name.
+ * soft:hard ("inf" for none), u its user ("UID GID"), t the rows and columns
+ * of its terminal if it is to have one, m (no value) if stderr goes where
+ * stdout goes, n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal,
+ * last byte first), v the name of a port that gets a symlink in
+ * /dev/virtio-ports, b a directory of the new root that our own mounts must
+ * not hide, h a mount: the digit of its tag, r or w, the directory; "/" is the
+ * root, and the first. Every other member stands in the guest under "/" and
+ * its name.
  */
 struct cpio {
 	struct ktest *k;
@@ -3039,7 +3346,7 @@ static int initramfs_modules(struct cpio *c, const struct guest *g)
 /* -- The run's part: the job -- */
 static int job_string(struct cpio *c, const char *tag, const char *value)
 {
-	return cpio_write(c, tag, 1) < 0
+	return cpio_write(c, tag, strlen(tag)) < 0
 	       || cpio_write(c, value, strlen(value) + 1) < 0 ? -1 : 0;
 }
 
@@ -3080,13 +3387,25 @@ static int job_devices(struct cpio *c, const struct guest *g)
 			&& job_string(c, "v", w->name) < 0))
 			return -1;
 	}
+	if (o->rootfs != NULL && guest_root(o, g) == NULL
+	    && guest_hides(g->cwd) && job_string(c, "b", g->cwd) < 0)
+		return -1;
+	for (size_t i = 0; i < g->mount_count; i++) {
+		const struct mount *m = &g->mount[i];
+
+		(void)snprintf(value, sizeof value, "h%zu%c", i,
+			       m->rw ? 'w' : 'r');
+		if (job_string(c, value, m->guest) < 0)
+			return -1;
+	}
 	return 0;
 }
 
 static int job_record(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
-	char soft[24], hard[24], core[64];
+	char soft[24], hard[24], core[64], tty[32];
+	unsigned size[2];
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	struct member m;
 	int result = cpio_begin(c, &m, "job", S_IFREG | 0600, 0, 0);
@@ -3095,9 +3414,13 @@ static int job_record(struct cpio *c, const struct guest *g)
 	limit_text(soft, limit.rlim_cur);
 	limit_text(hard, limit.rlim_max);
 	(void)snprintf(core, sizeof core, "%s:%s", soft, hard);
+	terminal_size(o->stdin_fd, size);
+	(void)snprintf(tty, sizeof tty, "%u %u", size[0], size[1]);
 	if (result < 0 || job_string(c, "p", g->program) < 0
 	    || job_string(c, "d", g->cwd) < 0
 	    || job_string(c, "c", core) < 0
+	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
+	    || (o->tty && job_string(c, "t", tty) < 0)
 	    || (g->merged && job_string(c, "m", "") < 0))
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
@@ -3242,11 +3565,36 @@ static int job_needs(struct cpio *c, const char *path, int depth)
 		return -1;
 	word[strcspn(word, " \t")] = '\0';
 	if (strcmp(strrchr(interp, '/'), "/env") != 0
-	    || strchr(word, '/') != NULL || !path_search(word, found)
+	    || strchr(word, '/') != NULL || !path_search(NULL, word, found)
 	    || found[0] != '/')
 		return 0;
 	return job_same_file(c, found) < 0 ? -1
 					   : job_needs(c, found, depth + 1);
+}
+
+/* What the program needs is in its root, or no use in starting. */
+static int job_root_needs(struct cpio *c, const struct guest *g)
+{
+	char path[PATH_SIZE], next[PATH_SIZE], word[PATH_SIZE];
+	const char *root = g->mount[0].host;
+	struct map m;
+	bool script = true, any;
+
+	if (!root_path(root, g->program, path))
+		return 0; /* another option brings it, or exec says why not */
+	for (int depth = 0; script && depth < SCRIPT_DEPTH; depth++) {
+		if (map_file(c->k, "PROGRAM", path, &m) < 0)
+			return -1;
+		any = program_interpreter(&m, next, word, &script);
+		unmap_file(&m);
+		if (!any || next[0] != '/')
+			return 0;
+		if (!root_path(root, next, path))
+			return fail(c->k, "-rootfs %s: %s needs %s, which is"
+				    " not in it", c->k->o->rootfs, g->program,
+				    next);
+	}
+	return 0;
 }
 
 static int job_tree(struct cpio *c, const char *host, const char *guest);
@@ -3305,35 +3653,29 @@ static int job_tree(struct cpio *c, const char *host, const char *guest)
 	return 0;
 }
 
-/* One -file HOST[:GUEST]. The colon is the last one that an absolute path
- * follows, unless all of it is a name on the host. */
+/* One -file HOST[:GUEST]. */
 static int job_file(struct cpio *c, const char *value)
 {
 	char host[PATH_SIZE], guest[PATH_SIZE], real[PATH_SIZE];
 	struct stat st;
-	const char *colon = NULL;
+	const char *to;
 
 	if (strlen(value) >= PATH_SIZE)
 		return fail(c->k, "-file %.100s...: is too long (limit %d"
 			    " bytes)", value, PATH_SIZE - 1);
-	if (stat(value, &st) < 0)
-		for (const char *p = value; (p = strstr(p, ":/")) != NULL; p++)
-			colon = p;
-	if (path_set(c->k, host, "%.*s", colon != NULL
-		     ? (int)(colon - value) : (int)strlen(value), value) < 0)
-		return -1;
+	(void)path_set(c->k, host, "%s", value);
+	to = guest_part(host);
 	if (stat(host, &st) < 0)
 		return fail(c->k, "-file %s%s:", value, strchr(value, ':')
-			    != NULL && colon == NULL
+			    != NULL && to == NULL
 			    ? " (GUEST has to be absolute)" : "");
 	if (path_absolute(c->k, host, guest) < 0)
 		return -1;
-	if (colon != NULL) {
+	if (to != NULL) {
 		const char *base = strrchr(guest, '/');
-		size_t len = strlen(colon + 1);
 
-		if (path_set(c->k, real, "%s%s", colon + 1,
-			     colon[len] == '/' ? base + 1 : "") < 0
+		if (path_set(c->k, real, "%s%s", to,
+			     to[strlen(to) - 1] == '/' ? base + 1 : "") < 0
 		    || path_set(c->k, guest, "%s", real) < 0)
 			return -1;
 	}
@@ -3345,25 +3687,50 @@ static int job_file(struct cpio *c, const char *value)
 	       ? job_needs(c, real, 0) : 0;
 }
 
-/* The job: a whole archive inside the member that the caller has begun. */
-static int job_write(struct cpio *c, const struct guest *g)
+/* A directory that the run needs, where nothing of the host is touched. */
+static int job_dir(struct cpio *c, const struct guest *g, const char *path)
+{
+	if (path[1] == '\0' || (c->k->o->rootfs != NULL && g->mount[0].rw
+				&& !guest_hides(path)))
+		return 0;
+	return cpio_member(c, path + 1, S_IFDIR | 0755, 0, "", 0);
+}
+
+/* What the program finds around it. */
+static int job_skeleton(struct cpio *c, const struct guest *g)
 {
 	static const char dns[] = "nameserver 10.42.0.3\n",
 		hosts[] = "127.0.0.1 localhost\n::1 localhost\n";
 	const struct ktest_options *o = c->k->o;
 
-	if (job_record(c, g) < 0
-	    || cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
-	    || (o->initrd_path == NULL
-		&& cpio_member(c, "etc/hosts", S_IFREG | 0644, 0, hosts,
-			       sizeof hosts - 1) < 0)
-	    || (o->net && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0,
-				      dns, sizeof dns - 1) < 0)
-	    || (g->cwd[1] != '\0' && cpio_member(c, g->cwd + 1,
-				S_IFDIR | 0755, 0, "", 0) < 0))
+	if (o->rootfs == NULL
+	    && (cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
+		|| (o->initrd_path == NULL
+		    && cpio_member(c, "etc/hosts", S_IFREG | 0644, 0, hosts,
+				   sizeof hosts - 1) < 0)))
 		return -1;
-	if (g->on_host && (job_same_file(c, g->program) < 0
-			   || job_needs(c, g->program, 0) < 0))
+	if (o->net && (o->rootfs == NULL || !g->mount[0].rw)
+	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,
+			   sizeof dns - 1) < 0)
+		return -1;
+	for (size_t i = 0; i < g->mount_count; i++)
+		if (job_dir(c, g, g->mount[i].guest) < 0)
+			return -1;
+	return job_dir(c, g, g->cwd);
+}
+
+/* The job: a whole archive inside the member that the caller has begun. */
+static int job_write(struct cpio *c, const struct guest *g)
+{
+	const struct ktest_options *o = c->k->o;
+
+	if (job_record(c, g) < 0 || job_skeleton(c, g) < 0)
+		return -1;
+	if (g->on_host && (o->rootfs == NULL || guest_hides(g->program))
+	    && job_same_file(c, g->program) < 0)
+		return -1;
+	if (o->rootfs != NULL ? job_root_needs(c, g) < 0
+			      : g->on_host && job_needs(c, g->program, 0) < 0)
 		return -1;
 	for (size_t i = 0; i < o->files.count; i++)
 		if (job_file(c, o->files.item[i]) < 0)
@@ -3775,6 +4142,27 @@ static void qemu_wires(struct qemu *q, const struct guest *g)
 	}
 }
 
+/* The host's directories. What the guest writes belongs to us, or, for root,
+ * to whom the guest says; nothing is hidden in attributes. */
+static void qemu_mounts(struct qemu *q, const struct guest *g)
+{
+	const bool saving = g->attempt.boot == BOOT_SAVE;
+
+	for (size_t i = 0; i < g->mount_count; i++) {
+		const struct mount *m = &g->mount[i];
+		char id[32], tag[32];
+
+		(void)snprintf(id, sizeof id, "fs%zu", i);
+		(void)snprintf(tag, sizeof tag, "ktest%zu", i);
+		qemu_option(q, "-fsdev", "local", KEYS(
+			{ "id", id }, { "path", saving ? "/" : m->host },
+			{ "security_model", "none" }, { "multidevs", "remap" },
+			{ m->rw && !saving ? NULL : "readonly", "on" }));
+		qemu_option(q, "-device", "virtio-9p-device",
+			    KEYS({ "fsdev", id }, { "mount_tag", tag }));
+	}
+}
+
 /* Stops before the first instruction; addresses are those of the symbols. */
 static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
 {
@@ -3847,6 +4235,7 @@ static int qemu_build(struct ktest *k, const struct guest *g,
 	qemu_ports(q, o, g);
 	qemu_network(q, o, g);
 	qemu_wires(q, g);
+	qemu_mounts(q, g);
 	qemu_gdb(q, o);
 	if (qemu_kernel(k, q, g, kernel) < 0)
 		return -1;
@@ -4024,7 +4413,7 @@ static int inputs_find(struct ktest *k, const struct guest *g,
 	    || (o->initrd_path != NULL
 		&& input_add(k, "the initrd", o->initrd_path) < 0))
 		return -1;
-	if (strchr(o->qemu, '/') == NULL && !path_search(o->qemu, path))
+	if (strchr(o->qemu, '/') == NULL && !path_search(NULL, o->qemu, path))
 		return fail(k, "-qemu %s: is not found", o->qemu);
 	if (input_add(k, "QEMU", strchr(o->qemu, '/') != NULL ? o->qemu
 							       : path) < 0)
@@ -4949,8 +5338,10 @@ static int monitor_restore(struct ktest *k)
  * Host to guest, once, as the answer to 'h': CLOCK_REALTIME in nanoseconds, 8
  * bytes little endian; 32 random bytes; the number of bytes of job that follow
  * (8, little endian), 0 if it is in the initramfs. A machine that was restored
- * said its 'h' in its former life. The verdict counts once all bytes announced
- * have arrived; QEMU need not be waited for then.
+ * said its 'h' in its former life. While a program on a terminal runs, 'w'
+ * ROWS COLUMNS, 2 bytes each, when its window has another size. The verdict
+ * counts once all bytes announced have arrived; QEMU need not be waited for
+ * then.
  *
  * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
  * own end.
@@ -5029,6 +5420,69 @@ static void ports_report(struct ktest *k)
 		vm_stop(&k->vm, END_OUTPUT);
 }
 
+/* Every key is the guest's from now on, if the terminal is ours to take. */
+static void terminal_take(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const int fd = k->o->stdin_fd;
+	struct termios t;
+
+	if (!k->o->tty || tcgetattr(fd, &v->terminal) < 0
+	    || tcgetpgrp(fd) != getpgrp())
+		return;
+	t = v->terminal;
+	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
+				 | IGNCR | ICRNL | IXON);
+	t.c_oflag &= ~(tcflag_t)OPOST;
+	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+	t.c_cc[VMIN] = 1;
+	t.c_cc[VTIME] = 0;
+	v->raw = terminal_set(fd, &t) == 0;
+	v->typed = 1; /* as if Enter had been pressed */
+}
+
+static void terminal_give_back(struct ktest *k)
+{
+	if (k->vm.raw)
+		(void)terminal_set(k->o->stdin_fd, &k->vm.terminal);
+	k->vm.raw = false;
+}
+
+/* Looks in what was typed for the keys that leave a guest which does not
+ * listen. They are the guest's as well. */
+static void terminal_typed(struct ktest *k, const char *s, size_t n)
+{
+	static const char leave[] = "\r~.";
+	struct vm *v = &k->vm;
+
+	for (size_t i = 0; v->raw && i < n && v->end == END_NONE; i++) {
+		v->typed = s[i] == leave[v->typed] ? v->typed + 1
+						   : s[i] == '\r';
+		if (leave[v->typed] == '\0') {
+			(void)fail(k, "left by Enter ~ .");
+			vm_stop(v, END_OUTPUT);
+		}
+	}
+}
+
+/* Tells the guest how large the terminal is now, behind what it is told. */
+static void terminal_tell(struct ktest *k)
+{
+	struct stream *s = &k->vm.job;
+	unsigned size[2];
+
+	if (!k->vm.resized || s->to < 0 || s->from >= 0 || s->len > 0)
+		return;
+	terminal_size(k->o->stdin_fd, size);
+	s->data[0] = 'w';
+	put_le(s->data + 1, size[0], 2);
+	put_le(s->data + 3, size[1], 2);
+	s->at = 0;
+	s->len = 5;
+	k->vm.resized = false;
+}
+
 /* The answer to init's hello, and the job if it has none (-1). */
 static void control_answer(struct ktest *k, int job)
 {
@@ -5051,6 +5505,8 @@ static void control_answer(struct ktest *k, int job)
 	s->to = k->vm.control;
 	k->vm.hello = true;
 	step(k, "init is there");
+	terminal_take(k);
+	k->vm.resized = k->o->tty; /* it may be, while the guest booted */
 }
 
 static void control_hello(struct ktest *k)
@@ -5169,6 +5625,8 @@ static void stream_read(struct ktest *k, struct stream *s)
 		s->at = 0;
 		s->len = (size_t)n;
 		s->total += (uint64_t)n;
+		if (s == &k->vm.in)
+			terminal_typed(k, s->data, s->len);
 		if (k->o->argv == NULL) /* the guest's console */
 			ports_report(k);
 		k->vm.stall_deadline = now_ms() + STALL_WAIT_MS;
@@ -5267,12 +5725,13 @@ static void vm_poll(struct ktest *k)
 		[CONSOLE] = { .fd = v->console, .events = POLLIN },
 		[EARLY] = { .fd = v->early, .events = POLLIN },
 		[LOG] = { .fd = v->log, .events = POLLIN },
-		[JOB] = stream_poll(&v->job),
 		[IN] = stream_poll(&v->in),
 		[OUT] = stream_poll(&v->out),
 		[ERR] = stream_poll(&v->err),
 	};
 
+	terminal_tell(k);
+	p[JOB] = stream_poll(&v->job);
 	if (!v->hello) /* another attempt may have to start from nothing */
 		p[IN].fd = -1;
 	if (v->control < 0)
@@ -5281,7 +5740,9 @@ static void vm_poll(struct ktest *k)
 		(void)fail(k, "poll:");
 		vm_stop(v, END_OUTPUT);
 	}
-	if (p[WAKE].revents)
+	/* A signal for all of us has ended QEMU, too: poll() sees that first,
+	 * and then runs our handler. */
+	if (p[WAKE].revents || poll(&p[WAKE], 1, 0) > 0)
 		wake(k);
 	if (p[CONTROL].revents)
 		drain(k, &v->control, control_bytes);
@@ -5319,6 +5780,7 @@ static void vm_supervise(struct ktest *k)
 		       && errno == EINTR)
 			;
 	}
+	terminal_give_back(k);
 	/* last words: all that the pipes can hold */
 	for (int i = 0; i < 2 * CONSOLE_PIPE_SIZE / STREAM_SIZE; i++) {
 		drain(k, &v->console, console_bytes);
@@ -5751,6 +6213,28 @@ static void sigpipe_restore(const sigset_t *set, bool was_pending,
 	(void)sigprocmask(SIG_SETMASK, old, NULL);
 }
 
+/* What -shell stands for. guest_program() looks whether there is such one. */
+static int options_shell(struct ktest *k)
+{
+	struct ktest_options *o = &k->options;
+
+	if (!k->o->shell)
+		return 0;
+	if (k->o->argv != NULL)
+		return fail(k, "-shell: is the program, there cannot be %.100s"
+			    " as well (-tty runs that)", k->o->argv[0]);
+	*o = *k->o;
+	k->shell[0] = getenv("SHELL");
+	if (k->shell[0] == NULL)
+		k->shell[0] = (char *)(uintptr_t)"/bin/sh";
+	o->argv = k->shell;
+	o->tty = 1;
+	if (o->rootfs == NULL)
+		o->rootfs = "/";
+	k->o = o;
+	return 0;
+}
+
 int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 {
 	char kernel[PATH_SIZE];
@@ -5763,7 +6247,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 		return r->status = KTEST_NO_VERDICT;
 	sigpipe_block(&pipe_set, &pending, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
-	if (guest_describe(k, &k->guest, kernel) == 0
+	if (options_shell(k) == 0 && guest_describe(k, &k->guest, kernel) == 0
 	    && snapshot_find(k, kernel) == 0)
 		status = run_attempts(k, kernel, &initramfs);
 	close_fd(&initramfs);
@@ -5815,7 +6299,8 @@ static void signal_handler(int number)
 /* What was ignored when we were started, as nohup does, stays ignored. */
 static void signals_catch(struct ktest_options *o)
 {
-	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
+	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP,
+				      SIGWINCH };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
 	o->wake_fd = -1;

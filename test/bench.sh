@@ -4,7 +4,9 @@
 # For each kernel, in turn and RUNS (11) times: ktest with a program that ends
 # at once, and the same QEMU command line (ktest -n) without ktest, whose
 # guest's init restarts at once.  Medians, and their ratio; the processor time
-# of ktest alone; the sizes of ktest and init.  Prints a table; the figures
+# of ktest alone; the sizes of ktest and init.  The same with the host's root
+# over 9p, where bare QEMU has that device, too, but runs nothing from it; and
+# how fast files are that way (files.c).  Prints a table; the figures
 # are for comparing, so the exit status says only whether all of it ran.
 lib=$(dirname "$0")/tap # not itself a test: run.sh looks for the literal name
 . "$lib.sh"
@@ -34,31 +36,36 @@ decimal() { # MICROSECONDS: as milliseconds
 	printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100))
 }
 
-bench() { # NAME KERNEL
-	if [ ! -f "$2" ]; then
-		printf '%-8s no such kernel here\n' "$1"
+bench() { # NAME KERNEL [OPTION... -- PROGRAM, which ends with 0]
+	bench_name=$1 bench_kernel=$2 bench_want=0
+	shift 2
+	if [ ! -f "$bench_kernel" ]; then
+		printf '%-8s no such kernel here\n' "$bench_name"
 		return
+	fi
+	if [ $# = 0 ]; then
+		bench_want=7
+		set -- -- "$GUEST" exit 7
 	fi
 	: >"$T/ktest"
 	: >"$T/bare"
 	: >"$T/cpu"
 	bench_i=0
 	while [ $((bench_i += 1)) -le "$runs" ]; do
-		run "$KTEST" -kernel-path "$2" -accel "$ACCEL" -- "$GUEST" \
-		    exit 7
-		if [ "$status" != 7 ]; then
-			echo "$1: ktest ended with status $status"
+		run "$KTEST" -kernel-path "$bench_kernel" -accel "$ACCEL" "$@"
+		if [ "$status" != "$bench_want" ]; then
+			echo "$bench_name: ktest ended with status $status"
 			show "$err"
 			exit 1
 		fi
 		echo "$wall_us" >>"$T/ktest"
 		echo "$cpu_us" >>"$T/cpu"
 		# the rate of the counter is part of it: asked each time
-		command=$("$KTEST" -n -kernel-path "$2" -accel "$ACCEL" -- \
-		    "$GUEST" exit 7 2>/dev/null)
+		command=$("$KTEST" -n -kernel-path "$bench_kernel" -accel \
+		    "$ACCEL" "$@" 2>/dev/null)
 		run "$BARE" "$T/reboot.cpio" "exec $command"
 		if [ "$status" != 0 ]; then
-			echo "$1: QEMU ended with status $status"
+			echo "$bench_name: QEMU ended with status $status"
 			show "$err"
 			exit 1
 		fi
@@ -66,8 +73,8 @@ bench() { # NAME KERNEL
 	done
 	bench_k=$(median "$T/ktest") bench_b=$(median "$T/bare")
 	bench_r=$((bench_k * 1000 / bench_b))
-	printf '%-8s %10s %10s %7d.%03d %12s\n' "$1" "$(decimal "$bench_k")" \
-	    "$(decimal "$bench_b")" $((bench_r / 1000)) $((bench_r % 1000)) \
+	printf '%-8s %10s %10s %7d.%03d %12s\n' "$bench_name" \
+	    "$(decimal "$bench_k")" "$(decimal "$bench_b")" $((bench_r / 1000)) $((bench_r % 1000)) \
 	    "$(decimal "$(median "$T/cpu")")"
 }
 
@@ -77,6 +84,36 @@ printf '%-8s %10s %10s %11s %12s\n' kernel ktest 'bare QEMU' ratio \
 bench cloud "${KTEST_CLOUD:-}"
 bench full "${KTEST_FULL:-}"
 bench tiny "${KTEST_TINY:-}"
+bench full-9p "${KTEST_FULL:-}" -rootfs / -cwd / -- true
+bench tiny-9p "${KTEST_TINY:-}" -rootfs / -cwd / -- true
+
+# nine_p WHAT UNIT N OPTION... -- PROGRAM...: N of them a second, boot included
+nine_p() {
+	nine_what=$1 nine_unit=$2 nine_n=$3
+	shift 3
+	run "$KTEST" -kernel-path "$KTEST_TINY" -accel "$ACCEL" "$@"
+	if [ "$status" != 0 ]; then
+		echo "9p, $nine_what: status $status"
+		exit 1
+	fi
+	printf '9p, %-24s %8d %s\n' "$nine_what" \
+	    $((nine_n * 1000000 / wall_us)) "$nine_unit"
+}
+
+if [ -f "${KTEST_TINY:-}" ]; then
+	build files files.c -static
+	mkdir "$T/9p" "$T/many"
+	"$built" fill "$T/9p/read" 1024 >/dev/null
+	"$built" make "$T/many" 20000
+	nine_p 'read' MiB/s 1024 -mount "$T/9p:/d" -- "$built" sum /d/read
+	nine_p 'read, rw' MiB/s 1024 -mount "$T/9p:/d:rw" -- "$built" \
+	    sum /d/read
+	nine_p 'written, rw' MiB/s 1024 -mount "$T/9p:/d:rw" -- "$built" \
+	    fill /d/write 1024
+	nine_p 'listed' names/s 20000 -mount "$T/many:/d" -- "$built" list /d
+	nine_p 'opened and read' files/s 20000 -mount "$T/many:/d" -- \
+	    "$built" tree /d
+fi
 for file in "$KTEST" "${KTEST%/*}/init"; do
 	[ ! -f "$file" ] ||
 	    printf '%-8s %10d bytes\n' "${file##*/}" "$(wc -c <"$file")"

@@ -397,16 +397,16 @@ static void test_path_search(void)
 		bool found;
 
 		(void)setenv("PATH", search_table[i].path, 1);
-		found = path_search(search_table[i].name, out);
+		found = path_search(NULL, search_table[i].name, out);
 		is_text(HERE, found ? out : NULL, search_table[i].want,
 			name_of("path_search: %s in %s", search_table[i].name,
 				search_table[i].path));
 	}
 	(void)setenv("PATH", many('d', 5000), 1);
-	is_true(HERE, !path_search("tool", out),
+	is_true(HERE, !path_search(NULL, "tool", out),
 		"path_search: a long directory is passed over");
 	(void)unsetenv("PATH");
-	is_true(HERE, path_search("env", out), "path_search: without PATH");
+	is_true(HERE, path_search(NULL, "env", out), "path_search: without PATH");
 	(void)setenv("PATH", saved, 1);
 	free(saved);
 }
@@ -1417,6 +1417,29 @@ static void test_modules_plan(void)
 		    && plan_table[i].want != NULL)
 			is_text(HERE, g.modules, plan_table[i].want, name);
 	}
+}
+
+/* 9p and what it needs come with a mount, or the kernel has none. */
+static void test_modules_9p(void)
+{
+	static struct guest g;
+
+	make_directory("mods9");
+	make_text("mods9/modules.dep", "k/9p.ko.xz: k/9pnet.ko k/netfs.ko\n"
+		  "k/9pnet_virtio.ko: k/9pnet.ko\nk/9pnet.ko:\n");
+	make_text("mods9/modules.builtin", "");
+	fresh();
+	(void)strcpy(g.modules_dir, "mods9");
+	g.mount_count = 1;
+	is_int(HERE, modules_plan(&k, &g), 0, "modules: 9p");
+	is_text(HERE, g.modules, "k/9pnet.ko\nk/9pnet_virtio.ko\n"
+		"k/netfs.ko\nk/9p.ko.xz\n", "modules: 9p, no overlay");
+	(void)strcpy(g.modules_dir, "mods");
+	(void)strcpy(g.kernel.version, "1.2");
+	o.rootfs = "/";
+	is_int(HERE, modules_plan(&k, &g), -1, "modules: no 9p");
+	is_error(HERE, "-rootfs: kernel 1.2 has no 9p (CONFIG_9P_FS,"
+		 " CONFIG_NET_9P_VIRTIO): not in mods", "modules: no 9p");
 }
 
 /* More modules than fit are an error; so is a modules.dep that is gone. */
@@ -3302,6 +3325,173 @@ static void make_scratch(void)
 	}
 }
 
+/* ==== The host's directories, users, terminals ========================== */
+static const struct {
+	const char *path, *want; /* below the scratch directory; NULL: none */
+} root_table[] = {
+	{ "/prog", "/jail/prog" },
+	{ "prog", "/jail/prog" },
+	{ "/abs", "/jail/prog" },         /* -> /prog: of the root */
+	{ "/up/../../../prog", NULL },    /* up is no directory */
+	{ "/../../prog", "/jail/prog" },
+	{ "/away", NULL },                /* -> /file, which is outside */
+	{ "/", "/jail" },
+};
+
+static void test_root(const char *scratch)
+{
+	static char jail[PATH_SIZE + 8], want[2 * PATH_SIZE], out[PATH_SIZE];
+
+	(void)snprintf(jail, sizeof jail, "%s/jail", scratch);
+	make_directory("jail");
+	make_file("jail/prog", "x", 1, 0755);
+	make_file("jail/data", "x", 1, 0644);
+	(void)!symlink("/prog", "jail/abs");
+	(void)!symlink("/file", "jail/away");
+#ifdef SYS_openat2
+	/* else a kernel, or a valgrind, that takes links for ours */
+	if (syscall(SYS_openat2, -1, "", NULL, 0) < 0 && errno == ENOSYS)
+		return;
+#endif
+	for (size_t i = 0; i < COUNT(root_table); i++) {
+		const char *to = root_table[i].want;
+		bool found = root_path(jail, root_table[i].path, out);
+
+		(void)snprintf(want, sizeof want, "%s%s", scratch,
+			       to != NULL ? to : "");
+		is_text(HERE, found ? out : NULL, to != NULL ? want : NULL,
+			name_of("root: %s", root_table[i].path));
+	}
+	is_true(HERE, is_program(jail, "/abs"), "root: a program by a link");
+	is_true(HERE, !is_program(jail, "/data"), "root: data is none");
+	is_true(HERE, !is_program(jail, "prog"), "root: relative to what?");
+	is_true(HERE, is_program(NULL, "bin/tool"), "no root: ours");
+	is_true(HERE, guest_hides("/tmp/x") && !guest_hides("/tmp")
+		&& !guest_hides("/tmpx/y") && guest_hides("/dev/shm/x"),
+		"root: what is hidden");
+}
+
+static const struct {
+	const char *value, *root, *host, *guest, *error;
+	bool rw;
+} mount_table[] = {
+	{ "dir", NULL, "/dir", "~/dir", NULL, false },
+	{ "dir:rw", NULL, "/dir", "~/dir", NULL, true },
+	{ "dir:/x", NULL, "/dir", "/x", NULL, false },
+	{ "dir:/x:rw", NULL, "/dir", "/x", NULL, true },
+	{ "a:rw", NULL, "/a:rw", "~/a:rw", NULL, false },
+	{ "a:rw:rw", NULL, "/a:rw", "~/a:rw", NULL, true },
+	{ "dirlink:/x/", NULL, "/dir", "/x/", NULL, false },
+	{ "no:/x", NULL, NULL, NULL, "-mount no:/x: No such file", false },
+	{ "file:/x", NULL, NULL, NULL, "file:/x: is not a dir", false },
+	{ "dir:x", NULL, NULL, NULL, "-mount dir:x: No such file", false },
+	{ "dir:/", NULL, NULL, NULL, "that is what -rootfs is for", false },
+	{ "dir:/./..", NULL, NULL, NULL, "that is what -rootfs is", false },
+	{ "dir:/prog", "jail", NULL, NULL, "is not a directory", false },
+	{ "dir:/new", "jail", "/dir", "/new", NULL, false },
+};
+
+static void test_mounts(const char *scratch)
+{
+	static struct guest g;
+	static char want[PATH_SIZE];
+
+	make_directory("a:rw");
+	for (size_t i = 0; i < COUNT(mount_table); i++) {
+		const char *to = mount_table[i].guest;
+		const char *name = name_of("mount: %s", mount_table[i].value);
+		const size_t at = mount_table[i].root != NULL;
+
+		fresh();
+		g.mount_count = 0;
+		o.rootfs = mount_table[i].root;
+		o.mounts.item[o.mounts.count++] = mount_table[i].value;
+		(void)guest_mounts(&k, &g);
+		if (!is_error(HERE, mount_table[i].error, name) || to == NULL)
+			continue;
+		(void)snprintf(want, sizeof want, "%s%s", scratch,
+			       mount_table[i].host);
+		is_text(HERE, g.mount[at].host, want, name);
+		(void)snprintf(want, sizeof want, "%s%s",
+			       *to == '~' ? scratch : "",
+			       *to == '~' ? to + 1 : to);
+		is_text(HERE, g.mount[at].guest, want, name);
+		is_int(HERE, g.mount[at].rw, mount_table[i].rw, name);
+	}
+	fresh();
+	g.mount_count = 0;
+	o.net = 1;
+	while (o.mounts.count < MOUNTS_MAX)
+		o.mounts.item[o.mounts.count++] = "dir";
+	(void)guest_mounts(&k, &g);
+	is_error(HERE, "-mount dir: is one too many (limit 5 ", "mounts: six");
+}
+
+static const struct {
+	const char *user, *want, *error;
+} user_table[] = {
+	{ NULL, "", NULL },
+	{ "root", "0 0", NULL },
+	{ "0", "0 0", NULL },
+	{ "7", "7 7", NULL },
+	{ "7:8", "7 8", NULL },
+	{ "4294967294", "4294967294 4294967294", NULL },
+	{ "4294967295", NULL, "-user 4294967295: is not UID[:GID]" },
+	{ "1:4294967295", NULL, "is not UID[:GID]" },
+	{ "7:", NULL, "is not UID[:GID]" },
+	{ "7:x", NULL, "is not UID[:GID]" },
+	{ "7x", NULL, "is not UID[:GID]" },
+	{ "no such", NULL, "-user no such: there is no user of that name" },
+};
+
+static void test_user(void)
+{
+	static struct guest g;
+
+	for (size_t i = 0; i < COUNT(user_table); i++) {
+		const char *name = name_of("user: %s", user_table[i].user
+				? user_table[i].user : "none");
+
+		fresh();
+		o.user = user_table[i].user;
+		g.user[0] = '\0';
+		(void)guest_user(&k, &g);
+		if (is_error(HERE, user_table[i].error, name)
+		    && user_table[i].want != NULL)
+			is_text(HERE, g.user, user_table[i].want, name);
+	}
+}
+
+static const struct {
+	const char *keys;
+	bool leaves;
+} typed_table[] = {
+	{ "~.", true }, { "x~.", false }, { "\r~.", true },
+	{ "x\r\r~.", true }, { "\r~~.", false }, { "\r~x.", false },
+	{ "\r~\r~.", true }, { "\n~.", false }, { "", false },
+	{ "~", false },
+};
+
+/* The keys come as they please: all at once, or one by one. */
+static void test_typed(void)
+{
+	for (size_t i = 0; i < 2 * COUNT(typed_table); i++) {
+		const char *keys = typed_table[i / 2].keys;
+		size_t n = strlen(keys), part = i % 2 == 0 ? n : 1;
+
+		fresh();
+		vm_reset(&k.vm);
+		k.vm.raw = true;
+		k.vm.typed = 1;
+		for (size_t at = 0; at < n; at += part)
+			terminal_typed(&k, keys + at, part);
+		is_int(HERE, k.vm.end == END_OUTPUT, typed_table[i / 2].leaves,
+		       name_of("typed: %s", keys));
+		k.vm.raw = false;
+		k.vm.end = END_NONE;
+	}
+}
+
 static void test_all(const char *scratch, const char *copy)
 {
 	test_visible();
@@ -3324,6 +3514,7 @@ static void test_all(const char *scratch, const char *copy)
 	test_guest_kernel();
 	test_module_is();
 	test_modules_plan();
+	test_modules_9p();
 	test_modules_limits();
 	test_modules_find();
 	test_env();
@@ -3340,6 +3531,10 @@ static void test_all(const char *scratch, const char *copy)
 	test_initramfs(scratch, copy);
 	test_initramfs_errors(scratch);
 	test_job_needs(scratch);
+	test_root(scratch);
+	test_mounts(scratch);
+	test_user();
+	test_typed();
 }
 
 static void test_machine(void)

@@ -4648,6 +4648,8 @@ static int snapshot_open(struct ktest *k, const char *path, struct stat *st,
 			   " short: remove it", path);
 	else if (t->check != trailer_check(t)
 		 || t->input_count > SNAPSHOT_INPUTS
+		 || t->accel < ACCEL_KVM || t->accel > ACCEL_TCG
+		 || t->acpi < ACPI_ON || t->acpi > ACPI_OFF
 		 || t->memory + t->state + sizeof *t != (uint64_t)st->st_size)
 		*why = "damage";
 	else

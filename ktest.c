@@ -4610,6 +4610,7 @@ static int image_read(struct ktest *k, int from, int to, uint64_t size,
 			if (memcmp(p + part, zeros, len) == 0)
 				continue;
 			*hash = hash_bytes(*hash ^ (at + part), p + part, len);
+			errno = ENOSPC; /* when less is written */
 			if (to >= 0 && pwrite(to, p + part, len,
 					      (off_t)(at + part))
 					!= (ssize_t)len)
@@ -4617,6 +4618,20 @@ static int image_read(struct ktest *k, int from, int to, uint64_t size,
 		}
 	}
 	return 0;
+}
+
+/* Whether the file has one. What somebody else is writing just now is read
+ * again. */
+static bool trailer_read(int fd, off_t size, struct trailer *t)
+{
+	int tries = 0;
+
+	do
+		if (pread(fd, t, sizeof *t, size - (off_t)sizeof *t)
+				!= sizeof *t)
+			return false;
+	while (t->check != trailer_check(t) && ++tries < 3);
+	return memcmp(t->magic, SNAPSHOT_MAGIC, sizeof t->magic) == 0;
 }
 
 /* Opens a file and reads its trailer; -1 and *why if it is none of ours, or
@@ -4640,10 +4655,7 @@ static int snapshot_open(struct ktest *k, const char *path, struct stat *st,
 	else if ((k->snapshot.refused = (st->st_mode & 022) != 0))
 		(void)fail(k, "-snapshot %s: others may write it (mode %03o)",
 			   path, (unsigned)st->st_mode & 0777);
-	else if (st->st_size < (off_t)sizeof *t
-		 || pread(fd, t, sizeof *t, st->st_size - (off_t)sizeof *t)
-		    != sizeof *t
-		 || memcmp(t->magic, SNAPSHOT_MAGIC, sizeof t->magic) != 0)
+	else if (!trailer_read(fd, st->st_size, t))
 		(void)fail(k, "%s: is not a snapshot, or one that was cut"
 			   " short: remove it", path);
 	else if (t->check != trailer_check(t)
@@ -4740,43 +4752,57 @@ static void auto_search(struct ktest *k, bool deep)
 		(void)closedir(d);
 }
 
-/* Removes what writers left behind that were killed: nobody holds its lock.
- * In the directory of -snapshot auto makes room, too. */
-static void auto_tidy(const struct ktest *k)
+/* Removes what writers of this file, or of any of auto's, left behind that
+ * were killed: nobody holds its lock. */
+static void parts_remove(const struct snapshot *s)
 {
-	const struct snapshot *s = &k->snapshot;
+	const char *slash = strrchr(s->path, '/');
 	const char *base = s->automatic ? SNAPSHOT_NAME
-					: strrchr(s->path, '/');
+			   : slash != NULL ? slash + 1 : s->path;
+	char path[PATH_SIZE];
+	struct dirent *e;
+	DIR *d = opendir(s->dir);
+	int fd;
+
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		const char *part = strstr(e->d_name, SNAPSHOT_PART);
+
+		if (strncmp(e->d_name, base, strlen(base)) != 0 || part == NULL
+		    || strlen(part) != strlen(SNAPSHOT_PART) + 6
+		    || snprintf(path, sizeof path, "%s/%s", s->dir, e->d_name)
+		       >= (int)sizeof path)
+			continue;
+		fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+			(void)unlink(path);
+		close_fd(&fd);
+	}
+	if (d != NULL)
+		(void)closedir(d);
+}
+
+/* Makes room in the directory of -snapshot auto: the oldest goes. */
+static bool auto_room(const struct snapshot *s)
+{
 	char path[PATH_SIZE], oldest[PATH_SIZE];
 	time_t oldest_time = 0;
 	struct dirent *e;
 	struct stat st;
-	int fd, count = 0;
+	int count = 0;
 	DIR *d = opendir(s->dir);
 
-	base = base == NULL ? s->path : base + (*base == '/');
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		const char *part = strstr(e->d_name, SNAPSHOT_PART);
-
-		if (strncmp(e->d_name, base, strlen(base)) != 0
-		    || snprintf(path, sizeof path, "%s/%s", s->dir, e->d_name)
-		       >= (int)sizeof path)
-			continue;
-		if (part != NULL && strlen(part) == strlen(SNAPSHOT_PART) + 6) {
-			fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-			if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-				(void)unlink(path);
-			close_fd(&fd);
-		} else if (s->automatic && stat(path, &st) == 0
-			   && (count++ == 0 || st.st_mtime < oldest_time)) {
+	while (d != NULL && (e = readdir(d)) != NULL)
+		if (strncmp(e->d_name, SNAPSHOT_NAME,
+			    strlen(SNAPSHOT_NAME)) == 0
+		    && snprintf(path, sizeof path, "%s/%s", s->dir, e->d_name)
+		       < (int)sizeof path && stat(path, &st) == 0
+		    && (count++ == 0 || st.st_mtime < oldest_time)) {
 			oldest_time = st.st_mtime;
 			memcpy(oldest, path, sizeof oldest);
 		}
-	}
 	if (d != NULL)
 		(void)closedir(d);
-	if (count >= SNAPSHOTS_MAX)
-		(void)unlink(oldest);
+	return count < SNAPSHOTS_MAX || unlink(oldest) < 0;
 }
 
 /* Reads the files, which must be as they were before the machine that was
@@ -4824,22 +4850,40 @@ static int snapshot_name(struct ktest *k)
 			offsetof(struct trailer, content)));
 }
 
-/* Writes that file: it is there complete, or not at all. */
+/* A new file beside the snapshot's, locked while it is written. */
+static int part_open(struct ktest *k, char *part)
+{
+	struct snapshot *s = &k->snapshot;
+	struct stat st = { 0 };
+
+	for (int tries = 0; tries < 10 && st.st_nlink == 0; tries++) {
+		close_fd(&s->fd);
+		if (path_set(k, part, "%s" SNAPSHOT_PART "XXXXXX", s->path) < 0)
+			return -1;
+		s->fd = mkstemp(part);
+		if (s->fd < 0)
+			return fail(k, "%s:", s->path);
+		(void)set_cloexec(s->fd);
+		(void)flock(s->fd, LOCK_EX);
+		(void)fstat(s->fd, &st); /* removed before it was locked? */
+	}
+	return 0;
+}
+
+/* Writes the snapshot: its file is there complete, or not at all. */
 static int snapshot_write(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 	struct trailer *t = &s->saved;
 	char part[PATH_SIZE];
 
-	if (snapshot_name(k) < 0
-	    || path_set(k, part, "%s" SNAPSHOT_PART "XXXXXX", s->path) < 0)
+	if (snapshot_name(k) < 0)
 		return -1;
-	auto_tidy(k);
-	s->fd = mkstemp(part);
-	if (s->fd < 0)
-		return fail(k, "%s:", s->path);
-	(void)set_cloexec(s->fd);
-	(void)flock(s->fd, LOCK_EX);
+	parts_remove(s);
+	while (s->automatic && !auto_room(s))
+		;
+	if (part_open(k, part) < 0)
+		return -1;
 	if (image_read(k, s->memory, s->fd, t->memory + t->state,
 		       &t->content) == 0 && trailer_write(k, s->fd) == 0) {
 		if (rename(part, s->path) == 0) {
@@ -6094,6 +6138,12 @@ static int attempt_files(struct ktest *k, int *initramfs)
 	close_fd(&s->memory);
 	if (k->o->argv == NULL || k->o->dry_run || boot == BOOT_RESTORE)
 		return 0;
+	if (boot == BOOT_SAVE) { /* what is wrong with the job costs no boot */
+		*initramfs = job_build(k, &k->guest);
+		if (*initramfs < 0)
+			return -1;
+		close_fd(initramfs);
+	}
 	*initramfs = initramfs_build(k, &k->guest);
 	if (*initramfs < 0 || boot == BOOT_COLD)
 		return *initramfs < 0 ? -1 : 0;

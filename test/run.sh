@@ -11,7 +11,9 @@
 #	KTEST_CLOUD, KTEST_FULL, KTEST_TINY		kernels
 #	KTEST_CLOUD_MODULES, KTEST_FULL_MODULES		lib/modules/VERSION
 #
-# each unless it is set already; a kernel that was not made is left out.
+# each unless it is set already; a kernel that was not made is left out. What
+# runs programs in real guests runs a second time, unchanged, in machines that
+# are restored ("warm"): with $KTEST_SNAPSHOT and a cache of its own.
 #
 # What failed is shown with the lines that follow it, what was skipped with
 # its reason. A test also fails as a whole, and counts one failure for it,
@@ -118,7 +120,7 @@ run_one() {
 	rm -rf "$work/tmp"
 	judge "$status" "$work/out" >"$work/verdict"
 	counts=$(sed -n 's/^counts //p' "$work/verdict")
-	report "${name##*/}" $counts
+	report "${KTEST_SNAPSHOT:+warm }${name##*/}" $counts
 }
 
 report() {
@@ -145,6 +147,8 @@ if [ "${1:-}" = -t ]; then
 	limit=${2:?seconds}
 	shift 2
 fi
+warm=
+[ $# -gt 0 ] || warm='exit guest net rootfs signal stream tty'
 [ $# -gt 0 ] || for script in "$here"/*.sh; do
 	case ${script##*/} in
 	bench.sh | bios-bench.sh | bios-guest.sh | demo.sh | kernels.sh) ;;
@@ -168,6 +172,10 @@ trap 'rm -rf "$work"' EXIT
 trap stop HUP INT TERM
 for test; do
 	run_one "$test"
+done
+for name in $warm; do
+	export KTEST_SNAPSHOT=auto XDG_CACHE_HOME="$work/cache"
+	run_one "$here/$name.sh"
 done
 [ "$skipped" = 0 ] || some=", $skipped skipped"
 echo "$passed passed, $failed failed${some:-}"

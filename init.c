@@ -21,7 +21,8 @@
  * What it stands for:
  *  - It never exits and never waits for ever: whatever fails is said (on the
  *    control port, before that in the kernel's log) and the machine restarts.
- *    A running program alone may take as long as it likes.
+ *    Only a program that runs may take as long as it likes, and the job of a
+ *    machine that is saved.
  *  - It allocates nothing while the program runs, so it works on in a machine
  *    that is out of memory or out of processes.
  *  - Whatever the program does to its streams, its children or its parent,

@@ -148,7 +148,10 @@ if [ "${1:-}" = -t ]; then
 	shift 2
 fi
 warm=
-[ $# -gt 0 ] || warm='exit guest net rootfs signal stream tty'
+[ $# -gt 0 ] || {
+	unset KTEST_SNAPSHOT
+	warm='exit guest net rootfs signal stream tty'
+}
 [ $# -gt 0 ] || for script in "$here"/*.sh; do
 	case ${script##*/} in
 	bench.sh | bios-bench.sh | bios-guest.sh | demo.sh | kernels.sh) ;;

@@ -2343,10 +2343,11 @@ static void qemu_start(struct guest *g, bool program, int accel)
 	o.initrd_path = program ? NULL : "INITRD";
 }
 
-#define MACHINE_WANT(accel, cpu, machine) "qemu-system-x86_64\n" \
+#define MACHINE_WANT(accel, cpu, machine, snapshot) "qemu-system-x86_64\n" \
 	"-nodefaults\n-no-user-config\n-nographic\n-no-reboot\n" \
 	"-accel\n" accel "\n-cpu\n" cpu "\n-m\n1G\n-bios\nBIOS\n" \
 	"-M\nmicrovm,x-option-roms=off," machine ",isa-serial=off\n" \
+	snapshot \
 	"-sandbox\non,obsolete=deny,elevateprivileges=deny,spawn=deny," \
 	"resourcecontrol=deny\n"
 #define DEVICES_WANT \
@@ -2366,8 +2367,18 @@ static void qemu_start(struct guest *g, bool program, int accel)
 	"-device\nvirtserialport,chardev=out0,name=ktest.stdout\n"
 #define STDERR_WANT "-chardev\nsocket,id=err0,fd=8\n" \
 	"-device\nvirtserialport,chardev=err0,name=ktest.stderr\n"
-#define KVM_WANT MACHINE_WANT("kvm", "host", "pic=off,pit=off,rtc=off")
-#define TCG_WANT MACHINE_WANT("tcg", "max", "pit=on,pic=on,rtc=on")
+#define KVM_SNAPSHOT(args) \
+	MACHINE_WANT("kvm", "host", "pic=off,pit=off,rtc=off", args)
+#define TCG_SNAPSHOT(args) \
+	MACHINE_WANT("tcg", "max", "pit=on,pic=on,rtc=on", args)
+#define KVM_WANT KVM_SNAPSHOT("")
+#define TCG_WANT TCG_SNAPSHOT("")
+#define SNAPSHOT_ARGS(share) "-object\nmemory-backend-file,id=ram0," \
+	"size=1024M,mem-path=/dev/fd/10,share=" share "\n" \
+	"-M\nmemory-backend=ram0\n-chardev\nsocket,id=qmp0,fd=11\n" \
+	"-mon\nchardev=qmp0,mode=control\n"
+#define SAVE_ARGS SNAPSHOT_ARGS("on")
+#define RESTORE_ARGS SNAPSHOT_ARGS("off") "-incoming\ndefer\n"
 #define KVM_APPEND "-kernel\nKERNEL\n-append\n" \
 	"reboot=t console=hvc0 quiet panic=-1 earlyprintk=serial\n"
 #define TCG_APPEND "-kernel\nKERNEL\n-append\n" \
@@ -2379,17 +2390,30 @@ static const struct {
 	bool program, merged;
 	int accel;
 	const char *want;
+	enum boot boot;
 } golden_table[] = {
 	{ "a program under KVM", true, false, ACCEL_KVM, KVM_WANT DEVICES_WANT
-	  STREAMS_WANT STDERR_WANT KVM_APPEND "-initrd\n/dev/fd/9\n" },
+	  STREAMS_WANT STDERR_WANT KVM_APPEND "-initrd\n/dev/fd/9\n", BOOT_COLD },
 	{ "a program under TCG", true, false, ACCEL_TCG, TCG_WANT DEVICES_WANT
-	  STREAMS_WANT STDERR_WANT TCG_APPEND "-initrd\n/dev/fd/9\n" },
+	  STREAMS_WANT STDERR_WANT TCG_APPEND "-initrd\n/dev/fd/9\n", BOOT_COLD },
 	{ "stderr with stdout", true, true, ACCEL_KVM, KVM_WANT DEVICES_WANT
-	  STREAMS_WANT KVM_APPEND "-initrd\n/dev/fd/9\n" },
+	  STREAMS_WANT KVM_APPEND "-initrd\n/dev/fd/9\n", BOOT_COLD },
 	{ "the original's mode under KVM", false, false, ACCEL_KVM,
-	  KVM_WANT DEVICES_WANT KVM_APPEND "-initrd\nINITRD\n" },
+	  KVM_WANT DEVICES_WANT KVM_APPEND "-initrd\nINITRD\n", BOOT_COLD },
 	{ "the original's mode under TCG", false, false, ACCEL_TCG,
-	  TCG_WANT DEVICES_WANT TCG_APPEND "-initrd\nINITRD\n" },
+	  TCG_WANT DEVICES_WANT TCG_APPEND "-initrd\nINITRD\n", BOOT_COLD },
+	{ "to be saved under KVM", true, true, ACCEL_KVM,
+	  KVM_SNAPSHOT(SAVE_ARGS) DEVICES_WANT STREAMS_WANT STDERR_WANT
+	  KVM_APPEND "-initrd\n/dev/fd/9\n", BOOT_SAVE },
+	{ "to be saved under TCG", true, false, ACCEL_TCG,
+	  TCG_SNAPSHOT(SAVE_ARGS) DEVICES_WANT STREAMS_WANT STDERR_WANT
+	  TCG_APPEND "-initrd\n/dev/fd/9\n", BOOT_SAVE },
+	{ "to be restored under KVM", true, true, ACCEL_KVM,
+	  KVM_SNAPSHOT(RESTORE_ARGS) DEVICES_WANT STREAMS_WANT STDERR_WANT,
+	  BOOT_RESTORE },
+	{ "to be restored under TCG", true, false, ACCEL_TCG,
+	  TCG_SNAPSHOT(RESTORE_ARGS) DEVICES_WANT STREAMS_WANT STDERR_WANT,
+	  BOOT_RESTORE },
 };
 
 static void test_golden(void)
@@ -2403,6 +2427,7 @@ static void test_golden(void)
 
 		qemu_start(&g, golden_table[i].program, golden_table[i].accel);
 		g.merged = golden_table[i].merged;
+		g.attempt.boot = golden_table[i].boot;
 		is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, name);
 		text_init(&t, got, sizeof got);
 		for (size_t j = 0; j < k.qemu.argc; j++)
@@ -2410,6 +2435,70 @@ static void test_golden(void)
 		is_text(HERE, got, golden_table[i].want, name);
 		is_true(HERE, k.qemu.argv[k.qemu.argc] == NULL, name);
 	}
+}
+
+/* The words of one boot's vector behind the machine's. */
+static const char *snapshot_words(struct guest *g, enum boot boot)
+{
+	static char got[ARGV_SIZE];
+	struct text t;
+	size_t i = 0;
+
+	g->attempt.boot = boot;
+	(void)qemu_build(&k, g, "KERNEL");
+	text_init(&t, got, sizeof got);
+	while (i < k.qemu.argc && strstr(k.qemu.argv[i], "ktest.stderr") == NULL)
+		i++;
+	while (++i < k.qemu.argc && strcmp(k.qemu.argv[i], "-kernel") != 0)
+		text_printf(&t, "%s\n", k.qemu.argv[i]);
+	return got;
+}
+
+/* Nothing of the run is in a machine that is saved; restored, it has all of
+ * it, and the same devices. */
+static void test_golden_run(void)
+{
+	static struct guest g;
+
+	qemu_start(&g, true, ACCEL_TCG);
+	o.net = 1;
+	o.pcap = "P";
+	g.port_count = 1;
+	g.port[0] = (struct port){ .host = 1234, .guest = 80, .fd = -1 };
+	g.wire_count = 2;
+	g.wire[0] = (struct wire){ .kind = WIRE_CABLE, .fd = -1 };
+	g.wire[1] = (struct wire){ .kind = WIRE_SOCKET, .fd = -1,
+				   .name = "log" };
+	g.mount_count = 1;
+	(void)strcpy(g.mount[0].host, "/here");
+	g.mount[0].rw = true;
+	is_text(HERE, snapshot_words(&g, BOOT_SAVE),
+		"-netdev\nuser,id=usernet0,net=10.42.0.0/24,"
+		"dhcpstart=10.42.0.10,ipv6=off\n"
+		"-device\nvirtio-net-device,netdev=usernet0,mac="
+		KTEST_HOST_MAC "\n-netdev\nhubport,id=cable13,hubid=13\n"
+		"-device\nvirtio-net-device,netdev=cable13,"
+		"mac=02:4b:00:00:00:00\n-chardev\nnull,id=extra1\n"
+		"-device\nvirtserialport,chardev=extra1,name=log\n"
+		"-fsdev\nlocal,id=fs0,path=/,security_model=none,"
+		"multidevs=remap,readonly=on\n"
+		"-device\nvirtio-9p-device,fsdev=fs0,mount_tag=ktest0\n",
+		"argv: to be saved");
+	is_text(HERE, snapshot_words(&g, BOOT_RESTORE),
+		"-netdev\nuser,id=usernet0,net=10.42.0.0/24,"
+		"dhcpstart=10.42.0.10,ipv6=off,"
+		"hostfwd=tcp:127.0.0.1:1234-:80\n"
+		"-device\nvirtio-net-device,netdev=usernet0,mac="
+		KTEST_HOST_MAC "\n-object\n"
+		"filter-dump,id=dump0,netdev=usernet0,file=P\n"
+		"-netdev\nsocket,id=cable13,fd=13\n"
+		"-device\nvirtio-net-device,netdev=cable13,"
+		"mac=02:4b:00:00:00:00\n-chardev\nsocket,id=extra1,fd=14\n"
+		"-device\nvirtserialport,chardev=extra1,name=log\n"
+		"-fsdev\nlocal,id=fs0,path=/here,security_model=none,"
+		"multidevs=remap\n"
+		"-device\nvirtio-9p-device,fsdev=fs0,mount_tag=ktest0\n",
+		"argv: to be restored");
 }
 
 /* How one option shows in the vector: the word behind a word. NULL: the
@@ -3541,6 +3630,7 @@ static void test_machine(void)
 {
 	test_qemu_option();
 	test_golden();
+	test_golden_run();
 	test_changes();
 	test_cmdline_limits();
 	test_qemu_limits();

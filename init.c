@@ -39,7 +39,7 @@
 /* ======================================================================
  * Protocol
  *
- * Program mode: /.ktest exists. The ports, by name:
+ * Program mode: /.ktest/job exists. The ports, by name:
  *
  *   ktest.control   guest -> host  'h'              ready, nothing run yet
  *                   host -> guest  TIME SEED LENGTH JOB
@@ -73,9 +73,9 @@
  *   /.ktest/modules   names, one a line, in the order to load them
  *   /.ktest/NAME.ko   the modules
  *   /.ktest/job       the job, an archive described at its reader below. When
- *                     there is none, init opens all ports and waits for one as
- *                     long as it takes: a machine in this state is what ktest
- *                     saves, and restores with -snapshot
+ *                     it is empty, init opens all ports and waits for the job
+ *                     as long as it takes: a machine in this state is what
+ *                     ktest saves, and restores with -snapshot
  * ====================================================================== */
 
 #define JOB_DIR      "/.ktest"
@@ -2310,7 +2310,7 @@ int main(void)
 	signals_prepare();
 	mounts_make();
 	fds_secure();
-	program = file_exists(JOB_DIR);
+	program = file_exists(JOB_FILE);
 	modules_load();
 	ports_expect();
 	control_port = port_open(CONTROL_PORT, program ? NULL : "p1", 1);

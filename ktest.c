@@ -3782,7 +3782,8 @@ static int archive_done(struct cpio *c, const char *what)
 	return c->fd;
 }
 
-/* Writes the initramfs. A machine that is to be saved waits for its job. */
+/* Writes the initramfs. The job of a machine that is to be saved is empty:
+ * init waits for one. */
 static int initramfs_build(struct ktest *k, const struct guest *g)
 {
 	struct cpio c = { .k = k, .fd = temporary_file(k) };
@@ -3804,10 +3805,9 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
 	    || cpio_file(&c, g->init, "init", S_IFREG | 0755) < 0
 	    || cpio_member(&c, ".ktest", S_IFDIR | 0700, 0, "", 0) < 0
 	    || initramfs_modules(&c, g) < 0
-	    || (g->attempt.boot == BOOT_COLD
-		&& (cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0)
-		    < 0 || job_write(&c, g) < 0
-		    || cpio_end(&c, &job, ".ktest/job") < 0))
+	    || cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0) < 0
+	    || (g->attempt.boot == BOOT_COLD && job_write(&c, g) < 0)
+	    || cpio_end(&c, &job, ".ktest/job") < 0
 	    || cpio_trailer(&c) < 0 || cpio_flush(&c) < 0) {
 		close_fd(&c.fd);
 		return -1;

@@ -50,6 +50,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -212,6 +213,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
 	SNAPSHOT_INPUTS = 64,   /* files that a snapshot depends on */
 	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
+	SNAPSHOT_ROOM = 128 << 20, /* free on the disk before one is made */
 	FILE_DEPTH = 16,        /* an @FILE in an @FILE ... */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
@@ -4877,8 +4879,6 @@ static int snapshot_write(struct ktest *k)
 	struct trailer *t = &s->saved;
 	char part[PATH_SIZE];
 
-	if (snapshot_name(k) < 0)
-		return -1;
 	parts_remove(s);
 	while (s->automatic && !auto_room(s))
 		;
@@ -4944,6 +4944,19 @@ static int snapshot_search(struct ktest *k, const char *kernel)
 	return k->error[0] != '\0' ? -1 : 0;
 }
 
+/* Whether it is worth to boot a machine that will have to be written. */
+static int snapshot_room(struct ktest *k)
+{
+	const struct snapshot *s = &k->snapshot;
+	struct statvfs fs;
+
+	if (access(s->dir, W_OK | X_OK) < 0 || statvfs(s->dir, &fs) < 0)
+		return fail(k, "%s:", s->dir);
+	errno = ENOSPC;
+	return fs.f_bavail >= SNAPSHOT_ROOM / fs.f_frsize ? 0
+		: fail(k, "%s:", s->dir);
+}
+
 /* Chooses between a cold start, restoring a machine, and saving one first. */
 static int snapshot_find(struct ktest *k, const char *kernel)
 {
@@ -4962,7 +4975,8 @@ static int snapshot_find(struct ktest *k, const char *kernel)
 	}
 	s->automatic = strcmp(name, "auto") == 0;
 	s->first = *a;
-	if (snapshot_search(k, kernel) < 0) {
+	if (snapshot_search(k, kernel) < 0
+	    || (s->fd < 0 && snapshot_room(k) < 0)) {
 		if (s->refused)
 			return -1;
 		snapshot_off(k);
@@ -6089,7 +6103,13 @@ static bool attempt_snapshot(struct ktest *k, struct attempt *a)
 	if (k->vm.hello || end == END_TIMEOUT || end == END_SIGNAL
 	    || end == END_OUTPUT)
 		return false;
-	if (end == END_SAVED && snapshot_write(k) == 0) {
+	if (end == END_SAVED && snapshot_name(k) == 0) {
+		if (snapshot_write(k) < 0) { /* then just for this run */
+			warn(k, "-snapshot: it is not kept: %s", k->error);
+			k->error[0] = '\0';
+			s->fd = s->memory;
+			s->memory = -1;
+		}
 		a->boot = BOOT_RESTORE;
 		a->saved = true;
 		return true;

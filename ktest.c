@@ -4572,6 +4572,7 @@ static int trailer_write(struct ktest *k, int fd)
 	t->boot = host_boot();
 	t->mtime = stat_ns(&times[1]);
 	t->check = trailer_check(t);
+	errno = ENOSPC; /* a write that is cut short sets none */
 	if (pwrite(fd, t, sizeof *t, (off_t)(t->memory + t->state))
 			!= sizeof *t
 	    || futimens(fd, times) < 0)

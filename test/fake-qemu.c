@@ -8,6 +8,7 @@
  *	-device virtconsole,chardev=ID          the port "con"
  *	-device virtserialport,chardev=ID,name=ktest.NAME   "control", ...
  *	-device isa-serial,chardev=ID           the port "early"
+ *	-mon chardev=ID                         the port "qmp"
  *
  * and does what a script says: steps separated by ';', each STEP or
  * STEP=VALUE or STEP=PORT:VALUE.  In a text \n, \e, \0 and \\ are understood.
@@ -18,6 +19,8 @@
  *	say=PORT:TEXT	writes TEXT; PORT may also be qemu, which is its stderr
  *	many=PORT:N	writes N bytes, lines of 63 digits
  *	cat		stdin to stdout until its end, through the ports
+ *	state=TEXT	writes TEXT to a fd that comes over the port qmp, and
+ *			closes it
  *	x=STATUS	'x' with that status and what was written so far
  *	promise=N	... and N bytes more than were written to stdout
  *	byte=STATUS	the original's exit byte: one raw byte
@@ -35,6 +38,8 @@
  * Which script: the first of these environment variables that is set and
  * whose condition the arguments meet.
  *
+ *	FAKE_INCOMING	-incoming is given
+ *	FAKE_MONITOR	-mon is given
  *	FAKE_SANDBOX	-sandbox is given
  *	FAKE_KVM	-accel kvm
  *	FAKE_ACPI_OFF	the machine has acpi=off
@@ -133,6 +138,9 @@ find_ports(char **argv)
 	char **a, id[64], name[64];
 
 	for (a = argv; *a; a++) {
+		if (!strcmp(*a, "-mon") && a[1])
+			add_port(argv, "qmp", option(a[1], "chardev", id,
+			    sizeof id));
 		if (strcmp(*a, "-device") || !a[1])
 			continue;
 		option(a[1], "chardev", id, sizeof id);
@@ -254,6 +262,31 @@ echo_stdin(void)
 		put(out, buf, (size_t)n);
 }
 
+/* Reads the monitor's requests up to the one that brings a fd. */
+static void
+state(const char *text)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} u;
+	struct port to = { "", -1, 0 };
+	char requests[4096];
+	struct iovec v = { requests, sizeof requests };
+
+	while (to.fd < 0) {
+		struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1,
+		    .msg_control = u.room, .msg_controllen = sizeof u.room };
+
+		if (recvmsg(port("qmp", 3)->fd, &m, MSG_CMSG_CLOEXEC) <= 0)
+			die("no fd came over the monitor");
+		if (m.msg_controllen >= sizeof u.header)
+			memcpy(&to.fd, CMSG_DATA(&u.header), sizeof to.fd);
+	}
+	say(&to, text);
+	close(to.fd);
+}
+
 static void
 wait_close(void)
 {
@@ -305,6 +338,7 @@ step(char *name)
 	else if (!strcmp(name, "say")) say(port(value, strcspn(value, ":")), text);
 	else if (!strcmp(name, "many")) many(port(value, strcspn(value, ":")), atoll(text));
 	else if (!strcmp(name, "cat")) echo_stdin();
+	else if (!strcmp(name, "state")) state(value);
 	else if (!strcmp(name, "x")) verdict(atoi(value), 0);
 	else if (!strcmp(name, "promise")) verdict(0, (unsigned long long)atoll(value));
 	else if (!strcmp(name, "byte")) {
@@ -412,6 +446,10 @@ script(char **argv)
 {
 	const char *s;
 
+	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
+		return s;
+	if ((s = getenv("FAKE_MONITOR")) && given(argv, "-mon", ""))
+		return s;
 	if ((s = getenv("FAKE_SANDBOX")) && given(argv, "-sandbox", ""))
 		return s;
 	if ((s = getenv("FAKE_KVM")) && given(argv, "-accel", "kvm"))

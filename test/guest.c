@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -384,6 +385,12 @@ do_report(char **arg)
 		printf("kernel %s\n", u.release);
 	report_status();
 	report_limit("core", RLIMIT_CORE);
+	report_limit("nofile", RLIMIT_NOFILE);
+	report_limit("stack", RLIMIT_STACK);
+	report_limit("nproc", RLIMIT_NPROC);
+	report_limit("memlock", RLIMIT_MEMLOCK);
+	for (n = 0; environ[n]; n++)
+		printf("env %s\n", environ[n]);
 	report_file("oom", "/proc/self/oom_score_adj");
 	report_file("mount", "/proc/mounts");
 	report_file("filesystem", "/proc/filesystems");
@@ -399,6 +406,24 @@ do_clock(char **arg)
 {
 	(void)arg;
 	printf("%lld\n", (long long)time(NULL));
+	return 0;
+}
+
+/* fresh: what no two runs have in common, and how long the kernel is up */
+static int
+do_fresh(char **arg)
+{
+	unsigned char bytes[32];
+	struct timespec up;
+	size_t i;
+
+	if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes
+	    || clock_gettime(CLOCK_MONOTONIC, &up) < 0)
+		return bad("getrandom");
+	printf("random ");
+	for (i = 0; i < sizeof bytes; i++)
+		printf("%02x", bytes[i]);
+	printf("\nstack %p\nup %lld\n", (void *)&arg, (long long)up.tv_sec);
 	return 0;
 }
 
@@ -964,6 +989,7 @@ static const struct command {
 	{ "exit", do_exit, 1 },
 	{ "fill", do_fill, 0 },
 	{ "forkbomb", do_forkbomb, 0 },
+	{ "fresh", do_fresh, 0 },
 	{ "halt", do_halt, 0 },
 	{ "hang", do_hang, 0 },
 	{ "killall", do_killall, 1 },

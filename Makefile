@@ -16,7 +16,7 @@ CFLAGS = -O2
 PREFIX = /usr/local
 
 # Init runs without a C library; init.c has the short line. The last three
-# lines halve the file, which is to stay within 12 KiB.
+# lines halve the file.
 INIT_CFLAGS = -std=c99 -static -nostdlib -ffreestanding \
 	-fno-stack-protector -fno-pie -s \
 	-fno-asynchronous-unwind-tables -fno-ident -fno-jump-tables \

@@ -19,9 +19,11 @@
  * Data flows one way, each stage reads what the one before it made:
  *     options -> guest description -> initramfs -> QEMU argv -> spawn
  *             -> supervise -> verdict
- * and the sections below follow that order. Between options and spawn nothing
- * is done but reading files, asking an ELF interpreter for libraries, and
- * opening the ports, cables and sockets that options name.
+ * and the sections below follow that order. With -snapshot there are up to two
+ * rounds through the last five: one saves a machine, one restores it. Between
+ * options and spawn nothing is done but reading files, asking an ELF
+ * interpreter for libraries, and opening the ports, cables and sockets that
+ * options name.
  */
 #define _POSIX_C_SOURCE 200809L
 #ifdef __linux__

@@ -200,6 +200,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	PORTS_MAX = 64,         /* forwarded ports; services, too */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
+	ASLEEP_TRIES = 3,       /* boots that may hang */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
 	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
@@ -227,6 +228,8 @@ enum { /* times, in milliseconds */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
 	LINK_WAIT_MS = 60000,   /* for the other end of a -link */
+	ASLEEP_WAIT_MS = 5000,  /* a guest that boots uses more than */
+	ASLEEP_CPU_MS = 100,    /* that much CPU time in this time */
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
 
@@ -263,6 +266,7 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
 	int port_tries;        /* how often free ports were chosen anew */
+	int asleep_tries;      /* boots that hung */
 };
 
 struct port { /* one that is forwarded from 127.0.0.1:host */
@@ -337,6 +341,7 @@ enum ending { /* why the supervisor stopped */
 	END_SIGNAL,            /* ktest was signalled, or nobody reads it */
 	END_INIT,              /* init gave up and said why */
 	END_KVM,               /* an internal error, or no sign of life */
+	END_ASLEEP,            /* it will not wake up any more */
 	END_STALL,             /* a verdict, but not all the output */
 	END_GARBAGE,           /* the control port made no sense */
 	END_SAVED,             /* the machine's memory and state are there */
@@ -366,6 +371,8 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	char init_error[1024];
 	size_t init_error_len;
 	long long deadline, end_deadline, kvm_deadline, stall_deadline;
+	long long asleep_deadline;
+	uint64_t cpu_ns;       /* QEMU's at the last look */
 	bool resized;          /* the terminal was: the guest is to know */
 	bool raw;              /* the terminal is; it was: */
 	struct termios terminal;
@@ -5737,6 +5744,26 @@ static void vm_look(struct ktest *k)
 	step(k, "QEMU ended");
 }
 
+/* Whether a guest that should boot sleeps. On a busy host Linux may take the
+ * APIC timer for broken, which TCG's ticks then miss (calibrate_APIC_clock()
+ * in arch/x86/kernel/apic/apic.c), and have no other that works. */
+static bool vm_asleep(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	clockid_t clock;
+	uint64_t used;
+
+	if (v->hello || v->ended || k->o->argv == NULL || k->o->gdb != NULL
+	    || k->guest.attempt.accel != ACCEL_TCG
+	    || !passed(v->asleep_deadline)
+	    || clock_getcpuclockid(v->pid, &clock) != 0)
+		return false;
+	used = clock_ns(clock) - v->cpu_ns;
+	v->cpu_ns += used;
+	v->asleep_deadline = now_ms() + ASLEEP_WAIT_MS;
+	return used < ASLEEP_CPU_MS * 1000000u;
+}
+
 /* Whether there is a reason to stop now; sets v->end then. */
 static bool vm_done(struct ktest *k)
 {
@@ -5751,6 +5778,8 @@ static bool vm_done(struct ktest *k)
 		vm_stop(v, END_TIMEOUT);
 	if (!v->hello && passed(v->kvm_deadline))
 		vm_stop(v, END_KVM);
+	if (vm_asleep(k))
+		vm_stop(v, END_ASLEEP);
 	if (program && v->have_status && flushed
 	    && v->out.total == v->want_out && v->err.total == v->want_err)
 		vm_stop(v, END_VERDICT);
@@ -5835,6 +5864,7 @@ static void vm_supervise(struct ktest *k)
 	if (o->accel == ACCEL_AUTO && k->guest.attempt.accel == ACCEL_KVM
 	    && o->argv != NULL && o->gdb == NULL)
 		v->kvm_deadline = now_ms() + KVM_WAIT_MS;
+	v->asleep_deadline = now_ms() + ASLEEP_WAIT_MS;
 	while (!vm_done(k))
 		vm_poll(k);
 	if (!v->ended) {
@@ -5994,6 +6024,9 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "kvm failed: %s", k->log_len > 0
 			   ? "KVM internal error" : "no sign of life");
 		break;
+	case END_ASLEEP:
+		(void)fail(k, "the guest hangs, and before init is ready");
+		break;
 	case END_STALL:
 		explain_lost(k);
 		break;
@@ -6058,8 +6091,13 @@ static bool attempt_other(struct ktest *k, struct attempt *a)
 
 	if (v->hello || v->init_error_len > 0 || v->have_status
 	    || v->out.total > 0
-	    || (v->end != END_QEMU && v->end != END_KVM))
+	    || (v->end != END_QEMU && v->end != END_KVM
+		&& v->end != END_ASLEEP))
 		return false;
+	if (v->end == END_ASLEEP) {
+		step(k, "the guest hangs");
+		return ++a->asleep_tries < ASLEEP_TRIES;
+	}
 	if (failed && ports_again(k, a))
 		return true;
 	if (k->error[0] != '\0')

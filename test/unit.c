@@ -2852,6 +2852,41 @@ static void test_control_answer(void)
 /* ==== Supervising ======================================================= */
 enum { PAST = 1 }; /* a deadline; every clock is later than this */
 
+/* A guest that has yet to boot and a QEMU that does nothing: it hangs. */
+static void test_asleep(void)
+{
+	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+	clockid_t clock;
+
+	for (int busy = 0; busy < 2; busy++) {
+		fresh();
+		o.argv = argv;
+		k.guest.attempt.accel = ACCEL_TCG;
+		k.vm.pid = fork();
+		while (k.vm.pid == 0)
+			if (!busy)
+				(void)pause();
+		while (busy && (clock_getcpuclockid(k.vm.pid, &clock) != 0
+				|| clock_ns(clock) < ASLEEP_CPU_MS * 1500000u))
+			continue;
+		is_true(HERE, !vm_asleep(&k), "asleep: not asked yet");
+		k.vm.asleep_deadline = PAST;
+		is_int(HERE, vm_asleep(&k), !busy, "asleep: by its CPU time");
+		is_true(HERE, k.vm.asleep_deadline > now_ms(),
+			"asleep: asked again later");
+		k.vm.hello = true;
+		k.vm.asleep_deadline = PAST;
+		is_true(HERE, !vm_asleep(&k), "asleep: not once it booted");
+		(void)kill(k.vm.pid, SIGKILL);
+		(void)waitpid(k.vm.pid, NULL, 0);
+	}
+	fresh();
+	k.vm.end = END_ASLEEP;
+	for (int i = 1; i <= ASLEEP_TRIES; i++)
+		is_int(HERE, attempt_next(&k, &k.guest.attempt),
+		       i < ASLEEP_TRIES, "asleep: booted again, but not for ever");
+}
+
 static const struct done_case {
 	const char *name;
 	bool program, have_status, ended, open, pending;
@@ -3639,6 +3674,7 @@ static void test_machine(void)
 	test_control();
 	test_control_flood();
 	test_control_answer();
+	test_asleep();
 	test_done();
 	test_patience();
 	test_streams();

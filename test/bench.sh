@@ -1,13 +1,21 @@
 #!/bin/sh
 # bench.sh [RUNS]: what ktest costs, beside what QEMU and the kernel cost.
 #
-# For each kernel, in turn and RUNS (11) times: ktest with a program that ends
-# at once, and the same QEMU command line (ktest -n) without ktest, whose
-# guest's init restarts at once.  Medians, and their ratio; the processor time
-# of ktest alone; the sizes of ktest and init.  The same with the host's root
-# over 9p, where bare QEMU has that device, too, but runs nothing from it; and
-# how fast files are that way (files.c).  Prints a table; the figures
-# are for comparing, so the exit status says only whether all of it ran.
+# For each kernel, in turn and RUNS (11) times, a program that ends at once:
+#
+#	cold	ktest
+#	boot	the same QEMU command line (ktest -n) without ktest, whose
+#		guest's init restarts at once
+#	warm	ktest -snapshot, with a file that fits
+#	start	QEMU with that machine and kernel and -S, told to quit by its
+#		monitor
+#
+# Medians and ratios; the processor time of ktest alone when cold. Then, warm
+# on the first kernel: by memory; eight at once against one after another;
+# QEMU's memory. The same rows with the host's root over 9p, where bare QEMU has
+# that device, too, but runs nothing from it, and how fast files are that way
+# (files.c). Sizes of ktest and init. Prints tables; the figures are for
+# comparing, so the exit status says only whether all of it ran.
 lib=$(dirname "$0")/tap # not itself a test: run.sh looks for the literal name
 . "$lib.sh"
 
@@ -20,6 +28,7 @@ for name in cloud full tiny; do
 	tiny) : "${KTEST_TINY=$path}" ;;
 	esac
 done
+unset KTEST_SNAPSHOT
 runs=${1:-11}
 build bare bare.c
 BARE=$built
@@ -36,57 +45,155 @@ decimal() { # MICROSECONDS: as milliseconds
 	printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100))
 }
 
-bench() { # NAME KERNEL [OPTION... -- PROGRAM, which ends with 0]
-	bench_name=$1 bench_kernel=$2 bench_want=0
+ratio() { # A B: A/B
+	printf '%d.%03d' $(($1 / $2)) $(($1 * 1000 / $2 % 1000))
+}
+
+timed() { # FILE STATUS COMMAND...: adds its time to the file
+	timed_file=$1 timed_status=$2
 	shift 2
-	if [ ! -f "$bench_kernel" ]; then
-		printf '%-8s no such kernel here\n' "$bench_name"
+	run "$@"
+	if [ "$status" != "$timed_status" ]; then
+		echo "$timed_file: it ended with status $status"
+		show "$err"
+		exit 1
+	fi
+	echo "$wall_us" >>"$T/$timed_file"
+}
+
+timed_ktest() { # FILE KERNEL OPTIONS...
+	timed_file=$1 timed_kernel=$2
+	shift 2
+	timed "$timed_file" 0 "$KTEST" -kernel-path "$timed_kernel" \
+	    -accel "$ACCEL" "$@" -- "$GUEST" exit 0
+}
+
+kernel() { # NAME FILE [OPTION...]: a row
+	kernel_name=$1 kernel_file=$2
+	shift 2
+	if [ ! -f "$kernel_file" ]; then
+		printf '%-7s no such kernel here\n' "$kernel_name"
 		return
 	fi
-	if [ $# = 0 ]; then
-		bench_want=7
-		set -- -- "$GUEST" exit 7
-	fi
-	: >"$T/ktest"
-	: >"$T/bare"
-	: >"$T/cpu"
-	bench_i=0
-	while [ $((bench_i += 1)) -le "$runs" ]; do
-		run "$KTEST" -kernel-path "$bench_kernel" -accel "$ACCEL" "$@"
-		if [ "$status" != "$bench_want" ]; then
-			echo "$bench_name: ktest ended with status $status"
-			show "$err"
-			exit 1
-		fi
-		echo "$wall_us" >>"$T/ktest"
+	rm -f "$T/cold" "$T/boot" "$T/warm" "$T/start" "$T/cpu"
+	timed_ktest saved "$kernel_file" -snapshot "$T/$kernel_name.snapshot" \
+	    "$@"
+	kernel_i=0
+	while [ $((kernel_i += 1)) -le "$runs" ]; do
+		timed_ktest cold "$kernel_file" "$@"
 		echo "$cpu_us" >>"$T/cpu"
+		timed_ktest warm "$kernel_file" \
+		    -snapshot "$T/$kernel_name.snapshot" "$@"
 		# the rate of the counter is part of it: asked each time
-		command=$("$KTEST" -n -kernel-path "$bench_kernel" -accel \
-		    "$ACCEL" "$@" 2>/dev/null)
-		run "$BARE" "$T/reboot.cpio" "exec $command"
-		if [ "$status" != 0 ]; then
-			echo "$bench_name: QEMU ended with status $status"
-			show "$err"
-			exit 1
-		fi
-		echo "$wall_us" >>"$T/bare"
+		command=$("$KTEST" -n -kernel-path "$kernel_file" -accel \
+		    "$ACCEL" "$@" -- "$GUEST" exit 0 2>/dev/null)
+		timed boot 0 "$BARE" "$T/reboot.cpio" "exec $command"
+		timed start 0 sh -c "echo quit | $(echo "$command" |
+		    sed 's/ -device .*-kernel/ -kernel/; s/ -append.*//
+			') -S -monitor stdio >/dev/null"
 	done
-	bench_k=$(median "$T/ktest") bench_b=$(median "$T/bare")
-	bench_r=$((bench_k * 1000 / bench_b))
-	printf '%-8s %10s %10s %7d.%03d %12s\n' "$bench_name" \
-	    "$(decimal "$bench_k")" "$(decimal "$bench_b")" $((bench_r / 1000)) $((bench_r % 1000)) \
-	    "$(decimal "$(median "$T/cpu")")"
+	kernel_c=$(median "$T/cold") kernel_b=$(median "$T/boot")
+	kernel_w=$(median "$T/warm") kernel_s=$(median "$T/start")
+	printf '%-7s %8s %8s %6s %8s | %7s %7s %10s %10s\n' "$kernel_name" \
+	    "$(decimal "$kernel_c")" "$(decimal "$kernel_b")" \
+	    "$(ratio "$kernel_c" "$kernel_b")" \
+	    "$(decimal "$(median "$T/cpu")")" "$(decimal "$kernel_w")" \
+	    "$(decimal "$kernel_s")" "$(ratio "$kernel_w" "$kernel_c")" \
+	    "$(ratio "$kernel_w" "$kernel_s")"
+}
+
+by_memory() { # KERNEL
+	for size in 128M 512M 2G; do
+		timed_ktest saved "$1" -memory $size -snapshot "$T/$size"
+		rm -f "$T/warm.$size"
+	done
+	by_i=0
+	while [ $((by_i += 1)) -le "$runs" ]; do
+		for size in 128M 512M 2G; do
+			timed_ktest warm.$size "$1" -memory $size \
+			    -snapshot "$T/$size"
+		done
+	done
+	printf 'warm, by -memory:'
+	for size in 128M 512M 2G; do
+		printf '  %s %s' $size "$(decimal "$(median "$T/warm.$size")")"
+		rm "$T/$size"
+	done
+	echo
+}
+
+at_once() { # KERNEL SNAPSHOT: medians of what eight take
+	rm -f "$T/row" "$T/once"
+	# shellcheck disable=SC2016
+	for i in 1 2 3 4 5 6 7; do
+		timed row 0 sh -c 'for i in 1 2 3 4 5 6 7 8; do
+			"$@" || exit; done' sh "$KTEST" -kernel-path "$1" \
+		    -accel "$ACCEL" -snapshot "$2" -- "$GUEST" exit 0
+		timed once 0 sh -c 'p=
+			for i in 1 2 3 4 5 6 7 8; do "$@" & p="$p $!"; done
+			for i in $p; do wait $i || exit; done' sh "$KTEST" \
+		    -kernel-path "$1" -accel "$ACCEL" -snapshot "$2" -- \
+		    "$GUEST" exit 0
+	done
+	once_a=$(median "$T/row") once_b=$(median "$T/once")
+	printf 'warm, eight:  one after another %s, at once %s, ratio %s\n' \
+	    "$(decimal "$once_a")" "$(decimal "$once_b")" \
+	    "$(ratio "$once_a" "$once_b")"
+}
+
+waiting() { # COUNT KERNEL SNAPSHOT: KiB of so many QEMUs whose guests wait
+	waiting_pids= waiting_sum=0 waiting_i=0
+	while [ $((waiting_i += 1)) -le "$1" ]; do
+		"$KTEST" -v -kernel-path "$2" -accel "$ACCEL" -snapshot "$3" \
+		    -- "$GUEST" hang >"$T/w.$waiting_i" 2>"$T/v.$waiting_i" \
+		    </dev/null &
+		waiting_pids="$waiting_pids $!"
+	done
+	waiting_i=0
+	while [ $((waiting_i += 1)) -le "$1" ]; do
+		until_true grep -q ready "$T/w.$waiting_i"
+	done
+	waiting_i=0
+	while [ $((waiting_i += 1)) -le "$1" ]; do
+		waiting_qemu=$(sed -n 's/.*QEMU runs: pid \([0-9]*\).*/\1/p' \
+		    "$T/v.$waiting_i")
+		waiting_sum=$((waiting_sum + $(sed -n \
+		    's/^Pss: *\([0-9]*\) kB/\1/p' \
+		    "/proc/$waiting_qemu/smaps_rollup")))
+	done
+	# shellcheck disable=SC2086 # numbers
+	{ kill $waiting_pids; wait $waiting_pids; } 2>/dev/null
+}
+
+memory() { # KERNEL SNAPSHOT
+	waiting 1 "$@"
+	memory_one=$waiting_sum
+	waiting 8 "$@"
+	printf "QEMU's memory (Pss, MiB):  one %s, each of seven more %s\n" \
+	    "$(ratio $memory_one 1024)" \
+	    "$(ratio $(((waiting_sum - memory_one) / 7)) 1024)"
 }
 
 echo "medians of $runs runs, milliseconds, -accel $ACCEL"
-printf '%-8s %10s %10s %11s %12s\n' kernel ktest 'bare QEMU' ratio \
-    "ktest's CPU"
-bench cloud "${KTEST_CLOUD:-}"
-bench full "${KTEST_FULL:-}"
-bench tiny "${KTEST_TINY:-}"
-bench full-9p "${KTEST_FULL:-}" -rootfs / -cwd / -- true
-bench tiny-9p "${KTEST_TINY:-}" -rootfs / -cwd / -- true
-
+printf '%-7s %8s %8s %6s %8s | %7s %7s %10s %10s\n' kernel cold boot ratio \
+    "its CPU" warm start warm/cold warm/start
+kernel cloud "${KTEST_CLOUD:-}"
+kernel full "${KTEST_FULL:-}"
+kernel tiny "${KTEST_TINY:-}"
+kernel full-9p "${KTEST_FULL:-}" -rootfs / -cwd /
+kernel tiny-9p "${KTEST_TINY:-}" -rootfs / -cwd /
+for name in cloud full tiny; do
+	[ -f "$T/$name.snapshot" ] || continue
+	case $name in
+	cloud) first=$KTEST_CLOUD ;;
+	full) first=$KTEST_FULL ;;
+	tiny) first=$KTEST_TINY ;;
+	esac
+	by_memory "$first"
+	at_once "$first" "$T/$name.snapshot"
+	memory "$first" "$T/$name.snapshot"
+	break
+done
 # nine_p WHAT UNIT N OPTION... -- PROGRAM...: N of them a second, boot included
 nine_p() {
 	nine_what=$1 nine_unit=$2 nine_n=$3

@@ -14,6 +14,7 @@ fake_setup
 build snapshot-tool snapshot-tool.c
 TOOL=$built
 unset KTEST_SNAPSHOT
+FAKE_WARM=
 root=
 [ "$(id -u)" != 0 ] || root=1
 

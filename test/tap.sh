@@ -347,15 +347,15 @@ fake_setup() {
 	mkdir -p "$T/log"
 }
 
-# fake SCRIPT [OPTIONS...] -- PROGRAM...: a run with that stand-in, which has
-# no monitor to save a machine with
+# fake SCRIPT [OPTIONS...] -- PROGRAM...: a run with that stand-in, cold unless
+# $FAKE_WARM is set, to nothing
 fake() {
 	rm -f "$T/log"/*
 	FAKE_DO=$1
 	export FAKE_DO
 	shift
 	run "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
-	    "$FAKE_KERNEL" -accel tcg -snapshot none "$@"
+	    "$FAKE_KERNEL" -accel tcg ${FAKE_WARM--snapshot none} "$@"
 }
 
 # starts: how often the stand-in was started

@@ -80,7 +80,7 @@ uninstall:
 	-rmdir "$(libexec)/bios" "$(libexec)"
 
 clean:
-	rm -rf ktest init build/test build/demo
+	rm -rf ktest init build/test build/demo build/demo.snapshot
 
 distclean: clean
 	rm -rf build

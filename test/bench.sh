@@ -61,11 +61,12 @@ timed() { # FILE STATUS COMMAND...: adds its time to the file
 	echo "$wall_us" >>"$T/$timed_file"
 }
 
-timed_ktest() { # FILE KERNEL OPTIONS...
+# shellcheck disable=SC2086 # a program and its arguments
+timed_ktest() { # FILE KERNEL OPTIONS...: $program
 	timed_file=$1 timed_kernel=$2
 	shift 2
 	timed "$timed_file" 0 "$KTEST" -kernel-path "$timed_kernel" \
-	    -accel "$ACCEL" "$@" -- "$GUEST" exit 0
+	    -accel "$ACCEL" "$@" -- $program
 }
 
 kernel() { # NAME FILE [OPTION...]: a row
@@ -86,7 +87,7 @@ kernel() { # NAME FILE [OPTION...]: a row
 		    -snapshot "$T/$kernel_name.snapshot" "$@"
 		# the rate of the counter is part of it: asked each time
 		command=$("$KTEST" -n -kernel-path "$kernel_file" -accel \
-		    "$ACCEL" "$@" -- "$GUEST" exit 0 2>/dev/null)
+		    "$ACCEL" "$@" -- $program 2>/dev/null)
 		timed boot 0 "$BARE" "$T/reboot.cpio" "exec $command"
 		timed start 0 sh -c "echo quit | $(echo "$command" |
 		    sed 's/ -device .*-kernel/ -kernel/; s/ -append.*//
@@ -174,14 +175,17 @@ memory() { # KERNEL SNAPSHOT
 	    "$(ratio $(((waiting_sum - memory_one) / 7)) 1024)"
 }
 
+program="$GUEST exit 0"
 echo "medians of $runs runs, milliseconds, -accel $ACCEL"
 printf '%-7s %8s %8s %6s %8s | %7s %7s %10s %10s\n' kernel cold boot ratio \
     "its CPU" warm start warm/cold warm/start
 kernel cloud "${KTEST_CLOUD:-}"
 kernel full "${KTEST_FULL:-}"
 kernel tiny "${KTEST_TINY:-}"
+program=true
 kernel full-9p "${KTEST_FULL:-}" -rootfs / -cwd /
 kernel tiny-9p "${KTEST_TINY:-}" -rootfs / -cwd /
+program="$GUEST exit 0"
 for name in cloud full tiny; do
 	[ -f "$T/$name.snapshot" ] || continue
 	case $name in

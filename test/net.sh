@@ -140,7 +140,7 @@ for i in 1 2 3 4 5 6 7; do
 	many="$many -link $T/l$i"
 done
 # shellcheck disable=SC2086
-run "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path "$FAKE_KERNEL" -n \
+run "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path "$FAKE_KERNEL" -n \
     $many -- "$GUEST"
 like "$err" '^ktest: -link: too many interfaces .limit 6' \
     'too many interfaces'
@@ -181,7 +181,7 @@ chmod +x "$T/unlucky"
 export REAL_QEMU="$FAKE" UNLUCKY=2
 FAKE_DO='hello;clock;go;x=0'
 export FAKE_DO
-run "$KTEST" -qemu "$T/unlucky" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
+run "$KTEST" -snapshot none -qemu "$T/unlucky" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
     -accel tcg -net user -port 80 -port-file "$T/pf" -- "$GUEST" exit 0
 is "$status" 0 'free ports are chosen anew until QEMU has them'
 is "$(sort -u "$T/unlucky.rules" | wc -l)" 3 'each time others'
@@ -190,7 +190,7 @@ text "$err" "ktest: port 80 -> $last$nl" 'the last are told'
 text "$T/pf" "80 ${last#*:}$nl" 'the last are in the port file'
 rm "$T/unlucky.n"
 UNLUCKY=99
-run "$KTEST" -qemu "$T/unlucky" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
+run "$KTEST" -snapshot none -qemu "$T/unlucky" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
     -accel tcg -net user -port 80 -- "$GUEST" exit 0
 is "$status" 125 'but not for ever'
 
@@ -216,13 +216,13 @@ fake 'hello;clock;go;x=0' -net user -port 80 -port 81/udp -chardev \
 inherits 'two extra ports' 11
 export FAKE_DO='hello;clock;go;x=7'
 rm -f "$T/log"/*
-run "$N" fds-open 300 "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
+run "$N" fds-open 300 "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
     "$FAKE_KERNEL" -accel tcg -- "$GUEST"
 is "$status" 7 'ktest with 300 fds open'
 inherits 'it' 9
 for closed in '<&-' '>&-' '2>&-' '<&- >&-' '<&- >&- 2>&-'; do
 	rm -f "$T/log"/*
-	eval '"$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
+	eval '"$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
 	    "$FAKE_KERNEL" -accel tcg -- "$GUEST"' "$closed"
 	is "$?" 7 "ktest with $closed"
 	is "$(sort -n "$T/log/start.1.fds" | tail -1)" \

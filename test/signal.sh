@@ -53,7 +53,7 @@ for script in stay 'deaf;hello;clock;stay'; do
 	rm -f "$T/log"/*
 	FAKE_DO=$script
 	export FAKE_DO
-	start early "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
+	start early "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
 	    "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
 	until_true [ -s "$T/log/start.1.fds" ]
 	kill -15 "$pid"
@@ -66,7 +66,7 @@ done
 # Ignored from the start, as under nohup: the run goes on.
 FAKE_DO='hello;clock;go;say=stdout:ready\n;sleep=1000;x=9'
 start nohup "$HOLD" -i 1 -o "$T/jobs/inner.report" -p "$T/jobs/inner.pid" \
-    "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
+    "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
     -accel tcg -- "$GUEST" exit 0
 started_guest nohup
 kill -1 "$(cat "$T/jobs/inner.pid")"
@@ -88,7 +88,7 @@ is "$(ls -A "$T/tmp")" '' 'kill -9: no temporary file is left'
 # -- QEMU is killed by somebody else --
 FAKE_DO='hello;clock;go;say=stdout:ready\n;stay'
 rm -f "$T/log"/*
-start qemu9 "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
+start qemu9 "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
     "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
 started_guest 'QEMU is killed'
 kill -9 "$(cat "$T/log/start.1.pid")"
@@ -110,7 +110,7 @@ is "$signal $left" '13 0' 'closed stdout: ends as any filter does'
 FAKE_DO='hello;clock;go;say=stdout:ready\n;many=stderr:10000000;x=0'
 # shellcheck disable=SC2016
 start stderr sh -c '{ "$@" 2>&1 >&3 | head -c 100 >&2; } 3>&1' sh \
-    "$HOLD" -o "$T/jobs/inner.report" "$KTEST" -qemu "$FAKE" -init "$GUEST" \
+    "$HOLD" -o "$T/jobs/inner.report" "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" \
     -kernel-path "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
 started_guest 'closed stderr'
 wait "$holder"
@@ -122,7 +122,7 @@ is "$signal $left" '13 0' 'closed stderr: ends as any filter does'
 if [ -w /dev/full ]; then
 	FAKE_DO='hello;clock;go;say=stdout:x;x=0'
 	# shellcheck disable=SC2016
-	run sh -c 'exec "$@" >/dev/full' sh "$KTEST" -qemu "$FAKE" -init \
+	run sh -c 'exec "$@" >/dev/full' sh "$KTEST" -snapshot none -qemu "$FAKE" -init \
 	    "$GUEST" -kernel-path "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
 	is "$status" 125 'stdout is full: status 125'
 	one_line "$err" 'stdout is full: a line says so'
@@ -161,7 +161,7 @@ if command -v script >/dev/null; then
 	FAKE_DO='hello;clock;go;say=stdout:shown\n;x=4'
 	{
 		echo "stty -a >'$T/stty.before'"
-		printf '%s ' "$KTEST" -qemu "$FAKE" -init "$GUEST" \
+		printf '%s ' "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" \
 		    -kernel-path "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
 		echo "; echo status \$?"
 		echo "stty -a >'$T/stty.after'"

@@ -70,11 +70,7 @@ if project go go; then
 	cd ..
 	fails '^FAIL.*/broken' go test -exec "$exec" ./...
 	like "$out" '^ok .*guest' "$name: the package that passes, too"
-	if "$KTEST" -h | grep -q '^  -rootfs '; then
-		passes go test -count=1 -exec "$ktest -rootfs /" .
-	else
-		skip 'this ktest has no -rootfs' "$name: passes with -rootfs"
-	fi
+	passes go test -count=1 -exec "$ktest -rootfs /" .
 fi
 
 if project cargo cargo cc; then

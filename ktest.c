@@ -4638,12 +4638,11 @@ static bool trailer_read(int fd, off_t size, struct trailer *t)
 {
 	int tries = 0;
 
-	do
-		if (pread(fd, t, sizeof *t, size - (off_t)sizeof *t)
-				!= sizeof *t)
-			return false;
-	while (t->check != trailer_check(t) && ++tries < 3);
-	return memcmp(t->magic, SNAPSHOT_MAGIC, sizeof t->magic) == 0;
+	while (pread(fd, t, sizeof *t, size - (off_t)sizeof *t) == sizeof *t
+	       && t->check != trailer_check(t) && ++tries < 10)
+		(void)poll(NULL, 0, 1);
+	return size >= (off_t)sizeof *t
+	       && memcmp(t->magic, SNAPSHOT_MAGIC, sizeof t->magic) == 0;
 }
 
 /* Opens a file and reads its trailer; -1 and *why if it is none of ours, or
@@ -4910,7 +4909,11 @@ static int snapshot_write(struct ktest *k)
 /* This run goes on as if there were no snapshots. */
 static void snapshot_off(struct ktest *k)
 {
-	warn(k, "-snapshot: starting cold: %s", k->error);
+	const size_t n = k->vm.pid == 0 ? 0 : find_bytes(k->log, k->log_len,
+		"\n", 1) != NULL ? strcspn(k->log, "\n") : k->log_len;
+
+	warn(k, "-snapshot: starting cold: %s%s%.*s", k->error,
+	     n > 0 ? ": " : "", (int)n, k->log);
 	k->error[0] = '\0';
 	k->guest.attempt.boot = BOOT_COLD;
 }

@@ -358,7 +358,8 @@ cable() { # NAME ADDRESS COMMAND...: a guest on the cable
 	shift 2
 	cloud_job "$cable_name" -v -link "$T/link" -snapshot "$T/d/link" \
 	    -file "$N" -- /bin/sh -c 'read -r mac \
-	    </sys/class/net/eth0/address; echo "$mac"; exec "$@"' sh "$N" cable "$cable_ip" "$@"
+	    </sys/class/net/eth0/address; echo "$mac"; exec "$@"' \
+	    sh "$N" cable "$cable_ip" "$@"
 }
 for i in 1 2; do
 	cable "server$i" 10.9.0.1 serve 0.0.0.0 80 3

@@ -392,6 +392,12 @@ is "$(ls "$kept" | grep -c '^snapshot-')" 8 'auto: eight are kept'
 is "$(ls "$kept" | grep -cxFf "$T/old")" 1 'auto: one of the oldest went'
 text "$kept/mine" "mine$nl" 'auto: other files are none of ours'
 is "$(ls "$kept" | grep -c ktest-)" 0 'auto: what was left is removed'
+for n in 1 2 3; do # as builders side by side may leave
+	echo mine >"$kept/snapshot-more$n"
+	touch -d 2001-02-03 "$kept/snapshot-more$n"
+done
+warm 'auto: one more machine' '5 2' -cmdline n=6 -cpus 2
+is "$(ls "$kept" | grep -c '^snapshot-')" 8 'auto: eight are kept of more'
 for n in 2 3 4 5 6; do
 	warm "auto: machine $n is still there" '5 1' -cmdline "n=$n"
 done

@@ -4330,8 +4330,8 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 /* ==== 8. Snapshot =======================================================
  * struct guest and its files -> the file of a saved machine that fits, or why
  * none does; and a machine that was saved -> such a file. A machine is saved
- * when init waits for a job; restored, it gets one. Nothing here ends a run:
- * what fails costs the speed, and is said.
+ * when init waits for a job; restored, it gets one. Nothing here ends a run but
+ * a file that is not ours to touch: what fails costs the speed, and is said.
  *
  * The file: the guest's memory from its first byte, pages of zeros left out;
  * the devices' state, as QEMU's migration stream with the capability

@@ -246,6 +246,7 @@ enum {
 	SYNC_WAIT = 60000,          /* a frozen filesystem never syncs */
 	STALL_WAIT = 10 * 60000,    /* a slow reader on the host is no error */
 	REST = 5,                   /* before a port is tried again */
+	RETYPE = 500,               /* between two ends that are typed */
 
 	CHUNK = 16384,              /* what one write hands to a port */
 	PATH_SIZE = 4098,           /* "/", a name of PATH_MAX bytes, NUL */
@@ -1976,6 +1977,7 @@ static void streams_make(const struct job *job, struct flow *flows, long *fds)
 static int program_run(const struct job *job, struct flow *flows)
 {
 	long fds[3], program;
+	int64_t type_at = 0;
 	int status = 0;
 
 	streams_make(job, flows, fds);
@@ -1987,14 +1989,17 @@ static int program_run(const struct job *job, struct flow *flows)
 			sys_close(fds[2]);
 	}
 	for (;;) {
-		flows_turn(flows, 0, -1);
+		flows_turn(flows, 0, type_at != 0 ? RETYPE : -1);
 		if (!flow_open(&flows[FLOW_IN]) && flows[FLOW_IN].to >= 0) {
-			/* who has a terminal types an end */
-			if (terminal > 0)
-				sys_write(terminal, "\4\4", 2);
-			else
+			/* who has a terminal types an end, and again: a shell
+			 * that was not at its prompt yet has missed it */
+			if (terminal == 0) {
 				sys_close(flows[FLOW_IN].to);
-			flows[FLOW_IN].to = -1;
+				flows[FLOW_IN].to = -1;
+			} else if (clock_ms() >= type_at) {
+				sys_write(terminal, "\4\4", 2);
+				type_at = clock_ms() + RETYPE;
+			}
 		}
 		if (children_reap(program, &status))
 			return status;

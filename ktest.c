@@ -895,6 +895,7 @@ static void child_signals(void)
 
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)signal(SIGTTIN, SIG_DFL);
+	(void)signal(SIGXFSZ, SIG_DFL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -1588,6 +1589,11 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 {
 	if (o->kernels.count > 0)
 		o->kernel_path = o->kernels.item[0];
+	if (o->kernels.count > 1 && o->snapshot != NULL
+	    && strchr(o->snapshot, '/') != NULL)
+		return fail(k, "-snapshot %s: is for one machine, not for %zu"
+			    " -kernel-path (say auto)", o->snapshot,
+			    o->kernels.count);
 	for (size_t i = 0; o->kernels.count > 1 && i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
 		/* a list begins with its first item */
@@ -2217,16 +2223,25 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	if (g->mount_count++ == most)
 		return fail(k, "-%s %.100s: is one too many (limit %zu beside"
 			    " the other devices)", option, value, most);
-	m->rw = len > 3 && strcmp(value + len - 3, ":rw") == 0
-		&& stat(value, &st) < 0;
-	if (path_set(k, host, "%.*s", (int)len - 3 * m->rw, value) < 0)
+	m->rw = false;
+	if (len > 3 && value[len - 3] == ':' && value[len - 2] == 'r'
+	    && stat(value, &st) < 0) {
+		m->rw = value[len - 1] == 'w';
+		len -= m->rw || value[len - 1] == 'o' ? 3 : 0;
+	}
+	if (path_set(k, host, "%.*s", (int)len, value) < 0)
 		return -1;
 	if (!is_root)
 		guest = guest_part(host);
+	if (guest != NULL && strchr(guest, ':') != NULL)
+		return fail(k, "-%s %s: is not HOST[:GUEST][:rw]", option,
+			    value);
 	if (realpath(host, m->host) == NULL || stat(m->host, &st) < 0)
 		return fail(k, "-%s %s:", option, value);
 	if (!S_ISDIR(st.st_mode))
 		return fail(k, "-%s %s: is not a directory", option, value);
+	if (access(m->host, R_OK | X_OK) < 0)
+		return fail(k, "-%s %s:", option, value);
 	if (path_set(k, m->guest, "%s", guest != NULL ? guest : m->host) < 0)
 		return -1;
 	if (!is_root && m->guest[strspn(m->guest, "/.")] == '\0')
@@ -4693,7 +4708,8 @@ static void snapshot_try(struct ktest *k, const char *path, bool deep)
 
 	s->touched = false;
 	if (fd < 0 || !snapshot_fits(k, deep, &why)) {
-		if (why != NULL && (deep || !s->automatic))
+		if (why != NULL && (!s->automatic || (deep
+		    && t->input[0].inode == s->now.input[0].inode)))
 			step(k, "snapshot %s: stale because of %s", path, why);
 		close_fd(&fd);
 		return;
@@ -6147,6 +6163,10 @@ static bool attempt_snapshot(struct ktest *k, struct attempt *a)
 	if (k->vm.hello || end == END_TIMEOUT || end == END_SIGNAL
 	    || end == END_OUTPUT)
 		return false;
+	/* a guest that ends by itself does so cold, too */
+	if (a->boot == BOOT_SAVE && (end == END_INIT
+	    || (end == END_QEMU && k->vm.wait_status == 0)))
+		return false;
 	if (end == END_SAVED && snapshot_name(k) == 0) {
 		if (snapshot_write(k) < 0) { /* then just for this run */
 			warn(k, "-snapshot: it is not kept: %s", k->error);
@@ -6212,10 +6232,12 @@ static int attempt_files(struct ktest *k, int *initramfs)
 	if (*initramfs < 0 || boot == BOOT_COLD)
 		return *initramfs < 0 ? -1 : 0;
 	s->memory = temporary_file(k);
-	if (s->memory < 0)
-		return -1;
-	return ftruncate(s->memory, (off_t)s->now.memory) == 0 ? 0
-		: fail(k, "the guest's memory:");
+	if (s->memory >= 0
+	    && ftruncate(s->memory, (off_t)s->now.memory) == 0)
+		return 0;
+	(void)fail(k, "the guest's memory:");
+	snapshot_off(k);
+	return attempt_files(k, initramfs);
 }
 
 /* From a machine that QEMU was started for to the end of that attempt. The
@@ -6431,6 +6453,7 @@ static void signals_catch(struct ktest_options *o)
 			(void)sigaction(caught[i], &new, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGTTIN, SIG_IGN); /* a background job reads EOF */
+	(void)signal(SIGXFSZ, SIG_IGN); /* ulimit -f: an error as others */
 }
 
 /* 0, 1 and 2 have to be something, or our own fds would be taken for them. */

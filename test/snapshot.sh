@@ -485,7 +485,12 @@ bad_save 'QEMU fails then' 'hello;exit=1' 'QEMU'
 bad_save 'a migration that fails' \
     "hello;say=qmp:$greeting$none$none$none$none${event}failed\"}}\\n;stay" \
     "QEMU's monitor says .*failed"
-bad_save 'init gives up' 'say=control:eno memory\n;stay' '.*'
+# what the guest itself ends of needs no second boot to be told
+FAKE_MONITOR='say=control:eno memory\n;stay'
+stand -snapshot "$file"
+is "$status $(starts)" '125 1' 'saving, init gives up: once'
+like "$err" '^ktest: init gave up: no memory' 'saving, init gives up: why'
+is "$(ls -A "$T/d")" '' 'saving, init gives up: nothing is left'
 
 silent() { # WHAT: -timeout, and a signal
 	stand -snapshot "$file" -timeout 300ms

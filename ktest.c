@@ -67,7 +67,6 @@
 #endif
 #ifndef SEEK_DATA
 #define SEEK_DATA 3 /* linux/fs.h; the same */
-#define SEEK_HOLE 4
 #endif
 #endif
 
@@ -421,7 +420,7 @@ struct snapshot {
 	char paths_at[MODULES_SIZE * 2];
 };
 
-/* One run: its working memory, about 500 KiB, all 0 at first. */
+/* One run: its working memory, about 700 KiB, all 0 at first. */
 struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
 	int signal;                /* the caller should end by it, or 0 */
@@ -1052,10 +1051,11 @@ static const struct opt opt_table[] = {
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
 	  .offset = AT(files), .path = PATH_ALL,
 	  .help = "a file or tree to take along (repeatable)" },
-	{ .name = "mount", .path = PATH_ALL, .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
-	  .offset = AT(mounts),
+	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
+	  .offset = AT(mounts), .path = PATH_ALL,
 	  .help = "a directory of ours to be seen there (repeatable)" },
-	{ .name = "rootfs", .path = PATH_ALL, .value = "DIR[:rw]", .offset = AT(rootfs),
+	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
+	  .path = PATH_ALL,
 	  .help = "its root is this directory; rw: may change it" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty),
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
@@ -1590,7 +1590,8 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 	if (o->kernels.count > 0)
 		o->kernel_path = o->kernels.item[0];
 	if (o->kernels.count > 1 && o->snapshot != NULL
-	    && strchr(o->snapshot, '/') != NULL)
+	    && o->snapshot[0] != '\0' && strcmp(o->snapshot, "none") != 0
+	    && strcmp(o->snapshot, "auto") != 0)
 		return fail(k, "-snapshot %s: is for one machine, not for %zu"
 			    " -kernel-path (say auto)", o->snapshot,
 			    o->kernels.count);
@@ -4090,9 +4091,8 @@ static void qemu_network(struct qemu *q, const struct ktest_options *o,
 	struct ktest_key keys[2 * PORTS_MAX + 8] = { { "id", "usernet0" },
 		{ "net", "10.42.0.0/24" }, { "dhcpstart", "10.42.0.10" },
 		{ "ipv6", "off" } };
-	size_t n = 4;
-
 	const bool saving = g->attempt.boot == BOOT_SAVE;
+	size_t n = 4;
 
 	if (!o->net)
 		return;

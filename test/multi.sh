@@ -163,6 +163,10 @@ for o in "-pcap $T/p -net user" "-port-file $T/p -net user -port 80" \
 	ok "${o%% *} with two kernels: nothing is left" [ ! -e "$T/p" ]
 done
 
+multi 'b a' -snapshot file $p
+is "$status $(starts)" '125 0' '-snapshot FILE with two kernels: refused'
+like "$err" '^ktest: -snapshot file: .*say auto' '-snapshot FILE: why'
+
 # -- TAP --
 cp "$FAKE_KERNEL" "$T/k/boot/x # TODO y"
 do_as a 'say=stdout:ok 7\n\n\eend;say=stderr:E;x=0'

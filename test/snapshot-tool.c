@@ -15,6 +15,10 @@
 #define KTEST_LIB
 #include "../ktest.c"
 
+#ifndef SEEK_HOLE
+#define SEEK_HOLE 4 /* linux/fs.h */
+#endif
+
 #define FIELD(f) { #f, offsetof(struct trailer, f), sizeof t.f }
 
 static struct trailer t;

@@ -25,9 +25,11 @@
  * interpreter for libraries, and opening the ports, cables and sockets that
  * options name.
  */
-#define _POSIX_C_SOURCE 200809L
-#ifdef __linux__
-#define _DEFAULT_SOURCE /* syscall(); what only Linux has is #ifdef'd */
+#ifndef __linux__
+#error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
+#endif
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
 #endif
 
 #include <arpa/inet.h>
@@ -49,26 +51,18 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#ifndef F_SETPIPE_SZ
-#define F_SETPIPE_SZ 1031 /* linux/fcntl.h; libcs want _GNU_SOURCE for it */
-#endif
-#ifndef SEEK_DATA
-#define SEEK_DATA 3 /* linux/fs.h; the same */
-#endif
-#endif
 
 extern char **environ;
 
@@ -2101,15 +2095,11 @@ static int modules_plan(struct ktest *k, struct guest *g)
 static bool self_directory(char *out)
 {
 	char *slash;
-#ifdef __linux__
 	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
 
 	if (n <= 0)
-		return false;
+		return false; /* then only the installed place is searched */
 	out[n] = '\0';
-#else
-	return false; /* then only the installed place is searched */
-#endif
 	slash = strrchr(out, '/');
 	if (slash != NULL)
 		*slash = '\0';
@@ -2424,7 +2414,7 @@ static int guest_user(struct ktest *k, struct guest *g)
  * has run: see attempt_next(). */
 static bool kvm_usable(const struct ktest *k)
 {
-#if defined(__linux__) && defined(__x86_64__)
+#ifdef __x86_64__
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0 && errno != ENOENT)
@@ -2531,10 +2521,10 @@ static int port_bind(struct port *p)
 	socklen_t size = sizeof a;
 	int on = 1;
 
-	p->fd = socket(AF_INET, p->udp ? SOCK_DGRAM : SOCK_STREAM, 0);
+	p->fd = socket(AF_INET, SOCK_CLOEXEC | (p->udp ? SOCK_DGRAM
+						       : SOCK_STREAM), 0);
 	if (p->fd < 0)
 		return -1;
-	(void)set_cloexec(p->fd);
 	if (!p->udp)
 		(void)setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &on,
 				 sizeof on);
@@ -2580,11 +2570,7 @@ static int ports_choose(struct ktest *k, struct guest *g)
 				return fail(k, "-port %s: 127.0.0.1:%d:",
 					    k->o->ports.item[i], p->host);
 		}
-#ifdef __linux__
 	ports_close(g, false);
-#else
-	ports_close(g, true);
-#endif
 	return 0;
 }
 
@@ -2765,12 +2751,9 @@ static int unix_address(struct ktest *k, const char *option, const char *path,
 
 static int unix_socket(struct ktest *k)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0)
-		return fail(k, "socket:");
-	(void)set_cloexec(fd);
-	return fd;
+	return fd >= 0 ? fd : fail(k, "socket:");
 }
 
 /* What a wire to path is, before it is opened. */
@@ -2865,11 +2848,8 @@ static int link_wait(struct ktest *k, const char *path, int fd)
 				: fail(k, "the caller ended the run");
 		}
 	}
-	other = accept(fd, NULL, NULL);
-	if (other < 0)
-		return fail(k, "-link %s:", path);
-	(void)set_cloexec(other);
-	return other;
+	other = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	return other >= 0 ? other : fail(k, "-link %s:", path);
 }
 
 static bool is_socket(const char *path)
@@ -3771,22 +3751,17 @@ static int temporary_file(struct ktest *k)
 	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
 	const char *first = getenv("TMPDIR");
 	char path[PATH_SIZE];
-	int fd = -1;
+	int fd = memfd_create("ktest", MFD_CLOEXEC);
 
-#if defined(__linux__) && defined(SYS_memfd_create)
-	fd = (int)syscall(SYS_memfd_create, "ktest", 1u /* CLOEXEC */);
-#endif
 	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
 		const char *dir = i > 0 ? dirs[i - 1] : first;
 
 		if (dir == NULL || snprintf(path, sizeof path,
 			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
 			continue;
-		fd = mkstemp(path);
-		if (fd >= 0) {
+		fd = mkostemp(path, O_CLOEXEC);
+		if (fd >= 0)
 			(void)unlink(path);
-			(void)set_cloexec(fd);
-		}
 	}
 	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
 				   " /tmp, /var/tmp or /dev/shm:");

@@ -105,7 +105,8 @@ struct ktest_options {
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
 	int acpi;          /* 0 auto, 1 on, 2 off */
-	int sandbox, net;  /* 0 off, 1 on */
+	int sandbox;       /* 0 off, 1 on, 2 auto */
+	int net;           /* 0 none, 1 user */
 	struct ktest_list ports, services, netfds, links, chardevs;
 	const char *port_file, *pcap, *gdb;
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold */
@@ -230,9 +231,10 @@ enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
 
 enum { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
+enum { SANDBOX_OFF, SANDBOX_ON, SANDBOX_AUTO };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
-static const char *const on_off_names[] = { "off", "on", NULL };
+static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
 static const char *const net_names[] = { "none", "user", NULL };
 
 /* ==== 2. Types ==========================================================
@@ -1000,6 +1002,7 @@ struct opt {
 	enum opt_kind kind;
 	enum opt_path path;
 	bool may_be_empty;
+	bool dashes;                  /* values may look like options */
 	bool one;                     /* names what one machine can have */
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
@@ -1021,7 +1024,7 @@ static const struct opt opt_table[] = {
 	  .may_be_empty = true, .path = PATH_ALL,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
 	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
-	  .offset = AT(cmdline), .may_be_empty = true,
+	  .offset = AT(cmdline), .may_be_empty = true, .dashes = true,
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
 	  .path = PATH_ALL,
@@ -1051,9 +1054,9 @@ static const struct opt opt_table[] = {
 	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
 	  .path = PATH_ALL,
 	  .help = "its root is this directory; rw: may change it" },
-	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty),
+	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
-	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell),
+	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell), .one = true,
 	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
@@ -1080,16 +1083,16 @@ static const struct opt opt_table[] = {
 	  .offset = AT(acpi), .choices = acpi_names,
 	  .help = "how devices are announced",
 	  .def = "auto" },
-	{ .name = "sandbox", .value = "on|off", .kind = OPT_CHOICE,
-	  .offset = AT(sandbox), .choices = on_off_names,
-	  .help = "QEMU under its seccomp filter",
-	  .def = "on" },
+	{ .name = "sandbox", .value = "auto|on|off", .kind = OPT_CHOICE,
+	  .offset = AT(sandbox), .choices = sandbox_names,
+	  .help = "QEMU's seccomp filter; auto: if it has one",
+	  .def = "auto" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
 	  .path = PATH_NAME,
 	  .help = "the emulator",
 	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
-	  .offset = AT(qemu_args),
+	  .offset = AT(qemu_args), .dashes = true,
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
 	  .path = PATH_NAME,
@@ -1477,6 +1480,19 @@ static int words_open(struct ktest *k, struct ktest_options *o,
 	return result;
 }
 
+/* The value of an option that is the next word: not one that looks like an
+ * option, or like the end of them, and was hardly meant. NULL: no such word. */
+static char *opt_next(struct ktest *k, const struct opt *opt, struct words *w)
+{
+	char *value = words_next(w);
+
+	if (value == NULL || value[0] != '-' || value[1] == '\0' || opt->dashes)
+		return value;
+	(void)fail(k, "-%s: needs a value: %s; -%s=%.100s if that is meant",
+		   opt->name, opt->value, opt->name, value);
+	return NULL;
+}
+
 /* Where in a value a path begins, NULL: it has none. */
 static const char *opt_path(const struct opt *opt, const char *value)
 {
@@ -1512,7 +1528,9 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 	else if (name[len] != '\0')
 		value = name + len + strspn(name + len, " \t");
 	else if (opt->kind != OPT_FLAG)
-		value = words_next(w);
+		value = opt_next(k, opt, w);
+	if (k->error[0] != '\0')
+		return -1;
 	if (value != NULL && (value = words_path(k, o, w, value,
 					opt_path(opt, value))) == NULL)
 		return -1;
@@ -1593,8 +1611,11 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		const struct opt *opt = &opt_table[i];
 		/* a list begins with its first item */
 		const void *field = (const char *)o + opt->offset;
+		const bool set = opt->kind == OPT_FLAG
+			? *(const int *)field != 0
+			: *(const char *const *)field != NULL;
 
-		if (opt->one && *(const char *const *)field != NULL)
+		if (opt->one && set)
 			return fail(k, "-%s: is for one machine, not for %zu"
 				    " -kernel-path", opt->name,
 				    o->kernels.count);
@@ -1619,7 +1640,8 @@ void ktest_defaults(struct ktest_options *o)
 		.name = "ktest", .kernel_path = getenv("KTEST_KERNEL"),
 		.qemu = getenv("KTEST_QEMU"),
 		.snapshot = getenv("KTEST_SNAPSHOT"),
-		.memory = 1024, .cpus = 1, .jobs = 1, .sandbox = 1,
+		.memory = 1024, .cpus = 1, .jobs = 1,
+		.sandbox = SANDBOX_AUTO,
 		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
 		.wake_fd = -1,
 	};
@@ -2200,6 +2222,27 @@ static const char *guest_root(const struct ktest_options *o,
 	       ? g->mount[0].host : NULL;
 }
 
+/* Whether a path of the guest, whatever its dots and slashes, is a directory
+ * that the guest has of its own and cannot do without, or below such one. */
+static bool guest_needs(const char *path)
+{
+	char plain[PATH_SIZE + 1];
+	size_t len = 0;
+
+	for (size_t n; *path != '\0'; path += n + (path[n] == '/')) {
+		n = strcspn(path, "/");
+		if (n == 2 && memcmp(path, "..", 2) == 0)
+			while (len > 0 && plain[--len] != '/')
+				;
+		else if (n > 1 || (n == 1 && path[0] != '.'))
+			len += (size_t)snprintf(plain + len, sizeof plain - len,
+						"/%.*s", (int)n, path);
+	}
+	memcpy(plain + len, "/", 2);
+	return strcmp(plain, "/dev/") == 0 || strncmp(plain, "/proc/", 6) == 0
+	       || strncmp(plain, "/sys/", 5) == 0;
+}
+
 static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 		       const char *value)
 {
@@ -2238,6 +2281,9 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	if (!is_root && m->guest[strspn(m->guest, "/.")] == '\0')
 		return fail(k, "-mount %s: that is what -rootfs is for",
 			    value);
+	if (!is_root && guest_needs(m->guest))
+		return fail(k, "-mount %s: %s is the guest's own", value,
+			    m->guest);
 	if (k->o->rootfs != NULL && !guest_hides(m->guest)
 	    && root_path(g->mount[0].host, m->guest, at)
 	    && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
@@ -3091,7 +3137,7 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		return -1;
 	}
 	g->attempt = (struct attempt){
-		.accel = o->accel, .acpi = o->acpi, .sandbox = o->sandbox,
+		.accel = o->accel, .acpi = o->acpi, .sandbox = o->sandbox != SANDBOX_OFF,
 	};
 	if (o->accel == ACCEL_AUTO)
 		g->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
@@ -6100,6 +6146,9 @@ static bool attempt_other(struct ktest *k, struct attempt *a)
 	    && (find_line(k->log, k->log_len, " -sandbox", why, sizeof why)
 		|| find_line(k->log, k->log_len, "seccomp syscall filter",
 			     why, sizeof why))) {
+		if (k->o->sandbox == SANDBOX_ON)
+			return fail(k, "-sandbox on: this QEMU has none (-sandbox"
+				    " auto goes without):%s", why) > 0;
 		step(k, "QEMU has no sandbox: trying without:%s", why);
 		a->sandbox = false;
 		return true;
@@ -6170,6 +6219,7 @@ static bool attempt_snapshot(struct ktest *k, struct attempt *a)
 static bool attempt_next(struct ktest *k, struct attempt *a)
 {
 	char error[MESSAGE_SIZE];
+	bool told;
 
 	if (k->vm.end == END_MONITOR && !k->vm.hello) {
 		/* QEMU may have had a reason that has another remedy */
@@ -6181,8 +6231,11 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 			return false;
 		memcpy(k->error, error, sizeof error);
 	}
+	told = k->error[0] != '\0';
 	if (attempt_other(k, a))
 		return true;
+	if (!told && k->error[0] != '\0') /* no other machine helps */
+		return false;
 	return a->boot != BOOT_COLD && attempt_snapshot(k, a);
 }
 

@@ -511,7 +511,7 @@ static const struct opt_case {
 } opt_cases[] = {
 	{ W(NULL), LONG(memory, 1024) },
 	{ W(NULL), STR(qemu, "qemu-system-x86_64") },
-	{ W(NULL), INT(sandbox, 1) },
+	{ W(NULL), INT(sandbox, SANDBOX_AUTO) },
 	/* the syntax of Go's package flag */
 	{ W("-memory", "512"), LONG(memory, 512) },
 	{ W("--memory", "512"), LONG(memory, 512) },
@@ -530,6 +530,19 @@ static const struct opt_case {
 	{ W("-memoryx", "1"), ERROR("-memoryx: no such option") },
 	{ W("-h"), INT(help, 1) },
 	{ W("--help"), INT(help, 1) },
+	/* the next word is no value if it looks like an option */
+	{ W("-snapshot", "--", "x"), ERROR("-snapshot: needs a value: FILE|auto"
+					   "|none; -snapshot=-- if that is") },
+	{ W("-name", "-v"), ERROR("-name: needs a value: NAME; -name=-v if") },
+	{ W("-memory", "-1"), ERROR("-memory: needs a value: SIZE; -memory=-1"
+				    " if that is meant") },
+	{ W("-name=-v"), STR(name, "-v") },
+	{ W("-snapshot=--"), STR(snapshot, "--") },
+	{ W("-name", "-"), STR(name, "-") },
+	{ W("-qemu-arg", "-v"), ITEM(qemu_args, "-v") },
+	{ W("-qemu-arg", "--"), ITEM(qemu_args, "--") },
+	{ F("-name\n--"), ERROR("args/f:2: -name: needs a value: NAME;") },
+	{ F("-name -v"), STR(name, "-v") },
 	/* where options end */
 	{ W("prog", "-v"), INT(verbose, 0), PROGRAM("prog") },
 	{ W("-v", "prog", "-n"), INT(dry_run, 0), PROGRAM("prog") },
@@ -579,9 +592,10 @@ static const struct opt_case {
 	{ W("-acpi", "on"), INT(acpi, ACPI_ON) },
 	{ W("-acpi", "off"), INT(acpi, ACPI_OFF) },
 	{ W("-acpi", "1"), ERROR("-acpi 1: is not one of auto|on|off") },
-	{ W("-sandbox", "off"), INT(sandbox, 0) },
-	{ W("-sandbox=on"), INT(sandbox, 1) },
-	{ W("-sandbox=auto"), ERROR("-sandbox auto: is not one of on|off") },
+	{ W("-sandbox", "off"), INT(sandbox, SANDBOX_OFF) },
+	{ W("-sandbox=on"), INT(sandbox, SANDBOX_ON) },
+	{ W("-sandbox=on", "-sandbox=auto"), INT(sandbox, SANDBOX_AUTO) },
+	{ W("-sandbox=1"), ERROR("-sandbox 1: is not one of auto|on|off") },
 	{ W("-memory", "32M"), LONG(memory, 32) },
 	{ W("-memory", "31M"), ERROR("-memory 31M: is not between 32 and "
 				     "1048576 MiB") },
@@ -612,6 +626,12 @@ static const struct opt_case {
 	  ERROR("-pcap: is for one machine, not for 2 -kernel-path") },
 	{ W("-kernel-path=a", "-kernel-path=b", "-netfd", "3"),
 	  ERROR("-netfd: is for one machine") },
+	{ W("-kernel-path=a", "-kernel-path=b", "-tty"),
+	  ERROR("-tty: is for one machine, not for 2 -kernel-path") },
+	{ W("-shell", "-kernel-path=a", "-kernel-path=b"),
+	  ERROR("-shell: is for one machine, not for 2 -kernel-path") },
+	{ W("-kernel-path=a", "-kernel-path=b", "-tty", "-tty=false"),
+	  INT(tty, 0) },
 	/* @FILE: its lines are words */
 	{ F("-memory=512"), LONG(memory, 512) },
 	{ F("-memory\n512\n"), LONG(memory, 512) },
@@ -753,8 +773,8 @@ static const struct {
 	  "is empty" },
 	{ "x,y", NULL, NULL, "is not one of", "is not a size",
 	  "is not a number", "is not a duration" },
-	{ "-1", NULL, NULL, "is not one of", "is not a size",
-	  "is not a number", "is not a duration" },
+	{ "-1", "needs a value", "needs a value", "needs a value",
+	  "needs a value", "needs a value", "needs a value" },
 	{ "99999999999999999999", NULL, NULL, "is not one of",
 	  "is not a size", "is not a number", "is not a duration" },
 	{ "9223372036854775807", NULL, NULL, "is not one of",
@@ -769,6 +789,9 @@ static const char *bad_error(size_t i, const struct opt *opt)
 {
 	if (opt->may_be_empty && bad_values[i].value != NULL
 	    && bad_values[i].value[0] == '\0')
+		return NULL;
+	if (opt->dashes && bad_values[i].value != NULL
+	    && bad_values[i].value[0] == '-')
 		return NULL;
 	switch (opt->kind) {
 	case OPT_STRING: return bad_values[i].string;
@@ -2547,7 +2570,7 @@ static void test_changes(void)
 			argv[j + 1] = word(c->words[j]);
 		qemu_start(&g, true, c->accel);
 		(void)opt_parse(&k, &o, argv);
-		g.attempt.sandbox = o.sandbox;
+		g.attempt.sandbox = o.sandbox != SANDBOX_OFF;
 		g.attempt.acpi = o.acpi != ACPI_AUTO ? o.acpi : ACPI_ON;
 		is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, name);
 		for (size_t j = 0; j < k.qemu.argc && got == NULL; j++)
@@ -3151,11 +3174,11 @@ static void test_find_line(void)
 #define EXITED(n) ((n) << 8) /* as wait() encodes it */
 
 /* From what is here to no other attempt, unless to says which: a for another
- * acpi=, t for TCG, s for no sandbox. */
+ * acpi=, t for TCG, s for no sandbox; - to none, with an error. */
 static const struct next_case {
 	const char *name;
 	char to;
-	bool original, hello, have_status, turned, no_sandbox;
+	bool original, hello, have_status, turned, no_sandbox, sandbox_asked;
 	const char *init_error, *log, *ring;
 	uint64_t out;
 	int accel_asked, acpi_asked, accel, end, wait_status;
@@ -3185,6 +3208,12 @@ static const struct next_case {
 	{ "KVM: QEMU fails at seccomp", 's', .accel = ACCEL_KVM,
 	  .end = END_QEMU, .wait_status = EXITED(1),
 	  .log = "qemu: failed to install seccomp syscall filter\n" },
+	{ "sandbox asked for: QEMU knows none", '-', .accel = ACCEL_TCG,
+	  .end = END_QEMU, .wait_status = EXITED(1), .sandbox_asked = true,
+	  .log = "qemu: -sandbox: sandbox support is not compiled in\n" },
+	{ "sandbox asked for: KVM failed", 't', .accel = ACCEL_KVM,
+	  .end = END_QEMU, .wait_status = EXITED(1), .sandbox_asked = true,
+	  .log = "qemu: Could not access KVM\n" },
 	{ "no sandbox left to drop", 0, .accel = ACCEL_TCG, .end = END_QEMU,
 	  .wait_status = EXITED(1), .log = "sandbox", .no_sandbox = true },
 	{ "the guest ended early", 'a', .accel = ACCEL_TCG, .end = END_QEMU },
@@ -3225,6 +3254,7 @@ static void next_start(const struct next_case *c, struct attempt *a)
 	o.argv = c->original ? NULL : argv;
 	o.accel = c->accel_asked;
 	o.acpi = c->acpi_asked;
+	o.sandbox = c->sandbox_asked ? SANDBOX_ON : SANDBOX_AUTO;
 	*a = (struct attempt){ .accel = c->accel, .acpi = ACPI_ON,
 		.sandbox = !c->no_sandbox, .acpi_turned = c->turned };
 	v->hello = c->hello;
@@ -3252,7 +3282,10 @@ static void test_next(void)
 		struct attempt a;
 
 		next_start(c, &a);
-		is_int(HERE, attempt_next(&k, &a), c->to != 0, name);
+		is_int(HERE, attempt_next(&k, &a), c->to != 0 && c->to != '-',
+		       name);
+		is_error(HERE, c->to == '-' ? "-sandbox on: this QEMU has none"
+			 : NULL, name);
 		is_int(HERE, a.accel, c->to == 't' ? ACCEL_TCG : c->accel,
 		       name);
 		is_int(HERE, a.acpi, c->to == 'a' ? ACPI_OFF : ACPI_ON, name);
@@ -3511,6 +3544,17 @@ static const struct {
 	{ "dir:x", NULL, NULL, NULL, "-mount dir:x: No such file", false },
 	{ "dir:/", NULL, NULL, NULL, "that is what -rootfs is for", false },
 	{ "dir:/./..", NULL, NULL, NULL, "that is what -rootfs is", false },
+	{ "dir:/dev", NULL, NULL, NULL, "-mount dir:/dev: /dev is the guest's"
+	  " own", false },
+	{ "dir:/dev/x", NULL, "/dir", "/dev/x", NULL, false },
+	{ "dir:/proc", "jail", NULL, NULL, "/proc is the guest's own", false },
+	{ "dir://sys/./:rw", NULL, NULL, NULL, "//sys/./ is the g", false },
+	{ "dir:/sys/fs/bpf", NULL, NULL, NULL, "/sys/fs/bpf is the g", false },
+	{ "dir:/x/../proc/1", NULL, NULL, NULL, "/x/../proc/1 is the", false },
+	{ "dir:/../.././dev", NULL, NULL, NULL, "/../.././dev is the", false },
+	{ "/proc/self/fd", NULL, NULL, NULL, "is the guest's own", false },
+	{ "dir:/proc/../x", NULL, "/dir", "/proc/../x", NULL, false },
+	{ "dir:/system", NULL, "/dir", "/system", NULL, false },
 	{ "dir:/prog", "jail", NULL, NULL, "is not a directory", false },
 	{ "dir:/new", "jail", "/dir", "/new", NULL, false },
 };

@@ -1,0 +1,44 @@
+#!/bin/sh
+# What options and the files that they name come to before a guest runs: what
+# goes along, what is left here, and what ends a run that is still packing.
+. "$(dirname "$0")/tap.sh"
+
+need_ktest
+fake_setup
+
+# refuse REGEX OPTIONS...: 125, one line, and QEMU was not started
+refuse() {
+	refuse_what=$1
+	shift
+	fake 'hello;clock;go;x=0' "$@"
+	is "$status $(starts)" '125 0' "refused: $*"
+	like "$err" "^ktest: $refuse_what" "refused with a reason: $*"
+	one_line "$err" "refused in one line: $*"
+}
+
+# -- Values that are options --
+cd "$T" || exit 1
+refuse '-snapshot: needs a value: FILE.auto.none; -snapshot=-- if that' \
+    -snapshot -- "$GUEST"
+ok 'no snapshot is named --' [ ! -e "$T/--" ]
+refuse '-mount /proc: /proc is the guest.s own' -mount /proc -- "$GUEST"
+refuse '-shell: is for one machine, not for 2' -kernel-path "$FAKE_KERNEL" \
+    -shell
+
+# -- -sandbox: asked for by name it is there, or the run ends --
+FAKE_SANDBOX='say=qemu:qemu: -sandbox support is not enabled in this QEMU\n;exit=1'
+export FAKE_SANDBOX
+fake 'hello;clock;go;x=5' -sandbox on -- "$GUEST"
+is "$status $(starts)" '125 1' '-sandbox on, QEMU has none'
+like "$err" '^ktest: -sandbox on: this QEMU has none' '-sandbox on: says so'
+one_line "$err" '-sandbox on: in one line'
+FAKE_WARM="-snapshot $T/snapshot" fake 'hello;clock;go;x=5' -sandbox on -- \
+    "$GUEST"
+is "$status $(starts)" '125 1' '-sandbox on, with a snapshot'
+one_line "$err" '-sandbox on, with a snapshot: one line'
+fake 'hello;clock;go;x=5' -sandbox auto -v -- "$GUEST"
+is "$status $(starts)" '5 2' '-sandbox auto: the second start is without'
+like "$err" 'QEMU has no sandbox: trying without' '-sandbox auto: -v says so'
+unset FAKE_SANDBOX
+
+finish

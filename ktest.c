@@ -212,6 +212,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
 	SNAPSHOT_ROOM = 128 << 20, /* free on the disk before one is made */
 	FILE_DEPTH = 16,        /* an @FILE in an @FILE ... */
+	LINKS_MAX = 40,         /* Linux's own limit for one path */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
 
@@ -748,31 +749,53 @@ static int path_absolute(struct ktest *k, const char *path, char *out)
 			base);
 }
 
-/* The path here of what is path in a guest whose root is root; symlinks lead
- * to where they lead there. False if there is none, or it cannot be read. */
+/* The path here of what is path in a guest whose root is root, a real path;
+ * symlinks lead to where they lead there. False if there is none, or it cannot
+ * be read. openat2() would do this, where a container does not refuse it. */
 static bool root_path(const char *root, const char *path, char *out)
 {
-#if defined(__linux__) && defined(SYS_openat2)
-	const uint64_t how[] = { /* struct open_how */
-		O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0,
-		0x10 /* RESOLVE_IN_ROOT */ };
-	int dir = open(root, O_RDONLY | O_CLOEXEC);
-	int fd = (int)syscall(SYS_openat2, dir, path, how, sizeof how);
-	bool old = fd < 0 && errno == ENOSYS;
-	char link[32];
-	ssize_t n;
+	const size_t base = strcmp(root, "/") != 0 ? strlen(root) : 0;
+	char left[PATH_SIZE], link[PATH_SIZE], *p = left;
+	struct stat st = { .st_mode = S_IFDIR };
+	size_t len = base, n;
+	int links = 0;
 
-	(void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-	n = fd < 0 ? -1 : readlink(link, out, PATH_SIZE - 1);
-	close_fd(&fd);
-	close_fd(&dir);
-	if (n > 0)
-		out[n] = '\0';
-	if (!old)
-		return n > 0;
-#endif
-	return snprintf(out, PATH_SIZE, "%s%s", root, path) < PATH_SIZE
-	       && access(out, R_OK) == 0;
+	if (snprintf(left, sizeof left, "%s", path) >= PATH_SIZE)
+		return false;
+	memcpy(out, root, base);
+	for (; *(p += strspn(p, "/")) != '\0'; p += n) {
+		ssize_t size;
+
+		n = strcspn(p, "/");
+		if (!S_ISDIR(st.st_mode))
+			return false;
+		if (n <= 2 && strspn(p, ".") == n) { /* "." and ".." */
+			while (n == 2 && len > base && out[--len] != '/')
+				;
+			continue;
+		}
+		size = snprintf(out + len, PATH_SIZE - len, "/%.*s", (int)n, p);
+		if ((size_t)size >= PATH_SIZE - len || lstat(out, &st) < 0)
+			return false;
+		if (!S_ISLNK(st.st_mode)) {
+			len += (size_t)size;
+			continue;
+		}
+		size = readlink(out, link, sizeof link);
+		if (size <= 0 || ++links > LINKS_MAX
+		    || (size_t)size + strlen(p + n) >= sizeof left)
+			return false;
+		memmove(left + size, p + n, strlen(p + n) + 1);
+		memcpy(left, link, (size_t)size);
+		len = link[0] == '/' ? base : len;
+		st.st_mode = S_IFDIR;
+		p = left;
+		n = 0;
+	}
+	if (len == 0)
+		out[len++] = '/';
+	out[len] = '\0';
+	return access(out, R_OK) == 0;
 }
 
 /* Whether path is a program in that root; NULL: here. */

@@ -2755,26 +2755,29 @@ static int guest_network(struct ktest *k, struct guest *g)
 /* -- Wires: cables and extra ports --
  * Each is a fd that QEMU inherits: the caller's, or one that is opened here.
  */
+/* Takes w; one of ours that cannot be taken is closed. */
 static int wire_add(struct ktest *k, struct guest *g, const char *option,
 		    const char *value, struct wire w)
 {
-	if (g->wire_count == WIRES_MAX) {
-		if (w.ours)
-			(void)close(w.fd);
-		return fail(k, "-%s %.100s: is one too many (limit %d with"
-			    " -netfd, -link and -chardev together)", option,
-			    value, WIRES_MAX);
-	}
-	for (size_t i = 0; i < g->wire_count; i++)
+	int result = 0;
+
+	if (g->wire_count == WIRES_MAX)
+		result = fail(k, "-%s %.100s: is one too many (limit %d with"
+			      " -netfd, -link and -chardev together)", option,
+			      value, WIRES_MAX);
+	for (size_t i = 0; result == 0 && i < g->wire_count; i++)
 		if (w.fd >= 0 && g->wire[i].fd == w.fd)
-			return fail(k, "-%s %.100s: the fd is used already",
-				    option, value);
+			result = fail(k, "-%s %.100s: the fd is used already",
+				      option, value);
 		else if (w.name[0] != '\0'
 			 && strcmp(g->wire[i].name, w.name) == 0)
-			return fail(k, "-%s %.100s: the name is used already",
-				    option, value);
-	g->wire[g->wire_count++] = w;
-	return 0;
+			result = fail(k, "-%s %.100s: the name is used already",
+				      option, value);
+	if (result == 0)
+		g->wire[g->wire_count++] = w;
+	else if (w.ours)
+		close_fd(&w.fd);
+	return result;
 }
 
 /* A fd of the caller's: decimal digits. What it is decides what it can be. */
@@ -2791,6 +2794,9 @@ static int wire_fd(struct ktest *k, const char *option, const char *value,
 	w->fd = (int)n;
 	if (fstat(w->fd, &st) < 0 || (mode = fcntl(w->fd, F_GETFL)) < 0)
 		return fail(k, "-%s %.100s: fd %d:", option, value, w->fd);
+	if (k->o->wake_fd >= 0 && same_file(w->fd, k->o->wake_fd))
+		return fail(k, "-%s %.100s: fd %d is ktest's own, not the"
+			    " caller's", option, value, w->fd);
 	mode &= O_ACCMODE;
 	w->kind = S_ISSOCK(st.st_mode) ? WIRE_SOCKET
 		  : mode == O_RDWR && S_ISCHR(st.st_mode) ? WIRE_TTY
@@ -2799,6 +2805,37 @@ static int wire_fd(struct ktest *k, const char *option, const char *value,
 		return fail(k, "-%s %.100s: fd %d cannot be written to, and"
 			    " only sockets and terminals can be read",
 			    option, value, w->fd);
+	return 0;
+}
+
+/* The fd's number in a -chardev NAME=FD; NULL: it is no such one. */
+static const char *chardev_digits(const char *value)
+{
+	const char *what = strchr(value, '=');
+
+	return what != NULL && what[1] != '\0'
+	       && what[1 + strspn(what + 1, "0123456789")] == '\0'
+	       ? what + 1 : NULL;
+}
+
+/* Looks at the caller's fds before anything of ours is opened that could be
+ * taken for one of them. */
+static int wires_given(struct ktest *k)
+{
+	const struct ktest_options *o = k->o;
+	struct wire w;
+
+	for (size_t i = 0; i < o->netfds.count; i++)
+		if (wire_fd(k, "netfd", o->netfds.item[i], o->netfds.item[i],
+			    &w) < 0)
+			return -1;
+	for (size_t i = 0; i < o->chardevs.count; i++) {
+		const char *digits = chardev_digits(o->chardevs.item[i]);
+
+		if (digits != NULL && wire_fd(k, "chardev", o->chardevs.item[i],
+					      digits, &w) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -2993,7 +3030,7 @@ static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
 			    " ktest's own", value);
 	memcpy(w.name, value, n);
 	what++;
-	if (what[strspn(what, "0123456789")] == '\0') {
+	if (chardev_digits(value) != NULL) {
 		if (wire_fd(k, "chardev", value, what, &w) < 0)
 			return -1;
 	} else if (k->o->dry_run) {
@@ -3166,7 +3203,8 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 		g->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
 	if (o->acpi == ACPI_AUTO)
 		g->attempt.acpi = guest_acpi(g);
-	if (guest_network(k, g) < 0 || guest_wires(k, g) < 0)
+	if (wires_given(k) < 0 || guest_network(k, g) < 0
+	    || guest_wires(k, g) < 0)
 		return -1;
 	return guest_gdb(k);
 }
@@ -6493,11 +6531,10 @@ static void signals_catch(struct ktest_options *o)
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
 	o->wake_fd = -1;
-	if (ktest_socket_pair(signal_pipe) < 0)
+	/* a pipe: wire_fd() knows both ends of it by either */
+	if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
 		return;
 	o->wake_fd = signal_pipe[0];
-	(void)fcntl(signal_pipe[0], F_SETFL, O_NONBLOCK);
-	(void)fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
 	for (size_t i = 0; i < COUNT(caught); i++)
 		if (sigaction(caught[i], NULL, &old) == 0
 		    && (old.sa_handler != SIG_IGN || caught[i] == SIGCHLD))
@@ -6586,6 +6623,8 @@ static int run_child(struct ktest_options *o, const struct run *r,
 		     pid_t parent)
 {
 	int null = open("/dev/null", O_RDONLY);
+	const int no_more[] = { null, signal_pipe[0], signal_pipe[1], r->out,
+				r->err };
 
 #ifdef __linux__
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -6594,6 +6633,8 @@ static int run_child(struct ktest_options *o, const struct run *r,
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
 	signals_catch(o);
+	for (size_t i = 0; i < COUNT(no_more); i++)
+		(void)close(no_more[i]); /* they could be taken for -chardev's */
 	return getppid() == parent ? run_one(o) : KTEST_NO_VERDICT;
 }
 
@@ -6805,7 +6846,7 @@ static int runs_all(struct ktest_options *o)
 		return KTEST_NO_VERDICT;
 	rs.o = o;
 	if (o->wake_fd < 0)
-		rs.stop = rs.mute = fail(rs.k, "socketpair:") < 0;
+		rs.stop = rs.mute = fail(rs.k, "pipe:") < 0;
 	(void)snprintf(plan, sizeof plan, "TAP version 13\n1..%zu\n",
 		       o->kernels.count);
 	runs_write(&rs, 1, plan, o->tap ? strlen(plan) : 0);

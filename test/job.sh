@@ -41,4 +41,29 @@ is "$status $(starts)" '5 2' '-sandbox auto: the second start is without'
 like "$err" 'QEMU has no sandbox: trying without' '-sandbox auto: -v says so'
 unset FAKE_SANDBOX
 
+# -- fds: the caller's, none of our own --
+# closed OPTIONS...: with no fds but 0, 1 and 2
+closed() {
+	fake 'hello;clock;go;x=0' -net user -port 80 -port 53/udp \
+	    -port-file "$T/ports" "$@" -- "$GUEST"
+}
+real_ktest=$KTEST
+printf '#!/bin/sh\nexec "%s" "$@" 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-\n' \
+    "$KTEST" >"$T/closed"
+chmod 755 "$T/closed"
+KTEST=$T/closed
+own=0
+for fd in 3 4 5 6 7 8 9; do
+	for o in "-netfd $fd" "-chardev x=$fd" "-tap -chardev x=$fd"; do
+		# shellcheck disable=SC2086 # words
+		closed $o
+		is "$status $(starts)" '125 0' "$o: not the caller's"
+		like "$err" "^ktest: -(netfd|chardev) (x=)?$fd: fd $fd(:$(:
+		    ) Bad file descriptor| is ktest's own)" "$o: says so"
+		own=$((own + $(grep -c "is ktest's own" "$err")))
+	done
+done
+is "$own" 6 'two of them, three times: the signals'
+KTEST=$real_ktest
+
 finish

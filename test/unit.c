@@ -3641,6 +3641,72 @@ static void test_mounts(const char *scratch)
 	is_error(HERE, "-mount dir: is one too many (limit 5 ", "mounts: six");
 }
 
+/* What -chardev and -netfd refuse; fd 40 is the run's wake_fd, 41 its other
+ * end, 42 a file of the caller's. Nothing stays open. */
+static const struct {
+	const char *words[4], *error;
+} wire_table[] = {
+	{ { "-chardev=a=42" }, NULL },
+	{ { "-chardev=a=out", "-chardev=b=out" }, NULL },
+	{ { "-chardev=a=out", "-chardev=a=out" },
+	  "-chardev a=out: the name is used already" },
+	{ { "-chardev=a=42", "-chardev=b=42" }, "b=42: the fd is used already" },
+	{ { "-chardev=a=out", "-chardev=b=42", "-chardev=c=42" },
+	  "c=42: the fd is used already" },
+	{ { "-chardev=a=out", "-chardev=x=40" },
+	  "-chardev x=40: fd 40 is ktest's own" },
+	{ { "-chardev=x=41" }, "-chardev x=41: fd 41 is ktest's own" },
+	{ { "-netfd=40" }, "-netfd 40: fd 40 is ktest's own" },
+	{ { "-netfd=42" }, "-netfd 42: is not a socket" },
+	{ { "-chardev=a=out", "-chardev=x=43" }, "x=43: fd 43: Bad file" },
+};
+
+static int open_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 64; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void test_wires(void)
+{
+	static struct guest g;
+	int fd[2] = { -1, -1 };
+
+	fresh();
+	(void)make_pipe(&k, fd);
+	(void)dup2(fd[0], 40);
+	(void)dup2(fd[1], 41);
+	close_fd(&fd[0]);
+	fd[0] = open("/dev/null", O_WRONLY);
+	(void)dup2(fd[0], 42);
+	for (size_t i = 0; i < COUNT(wire_table); i++) {
+		const char *name = name_of("wires: %s and %zu",
+					   wire_table[i].words[0], i);
+		char *argv[6] = { word("ktest") };
+		int before;
+
+		for (size_t j = 0; j < 4 && wire_table[i].words[j] != NULL; j++)
+			argv[j + 1] = word(wire_table[i].words[j]);
+		fresh();
+		memset(&g, 0, sizeof g);
+		o.wake_fd = 40;
+		(void)opt_parse(&k, &o, argv);
+		before = open_fds();
+		if (wires_given(&k) == 0)
+			(void)guest_wires(&k, &g);
+		is_error(HERE, wire_table[i].error, name);
+		wires_close(&g);
+		is_int(HERE, open_fds(), before, name);
+	}
+	for (int i = 40; i <= 42; i++)
+		(void)close(i);
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
+}
+
 static const struct {
 	const char *user, *want, *error;
 } user_table[] = {
@@ -3747,6 +3813,7 @@ static void test_all(const char *scratch, const char *copy)
 	test_job_needs(scratch);
 	test_root(scratch);
 	test_mounts(scratch);
+	test_wires();
 	test_user();
 	test_typed();
 }

@@ -212,6 +212,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
 	SNAPSHOT_ROOM = 128 << 20, /* free on the disk before one is made */
 	FILE_DEPTH = 16,        /* an @FILE in an @FILE ... */
+	TREE_DEPTH = 200,       /* directories in each other, of -file */
 	LINKS_MAX = 40,         /* Linux's own limit for one path */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
@@ -723,6 +724,50 @@ static bool is_file(const char *path)
 	struct stat st;
 
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+struct dir { /* a directory that is read */
+	DIR *at;               /* NULL: it is not open */
+	char *path;            /* PATH_SIZE bytes, of what was found last */
+	size_t len;            /* of the directory's own path in it */
+};
+
+/* Opens the directory at path[PATH_SIZE], which is used from now on; -1 and
+ * errno if it cannot be read, and then nothing is found in it. */
+static int dir_open(struct dir *d, char *path)
+{
+	*d = (struct dir){ opendir(path), path, strlen(path) };
+	return d->at != NULL ? 0 : -1;
+}
+
+/* The next name in it, but for "." and "..", whose path is d->path then. NULL
+ * at the end, where that is the directory's again, and, with errno, for an
+ * error. */
+static const char *dir_next(struct dir *d)
+{
+	const struct dirent *e;
+	size_t room = PATH_SIZE - d->len;
+
+	d->path[d->len] = '\0';
+	do {
+		errno = 0;
+		e = d->at != NULL ? readdir(d->at) : NULL;
+	} while (e != NULL && (strcmp(e->d_name, ".") == 0
+			       || strcmp(e->d_name, "..") == 0));
+	if (e == NULL)
+		return NULL;
+	if (snprintf(d->path + d->len, room, "/%s", e->d_name) < (int)room)
+		return d->path + d->len + 1;
+	d->path[d->len] = '\0';
+	errno = ENAMETOOLONG;
+	return NULL;
+}
+
+static void dir_close(struct dir *d)
+{
+	if (d->at != NULL)
+		(void)closedir(d->at);
+	d->at = NULL;
 }
 
 /* The absolute path of a file, symlinks of its directory resolved, its own
@@ -3711,35 +3756,9 @@ static int job_root_needs(struct cpio *c, const struct guest *g)
 	return 0;
 }
 
-static int job_tree(struct cpio *c, const char *host, const char *guest);
-
-static int job_directory(struct cpio *c, const char *host, const char *guest)
-{
-	char from[PATH_SIZE], to[PATH_SIZE];
-	struct dirent *e;
-	DIR *dir = opendir(host);
-	int result = 0;
-
-	if (dir == NULL)
-		return fail(c->k, "-file %s:", host);
-	while (result == 0 && (errno = 0, e = readdir(dir)) != NULL) {
-		if (strcmp(e->d_name, ".") == 0
-		    || strcmp(e->d_name, "..") == 0)
-			continue;
-		if (path_set(c->k, from, "%s/%s", host, e->d_name) < 0
-		    || path_set(c->k, to, "%s/%s", guest, e->d_name) < 0)
-			result = -1;
-		else
-			result = job_tree(c, from, to);
-	}
-	if (result == 0 && errno != 0)
-		result = fail(c->k, "-file %s:", host);
-	(void)closedir(dir);
-	return result;
-}
-
-/* Adds what stands at host as guest (absolute), symlinks as they are. */
-static int job_tree(struct cpio *c, const char *host, const char *guest)
+/* Adds what stands at host as guest (absolute), symlinks as they are; returns
+ * 1 if it is a directory, whose content is to follow. */
+static int job_entry(struct cpio *c, const char *host, const char *guest)
 {
 	char link[PATH_SIZE];
 	struct stat st;
@@ -3751,10 +3770,9 @@ static int job_tree(struct cpio *c, const char *host, const char *guest)
 		return fail(c->k, "-file %s:", host);
 	if (S_ISREG(st.st_mode))
 		return cpio_file(c, host, guest + 1, 0);
-	if (S_ISDIR(st.st_mode)) {
+	if (S_ISDIR(st.st_mode))
 		return cpio_member(c, guest + 1, st.st_mode, st.st_mtime, "",
-				   0) < 0 ? -1 : job_directory(c, host, guest);
-	}
+				   0) < 0 ? -1 : 1;
 	if (S_ISLNK(st.st_mode)) {
 		n = readlink(host, link, sizeof link);
 		if (n < 0)
@@ -3765,6 +3783,52 @@ static int job_tree(struct cpio *c, const char *host, const char *guest)
 	warn(c->k, "-file %s: is neither a file, a directory nor a symlink:"
 	     " left out", host);
 	return 0;
+}
+
+/* Adds the tree at host[PATH_SIZE] as guest[PATH_SIZE]. Both paths are always
+ * those of what it is at, so that a level costs but a few bytes of stack. */
+static int job_tree(struct cpio *c, char *host, char *guest)
+{
+	struct {
+		struct dir dir;
+		size_t guest;  /* length of its path there */
+	} level[TREE_DEPTH], *l = level;
+	int result = job_entry(c, host, guest);
+
+	for (;;) {
+		const char *name;
+		size_t room;
+
+		if (result > 0 && l == level + TREE_DEPTH)
+			result = fail(c->k, "-file %s: is too deep (limit %d"
+				      " directories in each other)", host,
+				      TREE_DEPTH);
+		if (result > 0) {
+			l->guest = strlen(guest);
+			result = dir_open(&l->dir, host) == 0 ? 0
+				 : fail(c->k, "-file %s:", host);
+			l += result == 0;
+		}
+		if (result < 0 || l == level)
+			break;
+		guest[l[-1].guest] = '\0';
+		room = PATH_SIZE - l[-1].guest;
+		name = dir_next(&l[-1].dir);
+		if (name == NULL) {
+			result = errno == 0 ? 0 : fail(c->k, "-file %s:", host);
+			dir_close(&(--l)->dir);
+		} else if (snprintf(guest + PATH_SIZE - room, room, "/%s", name)
+			   >= (int)room) {
+			result = fail(c->k, "-file %s: its path in the guest is"
+				      " too long (limit %d bytes)", host,
+				      PATH_SIZE - 1);
+		} else {
+			result = job_entry(c, host, guest);
+		}
+	}
+	while (l > level)
+		dir_close(&(--l)->dir);
+	return result;
 }
 
 /* One -file HOST[:GUEST]. */
@@ -4847,18 +4911,17 @@ static int auto_directory(struct ktest *k, char *dir)
 static void auto_search(struct ktest *k, bool deep)
 {
 	struct snapshot *s = &k->snapshot;
-	struct dirent *e;
-	DIR *d = opendir(s->dir);
+	const char *name;
+	struct dir d;
 
-	while (d != NULL && s->fd < 0 && (e = readdir(d)) != NULL)
-		if (strncmp(e->d_name, SNAPSHOT_NAME,
-			    strlen(SNAPSHOT_NAME)) == 0
-		    && strstr(e->d_name, SNAPSHOT_PART) == NULL
-		    && path_set(k, s->path, "%s/%s", s->dir, e->d_name) == 0)
+	memcpy(s->path, s->dir, sizeof s->path);
+	(void)dir_open(&d, s->path);
+	while (s->fd < 0 && (name = dir_next(&d)) != NULL)
+		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
+		    && strstr(name, SNAPSHOT_PART) == NULL)
 			snapshot_try(k, s->path, deep);
 	k->error[0] = '\0';
-	if (d != NULL)
-		(void)closedir(d);
+	dir_close(&d);
 }
 
 /* Removes what writers of this file, or of any of auto's, left behind that
@@ -4869,25 +4932,24 @@ static void parts_remove(const struct snapshot *s)
 	const char *base = s->automatic ? SNAPSHOT_NAME
 			   : slash != NULL ? slash + 1 : s->path;
 	char path[PATH_SIZE];
-	struct dirent *e;
-	DIR *d = opendir(s->dir);
+	const char *name;
+	struct dir d;
 	int fd;
 
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		const char *part = strstr(e->d_name, SNAPSHOT_PART);
+	memcpy(path, s->dir, sizeof path);
+	(void)dir_open(&d, path);
+	while ((name = dir_next(&d)) != NULL) {
+		const char *part = strstr(name, SNAPSHOT_PART);
 
-		if (strncmp(e->d_name, base, strlen(base)) != 0 || part == NULL
-		    || strlen(part) != strlen(SNAPSHOT_PART) + 6
-		    || snprintf(path, sizeof path, "%s/%s", s->dir, e->d_name)
-		       >= (int)sizeof path)
+		if (strncmp(name, base, strlen(base)) != 0 || part == NULL
+		    || strlen(part) != strlen(SNAPSHOT_PART) + 6)
 			continue;
 		fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
 			(void)unlink(path);
 		close_fd(&fd);
 	}
-	if (d != NULL)
-		(void)closedir(d);
+	dir_close(&d);
 }
 
 /* Makes room in the directory of -snapshot auto: the oldest goes. */
@@ -4895,22 +4957,21 @@ static bool auto_room(const struct snapshot *s)
 {
 	char path[PATH_SIZE], oldest[PATH_SIZE];
 	time_t oldest_time = 0;
-	struct dirent *e;
+	const char *name;
 	struct stat st;
+	struct dir d;
 	int count = 0;
-	DIR *d = opendir(s->dir);
 
-	while (d != NULL && (e = readdir(d)) != NULL)
-		if (strncmp(e->d_name, SNAPSHOT_NAME,
-			    strlen(SNAPSHOT_NAME)) == 0
-		    && snprintf(path, sizeof path, "%s/%s", s->dir, e->d_name)
-		       < (int)sizeof path && stat(path, &st) == 0
+	memcpy(path, s->dir, sizeof path);
+	(void)dir_open(&d, path);
+	while ((name = dir_next(&d)) != NULL)
+		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
+		    && stat(path, &st) == 0
 		    && (count++ == 0 || st.st_mtime < oldest_time)) {
 			oldest_time = st.st_mtime;
 			memcpy(oldest, path, sizeof oldest);
 		}
-	if (d != NULL)
-		(void)closedir(d);
+	dir_close(&d);
 	return count < SNAPSHOTS_MAX || unlink(oldest) < 0;
 }
 

@@ -66,4 +66,47 @@ done
 is "$own" 6 'two of them, three times: the signals'
 KTEST=$real_ktest
 
+# -- A tree of -file, on the 256 KiB of stack that a run may take --
+# deep N: a directory with N directories in each other, a file in the last
+deep() {
+	deep_dir=$T/deep$1/$(printf "%0$(($1 - 1))d" 0 | sed 's|0|d/|g')
+	mkdir -p "$deep_dir"
+	echo bottom >"$deep_dir/file"
+}
+
+# small OPTIONS...: with little stack
+small() {
+	fake 'hello;clock;go;x=0' -file "$@" -- "$GUEST"
+}
+printf '#!/bin/sh\nulimit -s 256\nexec "%s" "$@"\n' "$KTEST" >"$T/small"
+chmod 755 "$T/small"
+KTEST=$T/small
+for n in 25 150 200; do
+	deep $n
+	small "$T/deep$n:/d"
+	is "$status $(starts)" '0 1' "$n directories in each other"
+done
+for n in 201 1000; do
+	deep $n
+	small "$T/deep$n:/d"
+	is "$status $(starts)" '125 0' "$n directories: refused"
+	like "$err" '^ktest: -file /.*/d: is too deep .limit 200 ' \
+	    "$n directories: named"
+	one_line "$err" "$n directories: in one line"
+done
+KTEST=$real_ktest
+mkdir -p "$T/many/a/b" "$T/many/c"
+i=0
+while [ $((i += 1)) -le 300 ]; do : >"$T/many/a/b/$i"; : >"$T/many/c/$i"; done
+small "$T/many" -v
+like "$err" 'job: |initramfs: ' 'a wide tree is packed'
+long=$(printf '%0250d' 0)
+guest=
+i=0
+while [ $((i += 1)) -le 16 ]; do guest=$guest/$long; done
+: >"$T/many/c/$long"
+small "many:$guest"
+like "$err" '^ktest: -file /.*: its path in the guest is too long .limit 4095' \
+    'a path that is too long only there'
+
 finish

@@ -323,6 +323,12 @@ struct qemu { /* QEMU's arguments and the kernel's, built side by side */
 	char args_at[ARGV_SIZE], cmdline_at[CMDLINE_SIZE];
 };
 
+struct sink { /* a fd of the caller's to write to */
+	int fd;                /* it, or a description of our own of the same */
+	bool ours;             /* ... which never blocks */
+	size_t chunk;          /* as much may be written when poll() says so */
+};
+
 struct stream { /* one direction: read a chunk, write it, read the next */
 	int from, to;          /* -1: no more */
 	size_t at, len;        /* what of data is still to be written */
@@ -343,11 +349,13 @@ enum ending { /* why the supervisor stopped */
 	END_GARBAGE,           /* the control port made no sense */
 	END_SAVED,             /* the machine's memory and state are there */
 	END_MONITOR,           /* it could not be saved, or restored */
-	END_OUTPUT             /* output could not be written */
+	END_OUTPUT,            /* output could not be written */
+	ENDINGS
 };
 
 struct vm { /* one QEMU process and all ends of it that are ours */
 	pid_t pid;             /* 0: not running */
+	pid_t warden;
 	int wait_status;       /* valid once ended is set */
 	bool ended;
 	int console, early, control, log;
@@ -356,8 +364,6 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	char reply[4096];      /* of the monitor: a line and a half */
 	size_t reply_len;
 	struct stream job, in, out, err;
-	enum ending end;
-	int signal;            /* END_SIGNAL: which */
 	bool hello;            /* init spoke: the program may run */
 	bool ports_told;       /* ports_report() was called */
 	bool have_status;
@@ -367,7 +373,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	uint64_t want_out, want_err;
 	char init_error[1024];
 	size_t init_error_len;
-	long long deadline, end_deadline, kvm_deadline, stall_deadline;
+	long long end_deadline, kvm_deadline, stall_deadline;
 	long long asleep_deadline;
 	uint64_t cpu_ns;       /* QEMU's at the last look */
 	bool resized;          /* the terminal was: the guest is to know */
@@ -421,11 +427,15 @@ struct snapshot {
 /* One run: its working memory, about 700 KiB, all 0 at first. */
 struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
-	int signal;                /* the caller should end by it, or 0 */
+	enum ending end;           /* why the attempt, or the run, is over */
+	int signal;                /* END_SIGNAL: by which, 0: by the caller */
+	bool over;                 /* wait for nobody any more: time-out, signal */
+	long long deadline;        /* of -timeout, ms as now_ms(); 0: none */
+	struct sink out, err, log; /* where the caller wants bytes */
 	char ring[RING_SIZE];      /* the console's last words */
 	uint64_t ring_total;       /* bytes ever put into it */
-	char log[LOG_SIZE];        /* QEMU's stderr */
-	size_t log_len;
+	char said[LOG_SIZE];       /* the beginning of QEMU's stderr */
+	size_t said_len;
 	int fail_status;           /* the exit status if there is an error */
 	const struct ktest_options *o;
 	struct ktest_options options; /* *o, with what -shell stands for */
@@ -541,26 +551,239 @@ static void text_visible(struct text *t, const char *s, size_t n, bool lines)
 	}
 }
 
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	(void)clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static long long now_ms(void)
+{
+	return (long long)(clock_ns(CLOCK_MONOTONIC) / 1000000u);
+}
+
+static bool deadline_passed(long long deadline)
+{
+	return deadline > 0 && now_ms() >= deadline;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = -1;
+}
+
+/* -- Waiting --
+ * A run waits in run_poll() and nowhere else, for what it waits for and for
+ * its own end: the deadline of -timeout, and what the caller's wake_fd says.
+ */
+static void run_stop(struct ktest *k, enum ending end)
+{
+	if (k->end == END_NONE)
+		k->end = end;
+}
+
+/* Sets its modes, also when we run in the background by now. */
+static int terminal_set(int fd, const struct termios *t)
+{
+	sigset_t set, old;
+	int result;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTTOU);
+	(void)sigprocmask(SIG_BLOCK, &set, &old);
+	result = tcsetattr(fd, TCSANOW, t);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	return result;
+}
+
+/* Stops the guest and ourselves, as Ctrl-Z does, until SIGCONT comes. */
+static void run_suspend(struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+	struct termios raw;
+
+	if (v->raw && tcgetattr(k->o->stdin_fd, &raw) == 0)
+		(void)terminal_set(k->o->stdin_fd, &v->terminal);
+	if (v->warden > 0)
+		(void)kill(-v->warden, SIGSTOP);
+	(void)raise(SIGSTOP);
+	if (v->warden > 0)
+		(void)kill(-v->warden, SIGCONT);
+	if (v->raw)
+		(void)terminal_set(k->o->stdin_fd, &raw);
+}
+
+/* The caller's wake_fd: children to look for, a new size of the terminal, a
+ * pause, or an end. Its own end, too, is one: nobody could end the guest any
+ * more. */
+static void run_wake(struct ktest *k)
+{
+	char bytes[64];
+	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
+	bool pause = false;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		bytes[0] = 0;
+	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
+		if (bytes[i] == SIGWINCH) {
+			k->vm.resized = k->o->tty;
+		} else if (bytes[i] == SIGTSTP) {
+			pause = true;
+		} else if (bytes[i] != SIGCHLD) {
+			k->signal = k->over ? k->signal
+				    : (unsigned char)bytes[i];
+			k->over = true;
+			run_stop(k, END_SIGNAL);
+		}
+	if (pause)
+		run_suspend(k);
+}
+
+/* Waits until one of n fds is ready, or now_ms() is `until` (0: never). p[0]
+ * is filled in here. Returns how many are ready. */
+static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
+		    long long until)
+{
+	long long wait = -1;
+	int ready;
+
+	if (k->deadline > 0 && !k->over
+	    && (until == 0 || k->deadline < until))
+		until = k->deadline;
+	if (until > 0) {
+		wait = until - now_ms();
+		wait = wait < 0 ? 0 : wait < INT_MAX ? wait : INT_MAX;
+	}
+	p[0] = (struct pollfd){ .fd = k->o->wake_fd, .events = POLLIN };
+	ready = poll(p, n, (int)wait);
+	if (ready < 0) { /* EINTR, or no memory: then soon again */
+		for (size_t i = 0; i < n; i++)
+			p[i].revents = 0;
+		ready = 0;
+	}
+	/* A signal for all of us has ended QEMU, too: poll() sees that first,
+	 * and then runs our handler. */
+	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
+		run_wake(k);
+	if (deadline_passed(k->deadline)) {
+		k->over = true;
+		run_stop(k, END_TIMEOUT);
+	}
+	return ready;
+}
+
+/* The same; -1 when the run is to end, and k->end says why. */
+static int run_poll(struct ktest *k, struct pollfd *p, size_t n,
+		    long long until)
+{
+	int ready = wait_fds(k, p, n, until);
+
+	return k->end != END_NONE ? -1 : ready;
+}
+
+/* Reads as read() does, and waits until there is something. -1 and k->end
+ * when the run is to end meanwhile. */
+static ssize_t run_read(struct ktest *k, int fd, void *to, size_t n)
+{
+	struct pollfd p[2] = { { .fd = -1 }, { .fd = fd, .events = POLLIN } };
+	ssize_t got;
+
+	do {
+		while (p[1].revents == 0)
+			if (run_poll(k, p, 2, 0) < 0)
+				return -1;
+		p[1].revents = 0;
+		got = read(fd, to, n);
+	} while (got < 0 && (errno == EINTR || errno == EAGAIN));
+	return got;
+}
+
+/* -- Writing -- */
+/* Terminals and pipes are opened anew: a description of our own never blocks,
+ * and the caller's, which others share, stays as it is. */
+static struct sink sink_open(int fd)
+{
+	struct sink s = { .fd = fd, .chunk = PIPE_BUF };
+	const bool tty = isatty(fd);
+	struct stat st;
+	char path[32];
+	int own = -1;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return s;
+	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	if (tty || S_ISFIFO(st.st_mode))
+		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (own >= 0)
+		return (struct sink){ own, true, SIZE_MAX };
+	if (tty)
+		s.chunk = 64; /* what a terminal has room for, if any */
+	else if (S_ISREG(st.st_mode))
+		s.chunk = SIZE_MAX;
+	return s;
+}
+
+static void sink_close(struct sink *s)
+{
+	if (s->ours)
+		close_fd(&s->fd);
+	*s = (struct sink){ .fd = -1 };
+}
+
+/* Writes all of it, however long that takes. */
 static void write_all(int fd, const char *s, size_t n)
 {
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
 	while (n > 0) {
 		ssize_t w = write(fd, s, n);
 
-		if (w < 0) /* nowhere left to say so; EINTR: we are ending */
+		if (w < 0 && errno == EAGAIN)
+			(void)poll(&p, 1, -1);
+		else if (w < 0 && errno != EINTR)
+			return; /* nowhere left to say so */
+		s += w > 0 ? w : 0;
+		n -= w > 0 ? (size_t)w : 0;
+	}
+}
+
+/* A run's messages wait for their reader, too, but once the run is over only
+ * for a second: then this one, and all that follow, are dropped. */
+static void log_write(struct ktest *k, const char *s, size_t n)
+{
+	while (k->log.fd >= 0 && n > 0) {
+		struct pollfd p[2] = { { .fd = -1 },
+			{ .fd = k->log.fd, .events = POLLOUT } };
+		const bool was_over = k->over;
+		ssize_t w;
+
+		if (wait_fds(k, p, 2, was_over ? now_ms() + BYTE_WAIT_MS : 0)
+				== 0 && was_over)
+			sink_close(&k->log);
+		if (p[1].revents == 0)
+			continue;
+		w = write(k->log.fd, s, n < k->log.chunk ? n : k->log.chunk);
+		if (w < 0 && errno != EINTR && errno != EAGAIN)
 			return;
-		s += w;
-		n -= (size_t)w;
+		s += w > 0 ? w : 0;
+		n -= w > 0 ? (size_t)w : 0;
 	}
 }
 
 /* Prints what others said, made visible, in pieces that fit and that cut no
- * character in two. */
-static void show(int fd, const char *s, size_t n, bool lines)
+ * character in two: to fd, or as messages of the run k. */
+static void show(struct ktest *k, int fd, const char *s, size_t n, bool lines)
 {
 	char buf[4096];
 	struct text t;
 
-	while (fd >= 0 && n > 0) {
+	while (n > 0) {
 		size_t part = n < sizeof buf / 5 ? n : sizeof buf / 5;
 
 		for (int i = 0; i < 3 && part < n && part > 1
@@ -568,19 +791,22 @@ static void show(int fd, const char *s, size_t n, bool lines)
 			part--;
 		text_init(&t, buf, sizeof buf);
 		text_visible(&t, s, part, lines);
-		write_all(fd, t.at, t.len);
+		if (k != NULL)
+			log_write(k, t.at, t.len);
+		else
+			write_all(fd, t.at, t.len);
 		s += part;
 		n -= part;
 	}
 }
 
 /* Prints "ktest: " and one line, whatever the names in it hold. */
-static void say_line(const struct ktest *k, const char *s)
+static void say_line(struct ktest *k, const char *s)
 {
 	char buf[MESSAGE_SIZE * 4 + 16];
 	struct text t;
 
-	if (k->o->log_fd < 0)
+	if (k->log.fd < 0)
 		return;
 	text_init(&t, buf, sizeof buf - 2);
 	text_add(&t, "ktest: ");
@@ -588,7 +814,7 @@ static void say_line(const struct ktest *k, const char *s)
 	if (k->vm.raw)
 		t.at[t.len++] = '\r';
 	t.at[t.len++] = '\n';
-	write_all(k->o->log_fd, t.at, t.len);
+	log_write(k, t.at, t.len);
 }
 
 static void format(char *out, const char *fmt, va_list ap)
@@ -604,7 +830,7 @@ static void format(char *out, const char *fmt, va_list ap)
 }
 
 /* Something is wrong, the run goes on. A final ':' gets errno's text. */
-static void warn(const struct ktest *k, const char *fmt, ...)
+static void warn(struct ktest *k, const char *fmt, ...)
 {
 	char line[MESSAGE_SIZE];
 	va_list ap;
@@ -629,26 +855,8 @@ static int fail(struct ktest *k, const char *fmt, ...)
 	return -1;
 }
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	(void)clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static long long now_ms(void)
-{
-	return (long long)(clock_ns(CLOCK_MONOTONIC) / 1000000u);
-}
-
-static bool passed(long long deadline)
-{
-	return deadline > 0 && now_ms() >= deadline;
-}
-
 /* A step, under -v, with the time since the start. */
-static void step(const struct ktest *k, const char *fmt, ...)
+static void step(struct ktest *k, const char *fmt, ...)
 {
 	char line[MESSAGE_SIZE];
 	long long ms = now_ms() - k->start;
@@ -663,13 +871,6 @@ static void step(const struct ktest *k, const char *fmt, ...)
 	(void)vsnprintf(line + n, sizeof line - (size_t)n, fmt, ap);
 	va_end(ap);
 	say_line(k, line);
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		(void)close(*fd);
-	*fd = -1;
 }
 
 static int set_cloexec(int fd)
@@ -978,20 +1179,6 @@ static void terminal_size(int fd, unsigned size[2])
 	(void)fd;
 	size[0] = 24;
 	size[1] = 80;
-}
-
-/* Sets its modes, also when we run in the background by now. */
-static int terminal_set(int fd, const struct termios *t)
-{
-	sigset_t set, old;
-	int result;
-
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTTOU);
-	(void)sigprocmask(SIG_BLOCK, &set, &old);
-	result = tcsetattr(fd, TCSANOW, t);
-	(void)sigprocmask(SIG_SETMASK, &old, NULL);
-	return result;
 }
 
 struct child { /* a helper program whose output we read */
@@ -2095,7 +2282,7 @@ static int modules_find(struct ktest *k, struct guest *g, const char *path)
 	return 0;
 }
 
-static void modules_step(const struct ktest *k, const struct guest *g)
+static void modules_step(struct ktest *k, const struct guest *g)
 {
 	char names[MODULES_SIZE];
 	struct text t;
@@ -2526,7 +2713,7 @@ static int guest_user(struct ktest *k, struct guest *g)
 /* -- Accelerator -- */
 /* Whether /dev/kvm can be opened. That it works is known only once a guest
  * has run: see attempt_next(). */
-static bool kvm_usable(const struct ktest *k)
+static bool kvm_usable(struct ktest *k)
 {
 #ifdef __x86_64__
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -2944,34 +3131,6 @@ static int wire_open(struct ktest *k, const char *value, const char *path,
 	return w->fd >= 0 ? 0 : fail(k, "-chardev %.200s:", value);
 }
 
-static void vm_stop(struct vm *v, enum ending end)
-{
-	if (v->end == END_NONE)
-		v->end = end;
-}
-
-/* The caller's wake_fd: children to look for, a new size of the terminal, or
- * an end. Its own end, too, is one: nobody could end the guest any more. */
-static void wake(struct ktest *k)
-{
-	char bytes[64];
-	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-		bytes[0] = 0;
-	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
-		if (bytes[i] == SIGWINCH) {
-			k->vm.resized = k->o->tty;
-		} else if (bytes[i] != SIGCHLD) {
-			k->vm.signal = k->vm.end == END_NONE
-				       ? (unsigned char)bytes[i]
-				       : k->vm.signal;
-			vm_stop(&k->vm, END_SIGNAL);
-		}
-}
-
 /* Waits for somebody who connects to fd; -1 if nobody does in time, or the
  * run is to end. */
 static int link_wait(struct ktest *k, const char *path, int fd)
@@ -2992,10 +3151,9 @@ static int link_wait(struct ktest *k, const char *path, int fd)
 				    (end - k->start) / 1000);
 		(void)poll(p, 2, (int)(end - now_ms()));
 		if (p[1].revents != 0)
-			wake(k);
-		if (k->vm.end != END_NONE) {
-			k->signal = k->vm.signal;
-			return k->signal != 0 ? -1
+			run_wake(k);
+		if (k->end != END_NONE) {
+						return k->signal != 0 ? -1
 				: fail(k, "the caller ended the run");
 		}
 	}
@@ -4446,46 +4604,63 @@ static void qemu_print(const struct qemu *q, FILE *f)
 }
 
 /* The beginning of a line in Monogon's format; first: of an entry. */
-static void log_begin(int fd, bool first)
+static void log_begin(struct ktest *k, int fd, bool first)
 {
 	char line[64];
 
 	(void)snprintf(line, sizeof line, "TT| %20s %c ",
 		       first ? "test launch" : "", first ? '!' : '|');
-	show(fd, line, strlen(line), true);
+	show(k, fd, line, strlen(line), true);
+}
+
+static void log_lines(struct ktest *k, int fd, const char *s)
+{
+	bool first = true;
+
+	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
+		n = strcspn(s, "\n");
+		if (n == 0)
+			continue;
+		log_begin(k, fd, first);
+		show(k, fd, s, n, false);
+		show(k, fd, "\n", 1, true);
+		first = false;
+	}
+}
+
+/* One option a line: an argument that starts with '-' begins one. */
+static void log_args(struct ktest *k, int fd, const char *name,
+		     char *const *argv)
+{
+	log_begin(k, fd, true);
+	show(k, fd, "Running ", 8, false);
+	show(k, fd, name, strlen(name), false);
+	show(k, fd, ":\n", 2, true);
+	for (size_t i = 0; argv[i] != NULL; i++) {
+		if (i <= 1 || argv[i][0] == '-')
+			log_begin(k, fd, false);
+		show(k, fd, i <= 1 || argv[i][0] == '-' ? "  " : " ",
+		     i <= 1 || argv[i][0] == '-' ? 2 : 1, true);
+		show(k, fd, argv[i], strlen(argv[i]), false);
+		if (i == 0 || argv[i + 1] == NULL || argv[i + 1][0] == '-')
+			show(k, fd, "\n", 1, true);
+	}
 }
 
 void ktest_log(int fd, const char *fmt, ...)
 {
-	char buf[MESSAGE_SIZE], *s = buf;
+	char buf[MESSAGE_SIZE];
 	va_list ap;
 
 	va_start(ap, fmt);
 	(void)vsnprintf(buf, sizeof buf, fmt, ap);
 	va_end(ap);
-	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
-		n = strcspn(s, "\n");
-		if (n == 0)
-			continue;
-		log_begin(fd, s == buf);
-		show(fd, s, n, false);
-		show(fd, "\n", 1, true);
-	}
+	log_lines(NULL, fd, buf);
 }
 
-/* One option a line: an argument that starts with '-' begins one. */
 void ktest_log_args(int fd, const char *name, char *const *argv)
 {
-	ktest_log(fd, "Running %s:", name);
-	for (size_t i = 0; argv[i] != NULL; i++) {
-		if (i <= 1 || argv[i][0] == '-')
-			log_begin(fd, false);
-		show(fd, i <= 1 || argv[i][0] == '-' ? "  " : " ",
-		     i <= 1 || argv[i][0] == '-' ? 2 : 1, true);
-		show(fd, argv[i], strlen(argv[i]), false);
-		if (i == 0 || argv[i + 1] == NULL || argv[i + 1][0] == '-')
-			show(fd, "\n", 1, true);
-	}
+	log_args(NULL, fd, name, argv);
 }
 
 /* ==== 8. Snapshot =======================================================
@@ -5068,11 +5243,11 @@ static int snapshot_write(struct ktest *k)
 /* This run goes on as if there were no snapshots. */
 static void snapshot_off(struct ktest *k)
 {
-	const size_t n = k->vm.pid == 0 ? 0 : find_bytes(k->log, k->log_len,
-		"\n", 1) != NULL ? strcspn(k->log, "\n") : k->log_len;
+	const size_t n = k->vm.pid == 0 ? 0 : find_bytes(k->said, k->said_len,
+		"\n", 1) != NULL ? strcspn(k->said, "\n") : k->said_len;
 
 	warn(k, "-snapshot: starting cold: %s%s%.*s", k->error,
-	     n > 0 ? ": " : "", (int)n, k->log);
+	     n > 0 ? ": " : "", (int)n, k->said);
 	k->error[0] = '\0';
 	k->guest.attempt.boot = BOOT_COLD;
 }
@@ -5321,8 +5496,8 @@ static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
 	pid_t parent = getpid();
 
 	vm_reset(v);
-	if (k->o->timeout > 0)
-		v->deadline = k->start + k->o->timeout;
+	if (!k->over)
+		k->end = END_NONE;
 	for (size_t i = 0; i < COUNT(source); i++)
 		source[i] = -1;
 	if (vm_open(k, g, source) < 0 || make_pipe(k, error) < 0
@@ -5451,11 +5626,9 @@ static int monitor_wait(struct ktest *k, const char *what)
 		if (now_ms() >= end)
 			return fail(k, "QEMU's monitor does not answer");
 		(void)poll(p, COUNT(p), CHILD_TICK_MS);
-		if (passed(v->deadline))
-			vm_stop(v, END_TIMEOUT);
 		if (p[2].revents != 0)
-			wake(k);
-		if (v->end != END_NONE
+			run_wake(k);
+		if (k->end != END_NONE
 		    || (p[1].revents != 0 && monitor_move(k) < 0))
 			return -1;
 		if (p[0].revents != 0) {
@@ -5587,21 +5760,21 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 	if (k->vm.kvm_deadline > 0) /* a sign of life */
 		k->vm.kvm_deadline = now_ms() + KVM_WAIT_MS;
 	if (k->o->console)
-		show(k->o->log_fd, s, n, true);
+		show(k, -1, s, n, true);
 }
 
 /* QEMU's stderr; its beginning is kept. */
 static void log_bytes(struct ktest *k, const char *s, size_t n)
 {
-	size_t room = LOG_SIZE - k->log_len;
+	size_t room = LOG_SIZE - k->said_len;
 
-	memcpy(k->log + k->log_len, s, n < room ? n : room);
-	k->log_len += n < room ? n : room;
+	memcpy(k->said + k->said_len, s, n < room ? n : room);
+	k->said_len += n < room ? n : room;
 	if (k->o->verbose)
-		show(k->o->log_fd, s, n, true);
+		show(k, -1, s, n, true);
 	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
-	if (find_bytes(k->log, k->log_len, "KVM internal error", 18) != NULL)
-		vm_stop(&k->vm, END_KVM);
+	if (find_bytes(k->said, k->said_len, "KVM internal error", 18) != NULL)
+		run_stop(k, END_KVM);
 }
 
 /* Writes the port file: complete or not there. */
@@ -5649,7 +5822,7 @@ static void ports_report(struct ktest *k)
 				      p->host);
 	}
 	if (k->o->port_file != NULL && ports_file(k) < 0)
-		vm_stop(&k->vm, END_OUTPUT);
+		run_stop(k, END_OUTPUT);
 }
 
 /* Every key is the guest's from now on, if the terminal is ours to take. */
@@ -5688,12 +5861,12 @@ static void terminal_typed(struct ktest *k, const char *s, size_t n)
 	static const char leave[] = "\r~.";
 	struct vm *v = &k->vm;
 
-	for (size_t i = 0; v->raw && i < n && v->end == END_NONE; i++) {
+	for (size_t i = 0; v->raw && i < n && k->end == END_NONE; i++) {
 		v->typed = s[i] == leave[v->typed] ? v->typed + 1
 						   : s[i] == '\r';
 		if (leave[v->typed] == '\0') {
 			(void)fail(k, "left by Enter ~ .");
-			vm_stop(v, END_OUTPUT);
+			run_stop(k, END_OUTPUT);
 		}
 	}
 }
@@ -5729,7 +5902,7 @@ static void control_answer(struct ktest *k, int job)
 	if (job >= 0 && (fstat(job, &st) < 0 || lseek(job, 0, SEEK_SET) < 0))
 		(void)fail(k, "the job:");
 	if (k->error[0] != '\0')
-		vm_stop(&k->vm, END_OUTPUT);
+		run_stop(k, END_OUTPUT);
 	put_le(s->data, clock_ns(CLOCK_REALTIME), 8);
 	put_le(s->data + 40, (uint64_t)st.st_size, 8);
 	s->len = ANSWER_SIZE;
@@ -5746,7 +5919,7 @@ static void control_hello(struct ktest *k)
 	if (k->guest.attempt.boot != BOOT_SAVE)
 		control_answer(k, -1);
 	else
-		vm_stop(&k->vm, monitor_save(k) == 0 ? END_SAVED
+		run_stop(k, monitor_save(k) == 0 ? END_SAVED
 						     : END_MONITOR);
 }
 
@@ -5757,12 +5930,12 @@ static void control_byte(struct ktest *k, char c)
 
 	if (v->init_error_len > 0) { /* TEXT; [0] is its 'e' */
 		if (c == '\n')
-			vm_stop(v, END_INIT);
+			run_stop(k, END_INIT);
 		else if (v->init_error_len < sizeof v->init_error - 1)
 			v->init_error[v->init_error_len++] = c;
 		return;
 	}
-	if (v->have_status || v->end == END_GARBAGE)
+	if (v->have_status || k->end == END_GARBAGE)
 		return;
 	v->message[v->message_len++] = c;
 	if (v->message[0] == 'h' && !v->hello) {
@@ -5771,7 +5944,7 @@ static void control_byte(struct ktest *k, char c)
 	} else if (v->message[0] == 'e') {
 		v->init_error[v->init_error_len++] = c;
 	} else if (v->message[0] != 'x' || !v->hello) {
-		vm_stop(v, END_GARBAGE);
+		run_stop(k, END_GARBAGE);
 	} else if (v->message_len == sizeof v->message) {
 		v->have_status = true;
 		v->status = (unsigned char)v->message[1];
@@ -5841,11 +6014,11 @@ static void stream_write(struct ktest *k, struct stream *s)
 	if (s == &k->vm.in || s == &k->vm.job) { /* nobody reads it now */
 		s->from = -1;
 	} else if (errno == EPIPE) {
-		k->vm.signal = SIGPIPE;
-		vm_stop(&k->vm, END_SIGNAL);
+		k->signal = SIGPIPE;
+		run_stop(k, END_SIGNAL);
 	} else {
 		(void)fail(k, "%s:", s == &k->vm.out ? "stdout" : "stderr");
-		vm_stop(&k->vm, END_OUTPUT);
+		run_stop(k, END_OUTPUT);
 	}
 }
 
@@ -5917,7 +6090,7 @@ static bool vm_asleep(struct ktest *k)
 
 	if (v->hello || v->ended || k->o->argv == NULL || k->o->gdb != NULL
 	    || k->guest.attempt.accel != ACCEL_TCG
-	    || !passed(v->asleep_deadline)
+	    || !deadline_passed(v->asleep_deadline)
 	    || clock_getcpuclockid(v->pid, &clock) != 0)
 		return false;
 	used = clock_ns(clock) - v->cpu_ns;
@@ -5926,7 +6099,7 @@ static bool vm_asleep(struct ktest *k)
 	return used < ASLEEP_CPU_MS * 1000000u;
 }
 
-/* Whether there is a reason to stop now; sets v->end then. */
+/* Whether there is a reason to stop now; sets k->end then. */
 static bool vm_done(struct ktest *k)
 {
 	struct vm *v = &k->vm;
@@ -5936,27 +6109,26 @@ static bool vm_done(struct ktest *k)
 			      && v->log < 0 && v->out.from < 0
 			      && v->err.from < 0;
 
-	if (passed(v->deadline))
-		vm_stop(v, END_TIMEOUT);
-	if (!v->hello && passed(v->kvm_deadline))
-		vm_stop(v, END_KVM);
+	if (!v->hello && deadline_passed(v->kvm_deadline))
+		run_stop(k, END_KVM);
 	if (vm_asleep(k))
-		vm_stop(v, END_ASLEEP);
+		run_stop(k, END_ASLEEP);
 	if (program && v->have_status && flushed
 	    && v->out.total == v->want_out && v->err.total == v->want_err)
-		vm_stop(v, END_VERDICT);
-	if (v->ended && flushed && (all_read || passed(v->end_deadline)))
-		vm_stop(v, END_QEMU);
+		run_stop(k, END_VERDICT);
+	if (v->ended && flushed && (all_read || deadline_passed(v->end_deadline)))
+		run_stop(k, END_QEMU);
 	if (v->have_status && flushed && !v->ended
-	    && passed(v->stall_deadline))
-		vm_stop(v, program ? END_STALL : END_VERDICT);
-	return v->end != END_NONE;
+	    && deadline_passed(v->stall_deadline))
+		run_stop(k, program ? END_STALL : END_VERDICT);
+	return k->end != END_NONE;
 }
 
 /* Milliseconds until something has to be looked at without an event. */
-static int vm_patience(const struct vm *v)
+static int vm_patience(const struct ktest *k)
 {
-	const long long at[] = { v->deadline, v->end_deadline,
+	const struct vm *v = &k->vm;
+	const long long at[] = { k->deadline, v->end_deadline,
 		v->hello ? 0 : v->kvm_deadline,
 		v->have_status ? v->stall_deadline : 0 };
 	long long now = now_ms(), wait = CHILD_TICK_MS;
@@ -5990,14 +6162,14 @@ static void vm_poll(struct ktest *k)
 		p[IN].fd = -1;
 	if (v->control < 0)
 		p[JOB].fd = -1;
-	if (poll(p, ALL, vm_patience(v)) < 0 && errno != EINTR) {
+	if (poll(p, ALL, vm_patience(k)) < 0 && errno != EINTR) {
 		(void)fail(k, "poll:");
-		vm_stop(v, END_OUTPUT);
+		run_stop(k, END_OUTPUT);
 	}
 	/* A signal for all of us has ended QEMU, too: poll() sees that first,
 	 * and then runs our handler. */
 	if (p[WAKE].revents || poll(&p[WAKE], 1, 0) > 0)
-		wake(k);
+		run_wake(k);
 	if (p[CONTROL].revents)
 		drain(k, &v->control, control_bytes);
 	if (p[CONSOLE].revents)
@@ -6089,9 +6261,9 @@ static void show_text(struct ktest *k, const char *title, const char *s,
 	if (n == 0)
 		return;
 	warn(k, "%s", title);
-	show(k->o->log_fd, s, n, true);
+	show(k, -1, s, n, true);
 	if (s[n - 1] != '\n')
-		show(k->o->log_fd, "\n", 1, true);
+		show(k, -1, "\n", 1, true);
 }
 
 static void explain_init(struct ktest *k)
@@ -6120,7 +6292,7 @@ static void explain_qemu(struct ktest *k)
 	char line[512], first[512];
 	size_t n = ring_text(k);
 
-	if (!find_line(k->log, k->log_len, "", first, sizeof first)
+	if (!find_line(k->said, k->said_len, "", first, sizeof first)
 	    || first[0] == '\0')
 		(void)snprintf(first, sizeof first, "it said nothing");
 	if (WIFSIGNALED(v->wait_status))
@@ -6159,13 +6331,12 @@ static int verdict(struct ktest *k)
 	const struct vm *v = &k->vm;
 	int status = KTEST_NO_VERDICT;
 
-	switch (v->end) {
+	switch (k->end) {
 	case END_VERDICT:
 		return v->status;
 	case END_SIGNAL:
-		k->signal = v->signal;
-		if (v->signal != 0)
-			return 128 + v->signal;
+		if (k->signal != 0)
+			return 128 + k->signal;
 		(void)fail(k, "the caller ended the run");
 		break;
 	case END_QEMU:
@@ -6183,7 +6354,7 @@ static int verdict(struct ktest *k)
 		explain_init(k);
 		break;
 	case END_KVM:
-		(void)fail(k, "kvm failed: %s", k->log_len > 0
+		(void)fail(k, "kvm failed: %s", k->said_len > 0
 			   ? "KVM internal error" : "no sign of life");
 		break;
 	case END_ASLEEP:
@@ -6207,12 +6378,12 @@ static void last_words(struct ktest *k)
 {
 	size_t n;
 
-	if (k->vm.pid == 0 || k->vm.end == END_OUTPUT)
+	if (k->vm.pid == 0 || k->end == END_OUTPUT)
 		return;
 	/* its first line was in ours already */
-	if (!k->o->verbose && k->log_len > 0
-	    && find_bytes(k->log, k->log_len - 1, "\n", 1) != NULL)
-		show_text(k, "QEMU said", k->log, k->log_len);
+	if (!k->o->verbose && k->said_len > 0
+	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL)
+		show_text(k, "QEMU said", k->said, k->said_len);
 	n = ring_text(k);
 	if (!k->o->console)
 		show_text(k, "the console's last words", k->scratch, n);
@@ -6227,7 +6398,7 @@ static bool ports_again(struct ktest *k, struct attempt *a)
 
 	for (size_t i = 0; i < g->port_count; i++) {
 		port_rule(&g->port[i], rule);
-		if (find_bytes(k->log, k->log_len, rule, strlen(rule)) == NULL)
+		if (find_bytes(k->said, k->said_len, rule, strlen(rule)) == NULL)
 			continue;
 		if (!g->port[i].any || a->port_tries == PORT_TRIES) {
 			(void)fail(k, "-port %s: 127.0.0.1:%d: QEMU cannot"
@@ -6248,15 +6419,15 @@ static bool attempt_other(struct ktest *k, struct attempt *a)
 {
 	const struct vm *v = &k->vm;
 	char why[512];
-	bool failed = v->end == END_KVM
-		      || (v->end == END_QEMU && v->wait_status != 0);
+	bool failed = k->end == END_KVM
+		      || (k->end == END_QEMU && v->wait_status != 0);
 
 	if (v->hello || v->init_error_len > 0 || v->have_status
 	    || v->out.total > 0
-	    || (v->end != END_QEMU && v->end != END_KVM
-		&& v->end != END_ASLEEP))
+	    || (k->end != END_QEMU && k->end != END_KVM
+		&& k->end != END_ASLEEP))
 		return false;
-	if (v->end == END_ASLEEP) {
+	if (k->end == END_ASLEEP) {
 		step(k, "the guest hangs");
 		return ++a->asleep_tries < ASLEEP_TRIES;
 	}
@@ -6265,8 +6436,8 @@ static bool attempt_other(struct ktest *k, struct attempt *a)
 	if (k->error[0] != '\0')
 		return false;
 	if (failed && a->sandbox
-	    && (find_line(k->log, k->log_len, " -sandbox", why, sizeof why)
-		|| find_line(k->log, k->log_len, "seccomp syscall filter",
+	    && (find_line(k->said, k->said_len, " -sandbox", why, sizeof why)
+		|| find_line(k->said, k->said_len, "seccomp syscall filter",
 			     why, sizeof why))) {
 		if (k->o->sandbox == SANDBOX_ON)
 			return fail(k, "-sandbox on: this QEMU has none (-sandbox"
@@ -6276,7 +6447,7 @@ static bool attempt_other(struct ktest *k, struct attempt *a)
 		return true;
 	}
 	if (failed && k->o->accel == ACCEL_AUTO && a->accel == ACCEL_KVM) {
-		if (!find_line(k->log, k->log_len, v->end == END_KVM
+		if (!find_line(k->said, k->said_len, k->end == END_KVM
 			       ? "KVM internal error" : "", why, sizeof why)
 		    || why[0] == '\0')
 			(void)snprintf(why, sizeof why, "no sign of life");
@@ -6303,7 +6474,7 @@ static bool attempt_other(struct ktest *k, struct attempt *a)
 /* What follows a machine that was to be saved, or restored. */
 static bool attempt_snapshot(struct ktest *k, struct attempt *a)
 {
-	const enum ending end = k->vm.end;
+	const enum ending end = k->end;
 	struct snapshot *s = &k->snapshot;
 
 	if (k->vm.hello || end == END_TIMEOUT || end == END_SIGNAL
@@ -6343,7 +6514,7 @@ static bool attempt_next(struct ktest *k, struct attempt *a)
 	char error[MESSAGE_SIZE];
 	bool told;
 
-	if (k->vm.end == END_MONITOR && !k->vm.hello) {
+	if (k->end == END_MONITOR && !k->vm.hello) {
 		/* QEMU may have had a reason that has another remedy */
 		memcpy(error, k->error, sizeof error);
 		k->error[0] = '\0';
@@ -6397,11 +6568,11 @@ static void attempt_run(struct ktest *k, int *initramfs)
 	if (k->guest.attempt.boot == BOOT_RESTORE) {
 		*initramfs = job_build(k, &k->guest);
 		if (*initramfs < 0)
-			vm_stop(&k->vm, END_OUTPUT);
+			run_stop(k, END_OUTPUT);
 		else if (monitor_restore(k) == 0)
 			control_answer(k, *initramfs);
 		else
-			vm_stop(&k->vm, END_MONITOR);
+			run_stop(k, END_MONITOR);
 	}
 	vm_supervise(k);
 }
@@ -6411,7 +6582,7 @@ static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
 	struct guest *g = &k->guest;
 
 	do {
-		k->log_len = 0;
+		k->said_len = 0;
 		if (!g->attempt.acpi_turned) /* else both are worth showing */
 			k->ring_total = 0;
 		if (attempt_files(k, initramfs) < 0)
@@ -6426,7 +6597,7 @@ static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
 			return 0;
 		}
 		if (k->o->verbose)
-			ktest_log_args(k->o->log_fd, k->o->name,
+			log_args(k, -1, k->o->name,
 				       k->qemu.argv);
 		if (vm_spawn(k, g, *initramfs) < 0)
 			return -1;
@@ -6455,6 +6626,8 @@ static struct ktest *run_begin(const struct ktest_options *o,
 	}
 	k->o = o;
 	k->start = now_ms();
+	k->deadline = o->timeout > 0 ? k->start + o->timeout : 0;
+	k->log = sink_open(o->log_fd);
 	k->snapshot.fd = k->snapshot.memory = -1;
 	return k;
 }
@@ -6462,16 +6635,17 @@ static struct ktest *run_begin(const struct ktest_options *o,
 /* Takes what a run leaves behind, and frees its memory. */
 static void run_end(struct ktest *k, struct ktest_result *r)
 {
-	size_t n = k->log_len < sizeof r->qemu_stderr
-		   ? k->log_len : sizeof r->qemu_stderr - 1;
+	size_t n = k->said_len < sizeof r->qemu_stderr
+		   ? k->said_len : sizeof r->qemu_stderr - 1;
 
 	memcpy(r->error, k->error, sizeof r->error);
-	memcpy(r->qemu_stderr, k->log, n);
+	memcpy(r->qemu_stderr, k->said, n);
 	r->qemu_stderr[n] = '\0';
 	r->signal = k->signal;
 	if (k->vm.pid > 0)
 		r->qemu_status = k->vm.wait_status;
 	r->warm = k->vm.hello && k->guest.attempt.boot == BOOT_RESTORE;
+	sink_close(&k->log);
 	(void)munmap(k, sizeof *k);
 }
 
@@ -6543,6 +6717,8 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	close_fd(&k->snapshot.memory);
 	ports_close(&k->guest, true);
 	wires_close(&k->guest);
+	if (status < 0 && k->over && k->error[0] == '\0')
+		status = verdict(k);
 	if (status < 0)
 		status = k->fail_status != 0 ? k->fail_status
 					     : KTEST_NO_VERDICT;

@@ -108,6 +108,7 @@ static void fresh(void)
 	ktest_defaults(&o);
 	o.log_fd = -1;
 	k.o = &o;
+	k.log.fd = -1;
 	vm_reset(&k.vm);
 }
 
@@ -448,6 +449,7 @@ static void test_messages(void)
 
 	fresh();
 	fd = o.log_fd = open("log", O_RDWR | O_CREAT | O_TRUNC, 0644);
+	k.log = sink_open(fd);
 	errno = ENOENT;
 	warn(&k, "%s:", "a\nb\033");
 	got = read_fd(fd, &n);
@@ -481,7 +483,8 @@ static void test_show(void)
 	while (text_room(&t) > 8)
 		text_add(&t, "\xe2\x82\xac\r\n");
 	o.log_fd = open("log", O_RDWR | O_CREAT | O_TRUNC, 0644);
-	show(o.log_fd, t.at, t.len, true);
+	k.log = sink_open(o.log_fd);
+	show(&k, -1, t.at, t.len, true);
 	got = read_fd(o.log_fd, &n);
 	is_int(HERE, (long long)n, (long long)t.len / 5 * 4,
 	       "show: no line or letter is cut in two");
@@ -2807,7 +2810,7 @@ static void test_control(void)
 				control_bytes(&k, c->bytes + at,
 					      c->n - at < step_len
 					      ? c->n - at : step_len);
-			ok = ok && v->end == c->end && v->hello == c->hello
+			ok = ok && k.end == c->end && v->hello == c->hello
 			     && v->have_status == c->have_status
 			     && v->status == c->status
 			     && v->want_out == c->out && v->want_err == c->err;
@@ -2831,12 +2834,12 @@ static void test_control_flood(void)
 	for (size_t i = 0; i < COUNT(first); i++) {
 		fresh();
 		o.argv = argv;
-		k.vm.deadline = 12345;
+		k.deadline = 12345;
 		control_bytes(&k, first[i], strlen(first[i]));
 		control_bytes(&k, many('x', ARGV_SIZE), ARGV_SIZE);
 		is_true(HERE, k.vm.message_len <= sizeof k.vm.message
 			&& k.vm.init_error_len < sizeof k.vm.init_error
-			&& k.vm.deadline == 12345 && !k.vm.have_status,
+			&& k.deadline == 12345 && !k.vm.have_status,
 			name_of("control: 64 KiB behind '%s'", first[i]));
 	}
 }
@@ -2904,7 +2907,7 @@ static void test_asleep(void)
 		(void)waitpid(k.vm.pid, NULL, 0);
 	}
 	fresh();
-	k.vm.end = END_ASLEEP;
+	k.end = END_ASLEEP;
 	for (int i = 1; i <= ASLEEP_TRIES; i++)
 		is_int(HERE, attempt_next(&k, &k.guest.attempt),
 		       i < ASLEEP_TRIES, "asleep: booted again, but not for ever");
@@ -2914,7 +2917,7 @@ static const struct done_case {
 	const char *name;
 	bool program, have_status, ended, open, pending;
 	uint64_t want, came;   /* bytes of stdout */
-	long long deadline, end_deadline, kvm_deadline, stall_deadline;
+	long long end_deadline, kvm_deadline, stall_deadline;
 	bool hello;
 	enum ending end;
 } done_cases[] = {
@@ -2943,10 +2946,6 @@ static const struct done_case {
 	  .ended = true, .end_deadline = PAST, .pending = true },
 	{ .name = "QEMU ended, all is here", .program = true, .ended = true,
 	  .have_status = true, .end = END_VERDICT },
-	{ .name = "timeout", .program = true, .open = true, .deadline = PAST,
-	  .end = END_TIMEOUT },
-	{ .name = "timeout while writing", .program = true, .open = true,
-	  .deadline = PAST, .pending = true, .end = END_TIMEOUT },
 	{ .name = "no word under KVM", .program = true, .open = true,
 	  .kvm_deadline = PAST, .end = END_KVM },
 	{ .name = "a word under KVM", .program = true, .open = true,
@@ -2977,13 +2976,12 @@ static void test_done(void)
 		v->out.total = c->came;
 		v->want_out = c->want;
 		v->hello = c->hello;
-		v->deadline = c->deadline;
 		v->end_deadline = c->end_deadline;
 		v->kvm_deadline = c->kvm_deadline;
 		v->stall_deadline = c->stall_deadline;
 		is_int(HERE, vm_done(&k), c->end != END_NONE,
 		       name_of("done: %s", c->name));
-		is_int(HERE, (int)v->end, (int)c->end,
+		is_int(HERE, (int)k.end, (int)c->end,
 		       name_of("done: %s", c->name));
 	}
 }
@@ -2994,20 +2992,20 @@ static void test_patience(void)
 
 	fresh();
 	v->log = 99;
-	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: no deadline");
+	is_int(HERE, vm_patience(&k), CHILD_TICK_MS, "patience: no deadline");
 	v->kvm_deadline = PAST;
-	is_int(HERE, vm_patience(v), 0, "patience: a deadline that passed");
+	is_int(HERE, vm_patience(&k), 0, "patience: a deadline that passed");
 	v->hello = true;
-	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: KVM spoke");
+	is_int(HERE, vm_patience(&k), CHILD_TICK_MS, "patience: KVM spoke");
 	v->stall_deadline = PAST;
-	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: no verdict");
-	v->deadline = now_ms() + 200;
-	is_true(HERE, vm_patience(v) > 100 && vm_patience(v) <= 200,
+	is_int(HERE, vm_patience(&k), CHILD_TICK_MS, "patience: no verdict");
+	k.deadline = now_ms() + 200;
+	is_true(HERE, vm_patience(&k) > 100 && vm_patience(&k) <= 200,
 		"patience: a deadline to come");
-	v->deadline = now_ms() + 366LL * 24 * 3600000;
-	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: far away");
+	k.deadline = now_ms() + 366LL * 24 * 3600000;
+	is_int(HERE, vm_patience(&k), CHILD_TICK_MS, "patience: far away");
 	v->log = -1;
-	is_true(HERE, vm_patience(v) <= 10, "patience: QEMU is about to end");
+	is_true(HERE, vm_patience(&k) <= 10, "patience: QEMU is about to end");
 }
 
 /* A stream whose far end fails: what that means for the run. */
@@ -3024,14 +3022,14 @@ static void test_streams(void)
 	v->out.to = fd[1];
 	v->out.len = 5;
 	stream_move(&k, &v->out);
-	is_true(HERE, v->end == END_SIGNAL && v->signal == SIGPIPE,
+	is_true(HERE, k.end == END_SIGNAL && k.signal == SIGPIPE,
 		"stream: nobody reads stdout");
 	close_fd(&fd[1]);
 	fresh();
 	v->err.to = open("/dev/full", O_WRONLY);
 	v->err.len = 5;
 	stream_move(&k, &v->err);
-	is_int(HERE, v->end, END_OUTPUT, "stream: no space");
+	is_int(HERE, k.end, END_OUTPUT, "stream: no space");
 	is_error(HERE, "stderr: No space left on device", "stream: no space");
 	close_fd(&v->err.to);
 	fresh();
@@ -3046,7 +3044,7 @@ static void test_streams(void)
 	v->in.len = 5;
 	stream_move(&k, &v->in);
 	is_true(HERE, v->in.from == -1 && v->in.len == 0
-		&& v->end == END_NONE, "stream: nobody reads stdin");
+		&& k.end == END_NONE, "stream: nobody reads stdin");
 	close_fd(&v->in.to);
 }
 
@@ -3091,11 +3089,11 @@ static void test_wake(void)
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
 	o.wake_fd = fd[0];
 	(void)!write(fd[1], bytes, 2);
-	wake(&k);
-	is_int(HERE, k.vm.end, END_NONE, "wake: a child");
+	run_wake(&k);
+	is_int(HERE, k.end, END_NONE, "wake: a child");
 	(void)!write(fd[1], bytes, sizeof bytes);
-	wake(&k);
-	is_true(HERE, k.vm.end == END_SIGNAL && k.vm.signal == SIGTERM,
+	run_wake(&k);
+	is_true(HERE, k.end == END_SIGNAL && k.signal == SIGTERM,
 		"wake: the first signal counts");
 	close_fd(&fd[0]);
 	close_fd(&fd[1]);
@@ -3134,14 +3132,14 @@ static void test_log_bytes(void)
 {
 	fresh();
 	log_bytes(&k, "qemu: KVM intern", 16);
-	is_int(HERE, k.vm.end, END_NONE, "log: half a line");
+	is_int(HERE, k.end, END_NONE, "log: half a line");
 	log_bytes(&k, "al error. Suberror: 1\n", 22);
-	is_int(HERE, k.vm.end, END_KVM, "log: KVM's internal error");
+	is_int(HERE, k.end, END_KVM, "log: KVM's internal error");
 	fresh();
 	log_bytes(&k, many('l', LOG_SIZE - 1), LOG_SIZE - 1);
 	log_bytes(&k, "xyz", 3);
 	log_bytes(&k, "xyz", 3);
-	is_true(HERE, k.log_len == LOG_SIZE && k.log[LOG_SIZE - 1] == 'x',
+	is_true(HERE, k.said_len == LOG_SIZE && k.said[LOG_SIZE - 1] == 'x',
 		"log: keeps the first bytes");
 }
 
@@ -3260,15 +3258,15 @@ static void next_start(const struct next_case *c, struct attempt *a)
 	v->hello = c->hello;
 	v->have_status = c->have_status;
 	v->out.total = c->out;
-	v->end = (enum ending)c->end;
+	k.end = (enum ending)c->end;
 	v->wait_status = c->wait_status;
 	if (c->init_error != NULL) {
 		(void)strcpy(v->init_error, c->init_error);
 		v->init_error_len = strlen(c->init_error);
 	}
 	if (c->log != NULL) {
-		k.log_len = strlen(c->log);
-		memcpy(k.log, c->log, k.log_len);
+		k.said_len = strlen(c->log);
+		memcpy(k.said, c->log, k.said_len);
 	}
 	if (c->ring != NULL)
 		console_bytes(&k, c->ring, strlen(c->ring));
@@ -3367,8 +3365,8 @@ static void verdict_start(const struct verdict_case *c)
 	fresh();
 	o.argv = c->original ? NULL : argv;
 	o.timeout = 1500;
-	v->end = c->end;
-	v->signal = SIGINT;
+	k.end = c->end;
+	k.signal = c->end == END_SIGNAL ? SIGINT : 0;
 	v->wait_status = c->wait_status;
 	v->have_status = c->have_status;
 	v->status = c->status;
@@ -3382,8 +3380,8 @@ static void verdict_start(const struct verdict_case *c)
 		memcpy(v->init_error, c->init_error, v->init_error_len);
 	}
 	if (c->log != NULL) {
-		k.log_len = strlen(c->log);
-		memcpy(k.log, c->log, k.log_len);
+		k.said_len = strlen(c->log);
+		memcpy(k.said, c->log, k.said_len);
 	}
 	if (c->ring != NULL)
 		console_bytes(&k, c->ring, strlen(c->ring));
@@ -3398,11 +3396,9 @@ static void test_verdict(void)
 		verdict_start(c);
 		is_int(HERE, verdict(&k), c->want, name);
 		is_error(HERE, c->error, name);
-		is_int(HERE, k.signal, c->end == END_SIGNAL ? SIGINT : 0,
-		       name);
 	}
 	verdict_start(&verdict_cases[0]);
-	k.vm.end = END_OUTPUT;
+	k.end = END_OUTPUT;
 	errno = ENOSPC;
 	(void)fail(&k, "stdout:");
 	is_int(HERE, verdict(&k), 125, "verdict: output failed");
@@ -3765,10 +3761,10 @@ static void test_typed(void)
 		k.vm.typed = 1;
 		for (size_t at = 0; at < n; at += part)
 			terminal_typed(&k, keys + at, part);
-		is_int(HERE, k.vm.end == END_OUTPUT, typed_table[i / 2].leaves,
+		is_int(HERE, k.end == END_OUTPUT, typed_table[i / 2].leaves,
 		       name_of("typed: %s", keys));
 		k.vm.raw = false;
-		k.vm.end = END_NONE;
+		k.end = END_NONE;
 	}
 }
 

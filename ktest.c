@@ -3012,6 +3012,15 @@ static int wire_add(struct ktest *k, struct guest *g, const char *option,
 	return result;
 }
 
+/* Whether a fd is one of the few that a run has before it opens any: its sinks,
+ * and main()'s pipe of signals. */
+static bool wire_is_ours(const struct ktest *k, int fd)
+{
+	return (k->log.ours && fd == k->log.fd) || (k->out.ours && fd == k->out.fd)
+	       || (k->err.ours && fd == k->err.fd)
+	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd));
+}
+
 /* A fd of the caller's: decimal digits. What it is decides what it can be. */
 static int wire_fd(struct ktest *k, const char *option, const char *value,
 		   const char *digits, struct wire *w)
@@ -3026,7 +3035,7 @@ static int wire_fd(struct ktest *k, const char *option, const char *value,
 	w->fd = (int)n;
 	if (fstat(w->fd, &st) < 0 || (mode = fcntl(w->fd, F_GETFL)) < 0)
 		return fail(k, "-%s %.100s: fd %d:", option, value, w->fd);
-	if (k->o->wake_fd >= 0 && same_file(w->fd, k->o->wake_fd))
+	if (wire_is_ours(k, w->fd))
 		return fail(k, "-%s %.100s: fd %d is ktest's own, not the"
 			    " caller's", option, value, w->fd);
 	mode &= O_ACCMODE;
@@ -6856,12 +6865,10 @@ static size_t runs_prefix(const struct ktest_list *l)
 
 /* The child. A signal that comes before it has a pipe of its own is told to
  * the parent, which tells all its children. */
-static int run_child(struct ktest_options *o, const struct run *r,
-		     pid_t parent)
+static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 {
+	const int old[2] = { signal_pipe[0], signal_pipe[1] };
 	int null = open("/dev/null", O_RDONLY);
-	const int no_more[] = { null, signal_pipe[0], signal_pipe[1], r->out,
-				r->err };
 
 #ifdef __linux__
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -6869,10 +6876,16 @@ static int run_child(struct ktest_options *o, const struct run *r,
 	(void)dup2(null, 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
-	signals_catch(o);
-	for (size_t i = 0; i < COUNT(no_more); i++)
-		(void)close(no_more[i]); /* they could be taken for -chardev's */
-	return getppid() == parent ? run_one(o) : KTEST_NO_VERDICT;
+	sink_close(&rs->k->log);
+	/* a -chardev could take them for the caller's */
+	(void)close(null);
+	(void)close(r->out);
+	if (r->err != r->out)
+		(void)close(r->err);
+	signals_catch(rs->o);
+	(void)close(old[0]);
+	(void)close(old[1]);
+	return getppid() == parent ? run_one(rs->o) : KTEST_NO_VERDICT;
 }
 
 static void runs_end(struct runs *rs, int number)
@@ -6896,7 +6909,7 @@ static void runs_start(struct runs *rs)
 	r->start = now_ms();
 	rs->o->kernel_path = kernel;
 	if (r->out >= 0 && r->err >= 0 && (r->pid = fork()) == 0)
-		_exit(run_child(rs->o, r, parent));
+		_exit(run_child(rs, r, parent));
 	if (r->pid > 0) {
 		rs->started++;
 		rs->running++;

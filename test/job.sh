@@ -48,8 +48,10 @@ closed() {
 	    -port-file "$T/ports" "$@" -- "$GUEST"
 }
 real_ktest=$KTEST
-printf '#!/bin/sh\nexec "%s" "$@" 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-\n' \
-    "$KTEST" >"$T/closed"
+# stderr is a pipe, of which a run has a description of its own
+printf '#!/bin/sh\n{ "%s" "$@" 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
+	echo $? >"%s/code"; } 2>&1 >/dev/null | cat >&2\nexit "$(cat "%s/code")"' \
+    "$KTEST" "$T" "$T" >"$T/closed"
 chmod 755 "$T/closed"
 KTEST=$T/closed
 own=0
@@ -63,7 +65,7 @@ for fd in 3 4 5 6 7 8 9; do
 		own=$((own + $(grep -c "is ktest's own" "$err")))
 	done
 done
-is "$own" 6 'two of them, three times: the signals'
+is "$own" 8 'ends of the pipe of signals, and stderr anew'
 KTEST=$real_ktest
 
 # -- A tree of -file, on the 256 KiB of stack that a run may take --

@@ -250,7 +250,9 @@ jobs_worker() {
 	done <"$T/jobs/list"
 }
 
-# jobs_run [N]: runs all noted jobs, N (2) at a time, and waits for them
+# jobs_run [N]: runs all noted jobs, N (2) at a time, and waits for them. Other
+# scripts may do so beside this one: two guests on one processor take no more
+# of its time than one after the other, and what waits leaves it to the rest.
 jobs_run() {
 	jobs_n=${1:-2} jobs_pids=
 	while [ $((jobs_n -= 1)) -gt 0 ]; do

@@ -36,6 +36,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -53,6 +54,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -187,6 +189,7 @@ enum { /* ktest's own exit statuses */
 enum { /* sizes, in bytes unless a name says otherwise */
 	LIST_MAX = KTEST_LIST_MAX, /* values of one repeatable option */
 	PATH_SIZE = 4096,       /* Linux PATH_MAX */
+	PAGE = 4096,            /* of x86's memory */
 	MESSAGE_SIZE = 8192,    /* one message: a path and then some */
 	CMDLINE_SIZE = 8192,    /* the kernel's own limit is checked as well */
 	ARGV_SIZE = 65536,      /* text of QEMU's arguments */
@@ -482,6 +485,8 @@ struct ktest {
 	struct guest guest;
 	struct attempt attempt;
 	int initramfs;             /* or the job of a restored machine, or -1 */
+	int initrd;                /* an -initrd-path that is no file, or -1 */
+	bool job_said;             /* what is worth a line about the job */
 	struct snapshot snapshot;
 	struct qemu qemu;
 	struct vm vm;
@@ -1953,12 +1958,14 @@ enum {
 	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
 	ELF_X86_64 = 62, ELF_I386 = 3,
 	ELF_NOTE_PVH = 18,
-	PT_LOAD_TYPE = 1, PT_INTERP_TYPE = 3, PT_NOTE_TYPE = 4
+	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
+	PT_NOTE_TYPE = 4
 };
 
 struct elf_segment {
 	uint32_t type;
 	uint64_t offset, size; /* in the file */
+	uint64_t address;      /* in memory */
 };
 
 /* How many program headers an ELF file has, of which 64 bytes are there. */
@@ -1987,6 +1994,7 @@ static bool elf_segment(const char *p, size_t n, size_t i,
 	p += table + entry * i;
 	s->type = (uint32_t)get_le(p, 4);
 	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
+	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
 	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
 	return true;
 }
@@ -3039,6 +3047,15 @@ static int wire_add(struct ktest *k, struct guest *g, const char *option,
 	return result;
 }
 
+/* Whether a fd is one of the few that a run has before it opens any: its sinks,
+ * and main()'s pipe of signals. */
+static bool wire_is_ours(const struct ktest *k, int fd)
+{
+	return (k->log.ours && fd == k->log.fd) || (k->out.ours && fd == k->out.fd)
+	       || (k->err.ours && fd == k->err.fd)
+	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd));
+}
+
 /* A fd of the caller's: decimal digits. What it is decides what it can be. */
 static int wire_fd(struct ktest *k, const char *option, const char *value,
 		   const char *digits, struct wire *w)
@@ -3053,7 +3070,7 @@ static int wire_fd(struct ktest *k, const char *option, const char *value,
 	w->fd = (int)n;
 	if (fstat(w->fd, &st) < 0 || (mode = fcntl(w->fd, F_GETFL)) < 0)
 		return fail(k, "-%s %.100s: fd %d:", option, value, w->fd);
-	if (k->o->wake_fd >= 0 && same_file(w->fd, k->o->wake_fd))
+	if (wire_is_ours(k, w->fd))
 		return fail(k, "-%s %.100s: fd %d is ktest's own, not the"
 			    " caller's", option, value, w->fd);
 	mode &= O_ACCMODE;
@@ -3473,6 +3490,8 @@ struct cpio {
 	uint64_t at;           /* bytes written, buffered ones included */
 	size_t buffered;       /* in k->scratch */
 	uint32_t ino;
+	const char *file;      /* the -file that is being added, or NULL */
+	bool setuid_said;
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
 };
@@ -3482,15 +3501,28 @@ struct member { /* one that is being written */
 	uint64_t size;         /* as its header says */
 };
 
+/* Writes what is buffered, unless the run is to end, or the guest would not
+ * have room for it: Linux gives the unpacked one half of what the packed one
+ * leaves of memory (fs/ramfs, tmpfs on /), and would cut files short. */
 static int cpio_flush(struct cpio *c)
 {
-	const char *p = c->k->scratch;
+	struct ktest *k = c->k;
+	const char *p = k->scratch;
+	struct pollfd none;
 
+	if (run_poll(k, &none, 1, now_ms()) < 0)
+		return -1;
+	if (c->at / 1024 * 3 > (uint64_t)k->o->memory * 1024)
+		return fail(k, "-memory %lldM: is too little for an initramfs that"
+			    " has %lluM%s%s and needs three times its size",
+			    k->o->memory, (unsigned long long)(c->at >> 20),
+			    c->file != NULL ? " with -file " : "",
+			    c->file != NULL ? c->file : "");
 	while (c->buffered > 0) {
 		ssize_t n = write(c->fd, p, c->buffered);
 
 		if (n < 0 && errno != EINTR)
-			return fail(c->k, "temporary file for the initramfs:");
+			return fail(k, "temporary file for the initramfs:");
 		if (n > 0) {
 			p += n;
 			c->buffered -= (size_t)n;
@@ -3525,13 +3557,12 @@ static int cpio_pad(struct cpio *c)
 static int cpio_copy(struct cpio *c, const char *name, int fd)
 {
 	for (;;) {
-		ssize_t n = read(fd, c->k->scratch + c->buffered,
-				 sizeof c->k->scratch - c->buffered);
+		ssize_t n = run_read(c->k, fd, c->k->scratch + c->buffered,
+				     sizeof c->k->scratch - c->buffered);
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
-			return fail(c->k, "%s:", name);
+			return c->k->end != END_NONE ? -1
+				: fail(c->k, "%s:", name);
 		if (n == 0)
 			return 0;
 		c->buffered += (size_t)n;
@@ -3612,6 +3643,22 @@ static int cpio_trailer(struct cpio *c)
 	return cpio_member(c, TRAILER, 0, 0, "", 0);
 }
 
+/* The mode of a file that goes along: all is root's in the guest, and what is
+ * setuid or setgid would lead from another -user there. */
+static unsigned cpio_mode(struct cpio *c, const char *path, unsigned mode)
+{
+	const char *user = c->k->guest.user;
+
+	if ((mode & (S_ISUID | S_ISGID)) == 0 || user[0] == '\0'
+	    || strncmp(user, "0 ", 2) == 0)
+		return mode;
+	if (!c->setuid_said && !c->k->job_said)
+		warn(c->k, "%s: its setuid and setgid bits are left out, they"
+		     " would make -user %s root", path, c->k->o->user);
+	c->setuid_said = true;
+	return mode & ~(unsigned)(S_ISUID | S_ISGID);
+}
+
 /* A regular file of the host as the member name. */
 static int cpio_file(struct cpio *c, const char *path, const char *name,
 		     unsigned mode)
@@ -3622,8 +3669,8 @@ static int cpio_file(struct cpio *c, const char *path, const char *name,
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		(void)fail(c->k, "%s:", path);
-	else if (cpio_begin(c, &m, name, mode != 0 ? mode : st.st_mode,
-			    st.st_mtime, (uint64_t)st.st_size) == 0
+	else if (cpio_begin(c, &m, name, mode != 0 ? mode
+			    : cpio_mode(c, path, st.st_mode), st.st_mtime, (uint64_t)st.st_size) == 0
 		 && cpio_copy(c, path, fd) == 0)
 		result = cpio_end(c, &m, path);
 	close_fd(&fd);
@@ -3652,12 +3699,15 @@ static int initramfs_module(struct cpio *c, const char *path,
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(c->k, "%s:", path);
-	result = child_start(c->k, argv, NULL, fd, &child);
+	result = cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0 ? -1
+		 : child_start(c->k, argv, NULL, fd, &child);
 	(void)close(fd);
-	if (result < 0 || cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0)
+	if (result < 0)
 		return -1;
 	result = cpio_copy(c, path, child.out);
-	if (child_end(&child) != 0)
+	if (result < 0)
+		(void)kill(child.pid, SIGKILL);
+	if (child_end(&child) != 0 && result == 0)
 		result = fail(c->k, "%s: cannot be unpacked with %s -dc"
 			      " (is it installed?)", path, argv[0]);
 	return result < 0 ? -1 : cpio_end(c, &m, path);
@@ -3850,11 +3900,11 @@ static int job_library(struct cpio *c, const char *program, char *line)
 	return job_same_file(c, path);
 }
 
-/* Adds the libraries of a dynamically linked program: its interpreter is
- * asked, as ldd does, in the environment that the program will have. */
-static int job_libraries(struct cpio *c, const char *program, char *interp)
+/* Adds the libraries of a dynamically linked program: its loader is asked, as
+ * ldd does, in the environment that the program will have. */
+static int job_libraries(struct cpio *c, const char *program, char *loader)
 {
-	char *argv[] = { interp, (char *)(uintptr_t)"--list",
+	char *argv[] = { loader, (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
 	char text[16384], *line, *next;
 	struct child child = { 0, -1 };
@@ -3865,11 +3915,15 @@ static int job_libraries(struct cpio *c, const char *program, char *interp)
 	if (child_start(c->k, argv, (char *const *)(uintptr_t)
 			c->k->guest.env, -1, &child) < 0)
 		return -1;
-	while (len < sizeof text - 1
-	       && (n = read(child.out, text + len, sizeof text - 1 - len)) > 0)
+	while ((n = run_read(c->k, child.out, text + len,
+			     sizeof text - 1 - len)) > 0)
 		len += (size_t)n;
+	if (n < 0)
+		(void)kill(child.pid, SIGKILL);
 	status = child_end(&child);
 	text[len] = '\0';
+	if (n < 0)
+		return c->k->end != END_NONE ? -1 : fail(c->k, "%s:", loader);
 	if (len == sizeof text - 1)
 		return fail(c->k, "%s: has too many libraries", program);
 	for (line = text; *line != '\0'; line = next) {
@@ -3881,7 +3935,97 @@ static int job_libraries(struct cpio *c, const char *program, char *interp)
 	}
 	if (status != 0)
 		return fail(c->k, "%s: its interpreter %s --list ended with"
-			    " status %d", program, interp, status);
+			    " status %d", program, loader, status);
+	return 0;
+}
+
+/* Whether an interpreter is a dynamic loader that we know, and no program that
+ * somebody calls one: it is executed here. real gets its path. */
+static bool loader_known(const char *path, char *real)
+{
+	static const char *const places[] = { "/lib*", "/usr/lib*",
+		"/usr/local/lib*", "/usr/local/musl/lib/*", "/nix/store/*",
+		"/gnu/store/*", "/snap/*", "/home/linuxbrew/.linuxbrew/*" };
+	static const char *const names[] = { "ld-linux*.so.[0-9]*",
+		"ld-musl-*.so.1", "libc.so" /* musl's, by its real name */,
+		"ld64.so.[0-9]*", "ld.so.[0-9]*", "ld-[0-9].[0-9]*.so" };
+	char magic[4] = "";
+	size_t place = 0, name = 0;
+	int fd;
+
+	if (realpath(path, real) == NULL || !is_file(real))
+		return false;
+	while (place < COUNT(places) && fnmatch(places[place], real, 0) != 0)
+		place++;
+	while (name < COUNT(names)
+	       && fnmatch(names[name], strrchr(real, '/') + 1, 0) != 0)
+		name++;
+	fd = open(real, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)!read(fd, magic, sizeof magic);
+	close_fd(&fd);
+	return place < COUNT(places) && name < COUNT(names)
+	       && memcmp(magic, "\177ELF", 4) == 0;
+}
+
+/* Whether a program asks its loader for libraries that audit it, whose code
+ * runs even when libraries are only listed (man rtld-audit; glibc's elf/rtld.c
+ * looks at DT_AUDIT and DT_DEPAUDIT). True as well if its dynamic section is
+ * not plain to see: the loader finds it by address, in what it has mapped. */
+static bool program_audits(const struct map *m)
+{
+	enum { AUDIT = 0x6ffffefc, DEPAUDIT = 0x6ffffefb };
+	const size_t word = m->at[ELF_CLASS] == 2 ? 8 : 4;
+	struct elf_segment s, dynamic = { 0 };
+	uint64_t at = 0, last = PAGE - 1;
+	int dynamics = 0, loads = 0;
+
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
+		if (s.type == PT_DYNAMIC_TYPE) {
+			dynamic = s;
+			dynamics++;
+		}
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
+		if (s.size > UINT64_MAX - PAGE - s.address)
+			return true;
+		if (s.type != PT_LOAD_TYPE
+		    || (s.address & ~last) >= dynamic.address + dynamic.size
+		    || ((s.address + s.size + last) & ~last) <= dynamic.address)
+			continue;
+		at = s.offset + (dynamic.address - s.address);
+		loads++;
+	}
+	if (dynamics == 0)
+		return false;
+	if (dynamics > 1 || loads != 1 || at > m->size
+	    || dynamic.size > m->size - at)
+		return true;
+	for (uint64_t i = 0; i + 2 * word <= dynamic.size; i += 2 * word) {
+		const uint64_t tag = get_le(m->at + at + i, word);
+
+		if (tag == 0 || tag == AUDIT || tag == DEPAUDIT)
+			return tag != 0;
+	}
+	return true;
+}
+
+/* What a dynamically linked program needs. Nothing that it brings along is
+ * executed here, only loaders that we know. */
+static int job_dynamic(struct cpio *c, const char *path, const char *interp,
+		       bool audits)
+{
+	char loader[PATH_SIZE];
+
+	if (c->k->o->initrd_path == NULL && is_file("/etc/ld.so.cache")
+	    && job_same_file(c, "/etc/ld.so.cache") < 0)
+		return -1;
+	if (!audits && loader_known(interp, loader))
+		return job_libraries(c, path, loader);
+	if (!c->k->job_said)
+		warn(c->k, "%s: its libraries are not looked for (-file brings"
+		     " them): %s%s", path, audits ? "it asks for others that"
+		     " audit it" : interp, audits ? ""
+		     : " is not a dynamic loader that ktest knows");
 	return 0;
 }
 
@@ -3891,22 +4035,19 @@ static int job_needs(struct cpio *c, const char *path, int depth)
 {
 	char interp[PATH_SIZE], word[PATH_SIZE], found[PATH_SIZE];
 	struct map m;
-	bool script, any;
+	bool script, any, audits;
 
 	if (map_file(c->k, "PROGRAM", path, &m) < 0)
 		return -1;
 	any = program_interpreter(&m, interp, word, &script);
+	audits = any && !script && program_audits(&m);
 	unmap_file(&m);
 	if (!any || interp[0] != '/' || !is_file(interp))
 		return 0;
 	if (job_same_file(c, interp) < 0)
 		return -1;
-	if (!script) {
-		if (c->k->o->initrd_path == NULL && is_file("/etc/ld.so.cache")
-		    && job_same_file(c, "/etc/ld.so.cache") < 0)
-			return -1;
-		return job_libraries(c, path, interp);
-	}
+	if (!script)
+		return job_dynamic(c, path, interp, audits);
 	if (depth == SCRIPT_DEPTH)
 		return fail(c->k, "%s: its #! lines lead too far", path);
 	if (job_needs(c, interp, depth + 1) < 0)
@@ -3969,8 +4110,9 @@ static int job_entry(struct cpio *c, const char *host, const char *guest)
 		return cpio_member(c, guest + 1, S_IFLNK | 0777, st.st_mtime,
 				   link, (size_t)n);
 	}
-	warn(c->k, "-file %s: is neither a file, a directory nor a symlink:"
-	     " left out", host);
+	if (!c->k->job_said)
+		warn(c->k, "-file %s: is neither a file, a directory nor a"
+		     " symlink: left out", host);
 	return 0;
 }
 
@@ -4099,9 +4241,12 @@ static int job_write(struct cpio *c, const struct guest *g)
 	if (o->rootfs != NULL ? job_root_needs(c, g) < 0
 			      : g->on_host && job_needs(c, g->program, 0) < 0)
 		return -1;
-	for (size_t i = 0; i < o->files.count; i++)
-		if (job_file(c, o->files.item[i]) < 0)
+	for (size_t i = 0; i < o->files.count; i++) {
+		c->file = o->files.item[i];
+		if (job_file(c, c->file) < 0)
 			return -1;
+	}
+	c->k->job_said = true;
 	return cpio_trailer(c);
 }
 
@@ -4127,21 +4272,42 @@ static int temporary_file(struct ktest *k)
 				   " /tmp, /var/tmp or /dev/shm:");
 }
 
-/* Returns its fd, which the caller owns, if the guest has room for it: Linux
- * gives the unpacked one half of what the packed one leaves of memory (fs/
- * ramfs, tmpfs on /), and would cut files short. */
+/* Returns its fd, which the caller owns. */
 static int archive_done(struct cpio *c, const char *what)
 {
-	const struct ktest_options *o = c->k->o;
-
-	if (c->at / 1024 * 3 > (uint64_t)o->memory * 1024) {
-		(void)fail(c->k, "-memory %lldM: is too little for an initramfs"
-			   " of %lluM, which needs three times its size",
-			   o->memory, (unsigned long long)(c->at >> 20));
-		close_fd(&c->fd);
-	}
 	step(c->k, "%s: %llu bytes", what, (unsigned long long)c->at);
 	return c->fd;
+}
+
+/* The user's -initrd-path. One that is no file but, say, a FIFO can be read
+ * only once, and is kept in k->initrd for attempts to come. */
+static int initramfs_base(struct cpio *c)
+{
+	struct ktest *k = c->k;
+	const char *path = k->o->initrd_path;
+	struct stat st = { 0 };
+	off_t kept = 0;
+	int fd = k->initrd, result;
+
+	if (fd < 0) /* a FIFO that has no writer yet is waited for later */
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0
+	    || (fd == k->initrd && lseek(fd, 0, SEEK_SET) < 0))
+		result = fail(k, "-initrd-path %s:", path);
+	else
+		result = cpio_copy(c, path, fd);
+	if (fd != k->initrd)
+		close_fd(&fd);
+	if (result == 0 && !S_ISREG(st.st_mode)) {
+		k->initrd = temporary_file(k);
+		result = k->initrd < 0 ? -1 : cpio_flush(c);
+		while (result == 0 && kept < (off_t)c->at)
+			if (sendfile(k->initrd, c->fd, &kept,
+				     (size_t)((off_t)c->at - kept)) <= 0)
+				result = fail(k, "-initrd-path %s: temporary"
+					      " file:", path);
+	}
+	return result < 0 ? -1 : cpio_pad(c);
 }
 
 /* Writes the initramfs. The job of a machine that is to be saved is empty:
@@ -4150,18 +4316,10 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
 {
 	struct cpio c = { .k = k, .fd = temporary_file(k) };
 	struct member job;
-	int base, result = c.fd < 0 ? -1 : 0;
 
 	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
-	if (result == 0 && k->o->initrd_path != NULL) {
-		base = open(k->o->initrd_path, O_RDONLY | O_CLOEXEC);
-		result = base < 0 ? fail(k, "-initrd-path %s:",
-					 k->o->initrd_path)
-			: cpio_copy(&c, k->o->initrd_path, base) < 0
-			  || cpio_pad(&c) < 0 ? -1 : 0;
-		close_fd(&base);
-	}
-	if (result < 0
+	if (c.fd < 0
+	    || (k->o->initrd_path != NULL && initramfs_base(&c) < 0)
 	    || cpio_member(&c, "dev", S_IFDIR | 0755, 0, "", 0) < 0
 	    || cpio_member(&c, "dev/console", S_IFCHR | 0600, 0, "", 0) < 0
 	    || cpio_file(&c, g->init, "init", S_IFREG | 0755) < 0
@@ -4735,7 +4893,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * host is not booted anew; else it is read and compared once.
  */
 #define SNAPSHOT_MAGIC "ktest snapshot\n"
-enum { SNAPSHOT_FORMAT = 1, PAGE = 4096, STAMP_SLACK = 3 /* seconds */ };
+enum { SNAPSHOT_FORMAT = 1, STAMP_SLACK = 3 /* seconds */ };
 
 static uint64_t hash_step(uint64_t h, uint64_t word)
 {
@@ -4787,6 +4945,8 @@ static int input_add(struct ktest *k, const char *what, const char *path)
 			    SNAPSHOT_INPUTS);
 	if (stat(path, &st) < 0)
 		return fail(k, "%s:", path);
+	if (!S_ISREG(st.st_mode)) /* its content would be gone once read */
+		return fail(k, "%s: is not a regular file", path);
 	(void)snprintf(in->what, sizeof in->what, "%s", what);
 	in->device = (uint64_t)st.st_dev;
 	in->inode = (uint64_t)st.st_ino;
@@ -6944,7 +7104,8 @@ static struct ktest *run_begin(const struct ktest_options *o,
 	k->log = sink_open(o->log_fd);
 	k->out = sink_open(o->stdout_fd);
 	k->err = sink_open(o->stderr_fd);
-	k->initramfs = k->snapshot.fd = k->snapshot.memory = -1;
+	k->initrd = k->initramfs = -1;
+	k->snapshot.fd = k->snapshot.memory = -1;
 	k->snapshot.part = -1;
 	vm_reset(&k->vm);
 	return k;
@@ -7038,6 +7199,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 		status = k->fail_status != 0 ? k->fail_status
 					     : KTEST_NO_VERDICT;
 	close_fd(&k->initramfs);
+	close_fd(&k->initrd);
 	close_fd(&k->snapshot.fd);
 	close_fd(&k->snapshot.memory);
 	part_remove(&k->snapshot);
@@ -7177,12 +7339,10 @@ static size_t runs_prefix(const struct ktest_list *l)
 
 /* The child. A signal that comes before it has a pipe of its own is told to
  * the parent, which tells all its children. */
-static int run_child(struct ktest_options *o, const struct run *r,
-		     pid_t parent)
+static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 {
+	const int old[2] = { signal_pipe[0], signal_pipe[1] };
 	int null = open("/dev/null", O_RDONLY);
-	const int no_more[] = { null, signal_pipe[0], signal_pipe[1], r->out,
-				r->err };
 
 #ifdef __linux__
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -7190,10 +7350,16 @@ static int run_child(struct ktest_options *o, const struct run *r,
 	(void)dup2(null, 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
-	signals_catch(o);
-	for (size_t i = 0; i < COUNT(no_more); i++)
-		(void)close(no_more[i]); /* they could be taken for -chardev's */
-	return getppid() == parent ? run_one(o) : KTEST_NO_VERDICT;
+	sink_close(&rs->k->log);
+	/* a -chardev could take them for the caller's */
+	(void)close(null);
+	(void)close(r->out);
+	if (r->err != r->out)
+		(void)close(r->err);
+	signals_catch(rs->o);
+	(void)close(old[0]);
+	(void)close(old[1]);
+	return getppid() == parent ? run_one(rs->o) : KTEST_NO_VERDICT;
 }
 
 static void runs_end(struct runs *rs, int number)
@@ -7217,7 +7383,7 @@ static void runs_start(struct runs *rs)
 	r->start = now_ms();
 	rs->o->kernel_path = kernel;
 	if (r->out >= 0 && r->err >= 0 && (r->pid = fork()) == 0)
-		_exit(run_child(rs->o, r, parent));
+		_exit(run_child(rs, r, parent));
 	if (r->pid > 0) {
 		rs->started++;
 		rs->running++;

@@ -48,8 +48,10 @@ closed() {
 	    -port-file "$T/ports" "$@" -- "$GUEST"
 }
 real_ktest=$KTEST
-printf '#!/bin/sh\nexec "%s" "$@" 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-\n' \
-    "$KTEST" >"$T/closed"
+# stderr is a pipe, of which a run has a description of its own
+printf '#!/bin/sh\n{ "%s" "$@" 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-
+	echo $? >"%s/code"; } 2>&1 >/dev/null | cat >&2\nexit "$(cat "%s/code")"' \
+    "$KTEST" "$T" "$T" >"$T/closed"
 chmod 755 "$T/closed"
 KTEST=$T/closed
 own=0
@@ -63,7 +65,7 @@ for fd in 3 4 5 6 7 8 9; do
 		own=$((own + $(grep -c "is ktest's own" "$err")))
 	done
 done
-is "$own" 6 'two of them, three times: the signals'
+is "$own" 8 'ends of the pipe of signals, and stderr anew'
 KTEST=$real_ktest
 
 # -- A tree of -file, on the 256 KiB of stack that a run may take --
@@ -108,5 +110,124 @@ while [ $((i += 1)) -le 16 ]; do guest=$guest/$long; done
 small "many:$guest"
 like "$err" '^ktest: -file /.*: its path in the guest is too long .limit 4095' \
     'a path that is too long only there'
+
+# -- Interpreters: what a program names is not run here unless we know it --
+cat >"$T/x.c" <<'end'
+int main(void)
+{
+	return 0;
+}
+end
+cat >"$T/audit.c" <<'end'
+#include <fcntl.h>
+
+unsigned la_version(unsigned version)
+{
+	(void)open(WAS_RUN, O_CREAT | O_WRONLY, 0644);
+	return version;
+}
+end
+printf '#!/bin/sh\n: >"%s/was-run"\nsleep 20\n' "$T" >"$T/ld-linux-x86-64.so.2"
+chmod 755 "$T/ld-linux-x86-64.so.2"
+
+# compile NAME FLAGS...: x.c as $T/NAME
+compile() {
+	compile_name=$1
+	shift
+	"${CC:-cc}" -o "$T/$compile_name" "$T/x.c" "$@"
+}
+
+# left_alone NAME WHAT REGEX: nothing of it is run here, and one line says so
+left_alone() {
+	fake 'hello;clock;go;x=0' -- "$T/$1"
+	is "$status $(starts)" '0 1' "$2: goes along"
+	ok "$2: is not run here" [ ! -e "$T/was-run" ]
+	like "$err" "^ktest: /.*/$1: its libraries are not looked for $(:
+	    )\(-file brings them\): $3" "$2: said"
+	one_line "$err" "$2: said once"
+}
+
+# A loader as the host has it, whose name says what it is, and its libc
+compile plain
+loader=$("${READELF:-readelf}" -l "$T/plain" |
+    sed -n 's/.*program interpreter: \(.*\)]/\1/p')
+fake 'hello;clock;go;x=0' -v -- "$T/plain"
+is "$status" 0 "$loader: is known"
+unlike "$err" 'not looked for' "$loader: lists its libraries"
+ln -s "$loader" "$T/some-loader"
+compile linked "-Wl,--dynamic-linker=$T/some-loader"
+fake 'hello;clock;go;x=0' -v -- "$T/linked"
+is "$status" 0 'a link to a loader: is known'
+unlike "$err" 'not looked for' 'a link to a loader: lists its libraries'
+compile odd "-Wl,--dynamic-linker=$T/ld-linux-x86-64.so.2"
+left_alone odd 'a loader of somebody else' \
+    '/.*/ld-linux-x86-64.so.2 is not a dynamic loader that ktest knows'
+ln -s /bin/true "$T/ld-musl-x.so.1"
+compile true "-Wl,--dynamic-linker=$T/ld-musl-x.so.1"
+left_alone true 'a program called a loader' '/.*/ld-musl-x.so.1 is not a dyn'
+cc_audit() { # NAME FLAG
+	compile "$1" "-Wl,$2,$T/audit.so" 2>"$T/cc.err"
+}
+if "${CC:-cc}" -shared -fPIC "-DWAS_RUN=\"$T/was-run\"" -o "$T/audit.so" \
+    "$T/audit.c" && cc_audit audit --audit && cc_audit depaudit --depaudit
+then
+	left_alone audit 'a program with DT_AUDIT' 'it asks for others that audit'
+	left_alone depaudit 'a program with DT_DEPAUDIT' 'it asks for others that'
+else
+	skip 'a linker without --audit' 'audit libraries'
+fi
+if command -v musl-gcc >/dev/null; then
+	CC=musl-gcc compile musl
+	fake 'hello;clock;go;x=0' -v -- "$T/musl"
+	is "$status" 0 "musl's loader: is known"
+	unlike "$err" 'not looked for' "musl's loader: lists its libraries"
+else
+	skip 'no musl-gcc' "musl's loader"
+fi
+
+# -- What is read takes no longer than the run, and is read once --
+mkfifo "$T/fifo"
+echo user >"$T/user"
+fake 'hello;clock;go;x=0' -initrd-path "$T/fifo" -timeout 500ms -- "$GUEST"
+is "$status $(starts)" '124 0' '-initrd-path of a FIFO: -timeout'
+like "$err" '^ktest: timeout: no verdict within 0.500 s' '-timeout: is named'
+one_line "$err" '-timeout: in one line'
+# shellcheck disable=SC2016
+printf '#!/bin/sh\n"%s" "$@" &\nuntil grep -q "modules: " "%s/jobs/run.err"
+do sleep 0.05; done; kill -TERM $!; wait $!\n' "$KTEST" "$T" >"$T/killed"
+chmod 755 "$T/killed"
+KTEST=$T/killed fake 'hello;clock;go;x=0' -initrd-path "$T/fifo" -v -- "$GUEST"
+is "$status $(starts)" '143 0' '-initrd-path of a FIFO: SIGTERM'
+
+# A second attempt has what the first has read; one writer.
+FAKE_ACPI_OFF='hello;clock;go;x=7'
+export FAKE_ACPI_OFF
+for n in 1 2 3 4 5 6 7 8 9; do head -c 99999 "$KTEST"; done >"$T/large"
+fake 'exit=0' -initrd-path "$T/large" -v -- "$GUEST"
+size=$(sed -n 's/.*initramfs: \([0-9]*\) bytes/\1/p' "$err" | sort -u)
+cat "$T/large" >"$T/fifo" &
+fake 'exit=0' -initrd-path "$T/fifo" -timeout 1m -v -- "$GUEST"
+wait $!
+is "$status $(starts)" '7 2' '-initrd-path of a FIFO: two attempts'
+is "$(sed -n 's/.*initramfs: \([0-9]*\) bytes/\1/p' "$err" | tr '\n' ' ')" \
+    "$size $size " '-initrd-path of a FIFO: all of it, twice'
+# shellcheck disable=SC2016
+printf '#!/bin/sh\ncat "%s" | { "%s" "$@" 3<&0 </dev/null; }\n' "$T/large" \
+    "$KTEST" >"$T/piped"
+chmod 755 "$T/piped"
+KTEST=$T/piped fake 'exit=0' -initrd-path /dev/fd/3 -timeout 1m -v -- "$GUEST"
+is "$status $(starts)" '7 2' '-initrd-path of a pipe: two attempts'
+is "$(sed -n 's/.*initramfs: \([0-9]*\) bytes/\1/p' "$err" | tr '\n' ' ')" \
+    "$size $size " '-initrd-path of a pipe: all of it, twice'
+unset FAKE_ACPI_OFF
+
+# -- Memory: what does not fit is found while it is packed --
+head -c 200000000 /dev/zero >"$T/big"
+fake 'hello;clock;go;x=0' -memory 32M -file "$T/user" -file "$T/big" -file \
+    "$T/many" -- "$GUEST"
+is "$status $(starts)" '125 0' '-memory: too little'
+like "$err" "^ktest: -memory 32M: is too little for an initramfs that has $(:
+    )10M with -file /.*/big and needs three" '-memory: -file is named, early'
+one_line "$err" '-memory: in one line'
 
 finish

@@ -129,7 +129,7 @@ static void fresh(void)
 	ktest_defaults(&o);
 	o.log_fd = -1;
 	k.o = &o;
-	k.log.fd = -1;
+	k.log.fd = k.initrd = -1;
 	vm_reset(&k.vm);
 }
 

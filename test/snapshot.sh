@@ -8,9 +8,6 @@
 
 need_ktest
 fake_setup
-# it includes ktest.c
-[ -n "$(find "$top/build/test/snapshot-tool" -newer "$top/ktest.c" \
-    2>/dev/null)" ] || rm -f "$top/build/test/snapshot-tool"
 build snapshot-tool snapshot-tool.c
 TOOL=$built
 unset KTEST_SNAPSHOT
@@ -105,7 +102,7 @@ cannot() { # WHAT REGEX COMMAND...
 	is "$(grep -c "^ktest: -snapshot: starting cold: $cannot_re" "$err")" \
 	    1 "$cannot_what: one line says so"
 }
-cannot -gdb -gdb fake "$cold" -gdb 7079 -snapshot "$file" -- "$GUEST"
+cannot -gdb -gdb fake "$cold" -gdb "unix:$T/gdb" -snapshot "$file" -- "$GUEST"
 cannot -console -console fake "$cold" -console -snapshot "$file" -- "$GUEST"
 cannot 'no PROGRAM' 'a run without PROGRAM' fake 'byte=0;exit=0' \
     -initrd-path "$in/initrd" -snapshot "$file"

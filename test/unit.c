@@ -129,6 +129,7 @@ static void fresh(void)
 	ktest_defaults(&o);
 	o.log_fd = -1;
 	k.o = &o;
+	k.log.fd = -1;
 	vm_reset(&k.vm);
 }
 
@@ -469,6 +470,7 @@ static void test_messages(void)
 
 	fresh();
 	fd = o.log_fd = open("log", O_RDWR | O_CREAT | O_TRUNC, 0644);
+	k.log = sink_open(fd);
 	errno = ENOENT;
 	warn(&k, "%s:", "a\nb\033");
 	got = read_fd(fd, &n);
@@ -502,7 +504,8 @@ static void test_show(void)
 	while (text_room(&t) > 8)
 		text_add(&t, "\xe2\x82\xac\r\n");
 	o.log_fd = open("log", O_RDWR | O_CREAT | O_TRUNC, 0644);
-	show(o.log_fd, t.at, t.len, true);
+	k.log = sink_open(o.log_fd);
+	show(&k, -1, t.at, t.len, true);
 	got = read_fd(o.log_fd, &n);
 	is_int(HERE, (long long)n, (long long)t.len / 5 * 4,
 	       "show: no line or letter is cut in two");
@@ -534,7 +537,7 @@ static const struct opt_case {
 } opt_cases[] = {
 	{ W(NULL), LONG(memory, 1024) },
 	{ W(NULL), STR(qemu, "qemu-system-x86_64") },
-	{ W(NULL), INT(sandbox, 1) },
+	{ W(NULL), INT(sandbox, SANDBOX_AUTO) },
 	/* the syntax of Go's package flag */
 	{ W("-memory", "512"), LONG(memory, 512) },
 	{ W("--memory", "512"), LONG(memory, 512) },
@@ -553,6 +556,19 @@ static const struct opt_case {
 	{ W("-memoryx", "1"), ERROR("-memoryx: no such option") },
 	{ W("-h"), INT(help, 1) },
 	{ W("--help"), INT(help, 1) },
+	/* the next word is no value if it looks like an option */
+	{ W("-snapshot", "--", "x"), ERROR("-snapshot: needs a value: FILE|auto"
+					   "|none; -snapshot=-- if that is") },
+	{ W("-name", "-v"), ERROR("-name: needs a value: NAME; -name=-v if") },
+	{ W("-memory", "-1"), ERROR("-memory: needs a value: SIZE; -memory=-1"
+				    " if that is meant") },
+	{ W("-name=-v"), STR(name, "-v") },
+	{ W("-snapshot=--"), STR(snapshot, "--") },
+	{ W("-name", "-"), STR(name, "-") },
+	{ W("-qemu-arg", "-v"), ITEM(qemu_args, "-v") },
+	{ W("-qemu-arg", "--"), ITEM(qemu_args, "--") },
+	{ F("-name\n--"), ERROR("args/f:2: -name: needs a value: NAME;") },
+	{ F("-name -v"), STR(name, "-v") },
 	/* where options end */
 	{ W("prog", "-v"), INT(verbose, 0), PROGRAM("prog") },
 	{ W("-v", "prog", "-n"), INT(dry_run, 0), PROGRAM("prog") },
@@ -602,9 +618,10 @@ static const struct opt_case {
 	{ W("-acpi", "on"), INT(acpi, ACPI_ON) },
 	{ W("-acpi", "off"), INT(acpi, ACPI_OFF) },
 	{ W("-acpi", "1"), ERROR("-acpi 1: is not one of auto|on|off") },
-	{ W("-sandbox", "off"), INT(sandbox, 0) },
-	{ W("-sandbox=on"), INT(sandbox, 1) },
-	{ W("-sandbox=auto"), ERROR("-sandbox auto: is not one of on|off") },
+	{ W("-sandbox", "off"), INT(sandbox, SANDBOX_OFF) },
+	{ W("-sandbox=on"), INT(sandbox, SANDBOX_ON) },
+	{ W("-sandbox=on", "-sandbox=auto"), INT(sandbox, SANDBOX_AUTO) },
+	{ W("-sandbox=1"), ERROR("-sandbox 1: is not one of auto|on|off") },
 	{ W("-memory", "32M"), LONG(memory, 32) },
 	{ W("-memory", "31M"), ERROR("-memory 31M: is not between 32 and "
 				     "1048576 MiB") },
@@ -635,6 +652,12 @@ static const struct opt_case {
 	  ERROR("-pcap: is for one machine, not for 2 -kernel-path") },
 	{ W("-kernel-path=a", "-kernel-path=b", "-netfd", "3"),
 	  ERROR("-netfd: is for one machine") },
+	{ W("-kernel-path=a", "-kernel-path=b", "-tty"),
+	  ERROR("-tty: is for one machine, not for 2 -kernel-path") },
+	{ W("-shell", "-kernel-path=a", "-kernel-path=b"),
+	  ERROR("-shell: is for one machine, not for 2 -kernel-path") },
+	{ W("-kernel-path=a", "-kernel-path=b", "-tty", "-tty=false"),
+	  INT(tty, 0) },
 	/* @FILE: its lines are words */
 	{ F("-memory=512"), LONG(memory, 512) },
 	{ F("-memory\n512\n"), LONG(memory, 512) },
@@ -778,8 +801,8 @@ static const struct {
 	  "is empty" },
 	{ "x,y", NULL, NULL, "is not one of", "is not a size",
 	  "is not a number", "is not a duration" },
-	{ "-1", NULL, NULL, "is not one of", "is not a size",
-	  "is not a number", "is not a duration" },
+	{ "-1", "needs a value", "needs a value", "needs a value",
+	  "needs a value", "needs a value", "needs a value" },
 	{ "99999999999999999999", NULL, NULL, "is not one of",
 	  "is not a size", "is not a number", "is not a duration" },
 	{ "9223372036854775807", NULL, NULL, "is not one of",
@@ -794,6 +817,9 @@ static const char *bad_error(size_t i, const struct opt *opt)
 {
 	if (opt->may_be_empty && bad_values[i].value != NULL
 	    && bad_values[i].value[0] == '\0')
+		return NULL;
+	if (opt->dashes && bad_values[i].value != NULL
+	    && bad_values[i].value[0] == '-')
 		return NULL;
 	switch (opt->kind) {
 	case OPT_STRING: return bad_values[i].string;
@@ -1332,22 +1358,22 @@ static void test_kernel_facts(void)
 /* Which file is taken: the option, and how it is named when it is none. */
 static void test_guest_kernel(void)
 {
-	static char image[BZ_SIZE], path[PATH_SIZE];
+	static char image[BZ_SIZE];
 	static struct guest g;
 
 	make_bzimage(image);
 	make_file("kernel,x", image, BZ_SIZE, 0644);
 	fresh();
 	o.kernel_path = "kernel,x";
-	is_int(HERE, guest_kernel(&k, &g, path), 0, "guest_kernel: a file");
-	is_text(HERE, path, "kernel,x", "guest_kernel: its path");
+	is_int(HERE, guest_kernel(&k, &g), 0, "guest_kernel: a file");
+	is_text(HERE, g.kernel_path, "kernel,x", "guest_kernel: its path");
 	o.kernel_path = "dir";
-	(void)guest_kernel(&k, &g, path);
+	(void)guest_kernel(&k, &g);
 	is_error(HERE, "-kernel-path dir: is a directory, not a file",
 		 "guest_kernel: a directory");
 	fresh();
 	o.kernel_path = "no";
-	(void)guest_kernel(&k, &g, path);
+	(void)guest_kernel(&k, &g);
 	is_error(HERE, "-kernel-path no: No such file or directory",
 		 "guest_kernel: no file");
 }
@@ -1736,7 +1762,7 @@ static const struct describe_case {
 static void describe(int line, const struct describe_case *c, struct guest *g,
 		     const char *name)
 {
-	static char image[BZ_SIZE], kernel[PATH_SIZE];
+	static char image[BZ_SIZE];
 	char *argv[13] = { word("ktest"), word("-accel=tcg"),
 		word("-kernel-path=kernel-d"), word("-init=init-elf") };
 
@@ -1755,7 +1781,7 @@ static void describe(int line, const struct describe_case *c, struct guest *g,
 	o.stdout_fd = open("out", O_WRONLY | O_CREAT, 0644);
 	o.stderr_fd = open(c->merged ? "out" : "err", O_WRONLY | O_CREAT,
 			   0644);
-	is_int(line, guest_describe(&k, g, kernel), c->error != NULL ? -1 : 0,
+	is_int(line, guest_describe(&k, g), c->error != NULL ? -1 : 0,
 	       name);
 	close_fd(&o.stdout_fd);
 	close_fd(&o.stderr_fd);
@@ -1774,9 +1800,9 @@ static void test_describe(void)
 		is_error(HERE, c->error, name);
 		if (c->error != NULL)
 			continue;
-		is_int(HERE, g.attempt.accel, ACCEL_TCG, name);
-		is_int(HERE, g.attempt.acpi, c->acpi, name);
-		is_int(HERE, g.attempt.sandbox, 1, name);
+		is_int(HERE, k.attempt.accel, ACCEL_TCG, name);
+		is_int(HERE, k.attempt.acpi, c->acpi, name);
+		is_int(HERE, k.attempt.sandbox, 1, name);
 		is_int(HERE, g.merged, c->merged, name);
 		is_text(HERE, g.modules, c->modules, name);
 	}
@@ -2362,18 +2388,27 @@ static void qemu_start(struct guest *g, bool program, int accel)
 	fresh();
 	memset(g, 0, sizeof *g);
 	g->kernel.cmdline_max = DEFAULT_CMDLINE_MAX;
-	g->attempt = (struct attempt){ .accel = accel, .acpi = ACPI_ON,
-				       .sandbox = true };
-	g->tick_khz = 2500000;
+	k.attempt = (struct attempt){ .accel = accel, .acpi = ACPI_ON,
+		.sandbox = true, .tick_khz = 2500000 };
+	g->mode = program ? MODE_PROGRAM : MODE_MONOGON;
+	(void)strcpy(g->kernel_path, "KERNEL");
 	(void)strcpy(g->bios, "BIOS");
 	o.argv = program ? argv : NULL;
 	o.initrd_path = program ? NULL : "INITRD";
 }
 
+/* The vector of k.attempt's machine, in k.qemu. */
+static int build(const struct guest *g)
+{
+	if (g != &k.guest)
+		k.guest = *g;
+	return qemu_build(&k, &k.attempt);
+}
+
 #define STDERR_WANT "-chardev\nsocket,id=err0,fd=8\n" \
 	"-device\nvirtserialport,chardev=err0,name=ktest.stderr\n"
 #define SNAPSHOT_ARGS(share) "-object\nmemory-backend-file,id=ram0," \
-	"size=1024M,mem-path=/dev/fd/10,share=" share "\n" \
+	"size=1024M,mem-path=/proc/self/fd/10,share=" share "\n" \
 	"-M\nmemory-backend=ram0\n-chardev\nsocket,id=qmp0,fd=11\n" \
 	"-mon\nchardev=qmp0,mode=control\n"
 
@@ -2403,7 +2438,7 @@ static void vector(struct guest *g, const char *without, const char *end,
 	struct text t;
 	char *at;
 
-	(void)qemu_build(&k, g, "KERNEL");
+	(void)build(g);
 	text_init(&t, out, ARGV_SIZE);
 	for (size_t i = 0; i < k.qemu.argc; i++)
 		text_printf(&t, "%s\n", k.qemu.argv[i]);
@@ -2429,7 +2464,7 @@ static void test_boots(void)
 		qemu_start(&g, true, accel);
 		vector(&g, c->less, c->end, want);
 		g.merged = c->merged;
-		g.attempt.boot = c->boot;
+		k.attempt.boot = c->boot;
 		vector(&g, c->more, NULL, got);
 		is_text(HERE, got, want, name_of("argv: %s under %s", c->name,
 			accel == ACCEL_KVM ? "KVM" : "TCG"));
@@ -2443,8 +2478,8 @@ static const char *snapshot_words(struct guest *g, enum boot boot)
 	struct text t;
 	size_t i = 0;
 
-	g->attempt.boot = boot;
-	(void)qemu_build(&k, g, "KERNEL");
+	k.attempt.boot = boot;
+	(void)build(g);
 	text_init(&t, got, sizeof got);
 	while (i < k.qemu.argc && strstr(k.qemu.argv[i], "ktest.stderr") == NULL)
 		i++;
@@ -2546,17 +2581,17 @@ static void test_changes(void)
 			argv[j + 1] = word(c->words[j]);
 		qemu_start(&g, true, c->accel);
 		(void)opt_parse(&k, &o, argv);
-		g.attempt.sandbox = o.sandbox;
-		g.attempt.acpi = o.acpi != ACPI_AUTO ? o.acpi : ACPI_ON;
-		is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, name);
+		k.attempt.sandbox = o.sandbox != SANDBOX_OFF;
+		k.attempt.acpi = o.acpi != ACPI_AUTO ? o.acpi : ACPI_ON;
+		is_int(HERE, build(&g), 0, name);
 		for (size_t j = 0; j < k.qemu.argc && got == NULL; j++)
 			if (strcmp(k.qemu.argv[j], c->option) == 0)
 				got = k.qemu.argv[j + 1];
 		is_text(HERE, got, c->want, name);
 	}
 	qemu_start(&g, true, ACCEL_TCG);
-	g.tick_khz = 0;
-	(void)qemu_build(&k, &g, "KERNEL");
+	k.attempt.tick_khz = 0;
+	(void)build(&g);
 	is_true(HERE, strstr(k.qemu.cmdline.at, "tsc_early") == NULL,
 		"argv: a tick that is not known is not told");
 }
@@ -2582,13 +2617,13 @@ static void test_cmdline_limits(void)
 
 		qemu_start(&g, true, ACCEL_KVM);
 		g.kernel.cmdline_max = limits[i / 2].kernel_max;
-		g.attempt.acpi = limits[i / 2].acpi;
-		(void)qemu_build(&k, &g, "KERNEL");
+		k.attempt.acpi = limits[i / 2].acpi;
+		(void)build(&g);
 		base = k.qemu.cmdline.len;
 		(void)strcpy(long_one, many('c', limits[i / 2].max - base - 1
 					    + over));
 		o.cmdline.item[o.cmdline.count++] = long_one;
-		is_int(HERE, qemu_build(&k, &g, "KERNEL"), over ? -1 : 0,
+		is_int(HERE, build(&g), over ? -1 : 0,
 		       name);
 		if (over)
 			is_error(HERE, "the kernel command line is too long",
@@ -2599,8 +2634,8 @@ static void test_cmdline_limits(void)
 	}
 	qemu_start(&g, true, ACCEL_KVM);
 	g.kernel.cmdline_max = 100;
-	g.attempt.acpi = ACPI_OFF;
-	is_int(HERE, qemu_build(&k, &g, "KERNEL"), -1,
+	k.attempt.acpi = ACPI_OFF;
+	is_int(HERE, build(&g), -1,
 	       "cmdline: a limit of less than 128 bytes");
 }
 
@@ -2610,13 +2645,13 @@ static void test_qemu_limits(void)
 
 	qemu_start(&g, true, ACCEL_KVM);
 	o.qemu_args.item[o.qemu_args.count++] = many('q', ARGV_SIZE);
-	is_int(HERE, qemu_build(&k, &g, "KERNEL"), -1, "argv: 64 KiB");
+	is_int(HERE, build(&g), -1, "argv: 64 KiB");
 	is_error(HERE, "-qemu-arg: QEMU's arguments are too long",
 		 "argv: 64 KiB");
 	qemu_start(&g, true, ACCEL_KVM);
 	while (o.qemu_args.count < LIST_MAX)
 		o.qemu_args.item[o.qemu_args.count++] = "-x";
-	is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, "argv: 256 -qemu-arg");
+	is_int(HERE, build(&g), 0, "argv: 256 -qemu-arg");
 	qemu_reset(&k.qemu);
 	for (int i = 0; i < ARGV_MAX; i++)
 		qemu_arg(&k.qemu, "");
@@ -2767,11 +2802,17 @@ static const struct control_case {
 	  true, 'h', 0, 0, NULL },
 };
 
+/* A run that has come so far. */
+static void as_in(bool program, bool hello, bool have_status)
+{
+	k.guest.mode = program ? MODE_PROGRAM : MODE_MONOGON;
+	k.vm.phase = have_status ? PHASE_OUTPUT : hello ? PHASE_RUN
+							: PHASE_BOOT;
+}
+
 /* In pieces of any length. */
 static void test_control(void)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
-
 	for (size_t i = 0; i < COUNT(control_cases); i++) {
 		const struct control_case *c = &control_cases[i];
 		const struct vm *v = &k.vm;
@@ -2779,21 +2820,22 @@ static void test_control(void)
 
 		for (size_t step_len = 1; step_len <= c->n; step_len++) {
 			fresh();
-			o.argv = c->program ? argv : NULL;
+			as_in(c->program, false, false);
 			for (size_t at = 0; at < c->n; at += step_len)
 				control_bytes(&k, c->bytes + at,
 					      c->n - at < step_len
 					      ? c->n - at : step_len);
-			ok = ok && v->end == c->end && v->hello == c->hello
-			     && v->have_status == c->have_status
+			ok = ok && k.end == c->end && v->phase == (c->have_status
+			     ? PHASE_OUTPUT : c->hello ? PHASE_RUN
+			     : PHASE_BOOT)
 			     && v->status == c->status
 			     && v->want_out == c->out && v->want_err == c->err;
 			if (c->init_error != NULL)
-				ok = ok && v->init_error[0] == 'e'
-				     && v->init_error_len
-					== strlen(c->init_error) + 1
-				     && memcmp(v->init_error + 1, c->init_error,
-					       v->init_error_len - 1) == 0;
+				ok = ok && v->message[0] == 'e'
+				     && v->message_len >= 1
+					+ strlen(c->init_error)
+				     && memcmp(v->message + 1, c->init_error,
+					       strlen(c->init_error)) == 0;
 		}
 		is_true(HERE, ok, name_of("control: %s", c->name));
 	}
@@ -2803,17 +2845,16 @@ static void test_control(void)
 static void test_control_flood(void)
 {
 	static const char *const first[] = { "q", "hq", "x", "hh", "e", "he" };
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
 
 	for (size_t i = 0; i < COUNT(first); i++) {
 		fresh();
-		o.argv = argv;
-		k.vm.deadline = 12345;
+		as_in(true, false, false);
+		k.deadline = 12345;
 		control_bytes(&k, first[i], strlen(first[i]));
 		control_bytes(&k, many('x', ARGV_SIZE), ARGV_SIZE);
 		is_true(HERE, k.vm.message_len <= sizeof k.vm.message
-			&& k.vm.init_error_len < sizeof k.vm.init_error
-			&& k.vm.deadline == 12345 && !k.vm.have_status,
+			&& k.deadline == 12345
+			&& k.vm.phase != PHASE_OUTPUT,
 			name_of("control: 64 KiB behind '%s'", first[i]));
 	}
 }
@@ -2821,15 +2862,14 @@ static void test_control_flood(void)
 /* The answer to hello, once: the time of day, a seed, no job. */
 static void test_control_answer(void)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
 	const char *p = k.vm.job.data;
 	uint64_t before = clock_ns(CLOCK_REALTIME), told;
 	char seed[32];
 	int theirs = -1;
 
 	fresh();
-	o.argv = argv;
-	(void)spawn_socket(&k, &k.vm.control, &theirs);
+	as_in(true, false, false);
+	(void)spawn_socket(&k, &k.vm.fd[FD_CONTROL], &theirs);
 	control_bytes(&k, "hx", 2);
 	is_int(HERE, (long long)k.vm.job.len, ANSWER_SIZE,
 	       "control: the answer");
@@ -2842,48 +2882,68 @@ static void test_control_answer(void)
 	control_answer(&k, -1);
 	is_true(HERE, memcmp(seed, p + 8, sizeof seed) != 0,
 		"control: another seed at every answer");
+	k.vm.job.chunk = SIZE_MAX;
 	stream_move(&k, &k.vm.job);
 	is_int(HERE, recv(theirs, seed, sizeof seed, MSG_DONTWAIT), 32,
 	       "control: the answer is sent");
-	close_fd(&k.vm.control);
+	close_fd(&k.vm.fd[FD_CONTROL]);
 	close_fd(&theirs);
 }
 
 /* ==== Supervising ======================================================= */
 enum { PAST = 1 }; /* a deadline; every clock is later than this */
 
-/* A guest that has yet to boot and a QEMU that does nothing: it hangs. */
+/* A guest that has yet to boot and a QEMU that does nothing: it hangs. Only
+ * what is QEMU by its name is asked. */
 static void test_asleep(void)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+	static const struct {
+		const char *name, *program, *script;
+		bool asleep;
+	} cases[] = {
+		{ "an idle QEMU", "./qemu-sh", "read x", true },
+		{ "a busy QEMU", "./qemu-sh", "while :; do :; done", false },
+		{ "a wrapper", "./wrapper", "read x", false },
+	};
+	struct map shell;
 	clockid_t clock;
+	int fd[2] = { -1, -1 };
 
-	for (int busy = 0; busy < 2; busy++) {
+	(void)map_file(&k, "shell", "/bin/sh", &shell);
+	make_file("qemu-sh", shell.at, shell.size, 0755);
+	make_file("wrapper", shell.at, shell.size, 0755);
+	unmap_file(&shell);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const bool busy = strncmp(cases[i].script, "while", 5) == 0;
+
 		fresh();
-		o.argv = argv;
-		k.guest.attempt.accel = ACCEL_TCG;
+		(void)!pipe(fd);
 		k.vm.pid = fork();
-		while (k.vm.pid == 0)
-			if (!busy)
-				(void)pause();
+		if (k.vm.pid == 0) {
+			(void)dup2(fd[0], 0);
+			(void)close(fd[1]);
+			(void)execl(cases[i].program, "sh", "-c",
+				    cases[i].script, (char *)NULL);
+			_exit(127);
+		}
+		close_fd(&fd[0]);
 		while (busy && (clock_getcpuclockid(k.vm.pid, &clock) != 0
 				|| clock_ns(clock) < ASLEEP_CPU_MS * 1500000u))
 			continue;
-		is_true(HERE, !vm_asleep(&k), "asleep: not asked yet");
-		k.vm.asleep_deadline = PAST;
-		is_int(HERE, vm_asleep(&k), !busy, "asleep: by its CPU time");
-		is_true(HERE, k.vm.asleep_deadline > now_ms(),
+		while (cases[i].asleep && !vm_asleep(&k))
+			(void)poll(NULL, 0, 1); /* exec() takes its time */
+		is_int(HERE, vm_asleep(&k), cases[i].asleep,
+		       name_of("asleep: %s", cases[i].name));
+		is_true(HERE, k.vm.deadline[END_ASLEEP] > now_ms(),
 			"asleep: asked again later");
-		k.vm.hello = true;
-		k.vm.asleep_deadline = PAST;
-		is_true(HERE, !vm_asleep(&k), "asleep: not once it booted");
 		(void)kill(k.vm.pid, SIGKILL);
 		(void)waitpid(k.vm.pid, NULL, 0);
+		close_fd(&fd[1]);
 	}
 	fresh();
-	k.vm.end = END_ASLEEP;
+	k.end = END_ASLEEP;
 	for (int i = 1; i <= ASLEEP_TRIES; i++)
-		is_int(HERE, attempt_next(&k, &k.guest.attempt),
+		is_int(HERE, attempt_next(&k),
 		       i < ASLEEP_TRIES, "asleep: booted again, but not for ever");
 }
 
@@ -2891,8 +2951,7 @@ static const struct done_case {
 	const char *name;
 	bool program, have_status, ended, open, pending;
 	uint64_t want, came;   /* bytes of stdout */
-	long long deadline, end_deadline, kvm_deadline, stall_deadline;
-	bool hello;
+	long long end_deadline, kvm_deadline, stall_deadline;
 	enum ending end;
 } done_cases[] = {
 	{ .name = "nothing yet", .program = true, .open = true },
@@ -2920,47 +2979,34 @@ static const struct done_case {
 	  .ended = true, .end_deadline = PAST, .pending = true },
 	{ .name = "QEMU ended, all is here", .program = true, .ended = true,
 	  .have_status = true, .end = END_VERDICT },
-	{ .name = "timeout", .program = true, .open = true, .deadline = PAST,
-	  .end = END_TIMEOUT },
-	{ .name = "timeout while writing", .program = true, .open = true,
-	  .deadline = PAST, .pending = true, .end = END_TIMEOUT },
 	{ .name = "no word under KVM", .program = true, .open = true,
 	  .kvm_deadline = PAST, .end = END_KVM },
-	{ .name = "a word under KVM", .program = true, .open = true,
-	  .kvm_deadline = PAST, .hello = true },
 	{ .name = "original: a byte", .open = true, .have_status = true },
 	{ .name = "original: a byte, QEMU ended", .have_status = true,
 	  .ended = true, .end = END_QEMU },
 	{ .name = "original: a byte, QEMU stays", .have_status = true,
 	  .open = true, .stall_deadline = PAST, .end = END_VERDICT },
-	{ .name = "original: no byte, QEMU stays", .open = true,
-	  .stall_deadline = PAST },
 };
 
 static void test_done(void)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
-
 	for (size_t i = 0; i < COUNT(done_cases); i++) {
 		const struct done_case *c = &done_cases[i];
 		struct vm *v = &k.vm;
 
 		fresh();
-		o.argv = c->program ? argv : NULL;
-		v->have_status = c->have_status;
+		as_in(c->program, false, c->have_status);
 		v->ended = c->ended;
-		v->console = c->open ? 99 : -1;
+		v->fd[FD_CONTROL] = c->open ? 99 : -1;
 		v->out.len = c->pending;
 		v->out.total = c->came;
 		v->want_out = c->want;
-		v->hello = c->hello;
-		v->deadline = c->deadline;
-		v->end_deadline = c->end_deadline;
-		v->kvm_deadline = c->kvm_deadline;
-		v->stall_deadline = c->stall_deadline;
+		v->deadline[END_QEMU] = c->end_deadline;
+		v->deadline[END_KVM] = c->kvm_deadline;
+		v->deadline[END_STALL] = c->stall_deadline;
 		is_int(HERE, vm_done(&k), c->end != END_NONE,
 		       name_of("done: %s", c->name));
-		is_int(HERE, (int)v->end, (int)c->end,
+		is_int(HERE, (int)k.end, (int)c->end,
 		       name_of("done: %s", c->name));
 	}
 }
@@ -2970,21 +3016,52 @@ static void test_patience(void)
 	struct vm *v = &k.vm;
 
 	fresh();
-	v->log = 99;
-	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: no deadline");
-	v->kvm_deadline = PAST;
-	is_int(HERE, vm_patience(v), 0, "patience: a deadline that passed");
-	v->hello = true;
-	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: KVM spoke");
-	v->stall_deadline = PAST;
-	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: no verdict");
-	v->deadline = now_ms() + 200;
-	is_true(HERE, vm_patience(v) > 100 && vm_patience(v) <= 200,
-		"patience: a deadline to come");
-	v->deadline = now_ms() + 366LL * 24 * 3600000;
-	is_int(HERE, vm_patience(v), CHILD_TICK_MS, "patience: far away");
-	v->log = -1;
-	is_true(HERE, vm_patience(v) <= 10, "patience: QEMU is about to end");
+	v->fd[FD_LOG] = 99;
+	is_true(HERE, vm_patience(v) > now_ms() + CHILD_TICK_MS / 2
+		&& vm_patience(v) <= now_ms() + CHILD_TICK_MS,
+		"patience: no deadline");
+	v->deadline[END_KVM] = PAST;
+	is_int(HERE, vm_patience(v), PAST, "patience: one that has passed");
+	v->deadline[END_KVM] = now_ms() + 366LL * 24 * 3600000;
+	is_true(HERE, vm_patience(v) <= now_ms() + CHILD_TICK_MS,
+		"patience: one that is far away");
+	v->fd[FD_LOG] = -1;
+	is_true(HERE, vm_patience(v) <= now_ms() + 10,
+		"patience: QEMU is about to end");
+	deadlines_pause(&k, 1000);
+	is_true(HERE, v->deadline[END_KVM] > now_ms() + 366LL * 24 * 3600000
+		&& v->deadline[END_STALL] == 0,
+		"patience: a time in which we did not run is added");
+}
+
+/* The end of a run: its own deadline, or the caller's word; both end every
+ * wait, and what is written after them is not waited for. */
+static void test_wait(void)
+{
+	struct pollfd p[1];
+	int fd[2] = { -1, -1 };
+	long long start;
+	char byte;
+
+	fresh();
+	is_int(HERE, run_poll(&k, p, 1, now_ms() + 20), 0, "wait: until then");
+	k.deadline = now_ms() + 20;
+	is_int(HERE, run_poll(&k, p, 1, 0), -1, "wait: or the end");
+	is_true(HERE, k.end == END_TIMEOUT && k.over, "wait: -timeout");
+	fresh();
+	(void)make_pipe(&k, fd);
+	k.deadline = now_ms() + 20;
+	is_int(HERE, run_read(&k, fd[0], &byte, 1), -1,
+	       "wait: a read that nobody answers");
+	is_int(HERE, k.end, END_TIMEOUT, "wait: ... ends with the run");
+	(void)fcntl(fd[1], F_SETPIPE_SZ, 4096);
+	k.log = sink_open(fd[1]);
+	start = now_ms();
+	log_write(&k, many('x', 20000), 20000);
+	is_true(HERE, now_ms() >= start + BYTE_WAIT_MS && k.log.fd < 0,
+		"wait: a message after the end is dropped in a second");
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
 }
 
 /* A stream whose far end fails: what that means for the run. */
@@ -2999,16 +3076,18 @@ static void test_streams(void)
 	(void)!pipe(fd);
 	close_fd(&fd[0]);
 	v->out.to = fd[1];
+	v->out.chunk = PIPE_BUF;
 	v->out.len = 5;
 	stream_move(&k, &v->out);
-	is_true(HERE, v->end == END_SIGNAL && v->signal == SIGPIPE,
+	is_true(HERE, k.end == END_SIGNAL && k.signal == SIGPIPE,
 		"stream: nobody reads stdout");
 	close_fd(&fd[1]);
 	fresh();
+	v->err.chunk = SIZE_MAX;
 	v->err.to = open("/dev/full", O_WRONLY);
 	v->err.len = 5;
 	stream_move(&k, &v->err);
-	is_int(HERE, v->end, END_OUTPUT, "stream: no space");
+	is_int(HERE, k.end, END_OUTPUT, "stream: no space");
 	is_error(HERE, "stderr: No space left on device", "stream: no space");
 	close_fd(&v->err.to);
 	fresh();
@@ -3020,10 +3099,11 @@ static void test_streams(void)
 		"stream: stdin's end is passed on");
 	close_fd(&theirs);
 	v->in.from = 0;
+	v->in.chunk = SIZE_MAX;
 	v->in.len = 5;
 	stream_move(&k, &v->in);
 	is_true(HERE, v->in.from == -1 && v->in.len == 0
-		&& v->end == END_NONE, "stream: nobody reads stdin");
+		&& k.end == END_NONE, "stream: nobody reads stdin");
 	close_fd(&v->in.to);
 }
 
@@ -3037,6 +3117,7 @@ static void test_stream_pipe(void)
 	fresh();
 	(void)!pipe(fd);
 	v->out.to = fd[1];
+	v->out.chunk = PIPE_BUF;
 	v->out.len = 3 * PIPE_BUF;
 	stream_move(&k, &v->out);
 	first = v->out.at;
@@ -3044,6 +3125,7 @@ static void test_stream_pipe(void)
 		&& v->out.len == 3 * PIPE_BUF - first,
 		"stream: a pipe gets what poll promises");
 	v->out.to = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	v->out.chunk = sink_open(v->out.to).chunk;
 	stream_move(&k, &v->out);
 	is_true(HERE, v->out.len == 0, "stream: a file gets all at once");
 	close_fd(&v->out.to);
@@ -3068,11 +3150,11 @@ static void test_wake(void)
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
 	o.wake_fd = fd[0];
 	(void)!write(fd[1], bytes, 2);
-	wake(&k);
-	is_int(HERE, k.vm.end, END_NONE, "wake: a child");
+	run_wake(&k);
+	is_int(HERE, k.end, END_NONE, "wake: a child");
 	(void)!write(fd[1], bytes, sizeof bytes);
-	wake(&k);
-	is_true(HERE, k.vm.end == END_SIGNAL && k.vm.signal == SIGTERM,
+	run_wake(&k);
+	is_true(HERE, k.end == END_SIGNAL && k.signal == SIGTERM,
 		"wake: the first signal counts");
 	close_fd(&fd[0]);
 	close_fd(&fd[1]);
@@ -3111,14 +3193,14 @@ static void test_log_bytes(void)
 {
 	fresh();
 	log_bytes(&k, "qemu: KVM intern", 16);
-	is_int(HERE, k.vm.end, END_NONE, "log: half a line");
+	is_int(HERE, k.end, END_NONE, "log: half a line");
 	log_bytes(&k, "al error. Suberror: 1\n", 22);
-	is_int(HERE, k.vm.end, END_KVM, "log: KVM's internal error");
+	is_int(HERE, k.end, END_KVM, "log: KVM's internal error");
 	fresh();
 	log_bytes(&k, many('l', LOG_SIZE - 1), LOG_SIZE - 1);
 	log_bytes(&k, "xyz", 3);
 	log_bytes(&k, "xyz", 3);
-	is_true(HERE, k.log_len == LOG_SIZE && k.log[LOG_SIZE - 1] == 'x',
+	is_true(HERE, k.said_len == LOG_SIZE && k.said[LOG_SIZE - 1] == 'x',
 		"log: keeps the first bytes");
 }
 
@@ -3151,11 +3233,11 @@ static void test_find_line(void)
 #define EXITED(n) ((n) << 8) /* as wait() encodes it */
 
 /* From what is here to no other attempt, unless to says which: a for another
- * acpi=, t for TCG, s for no sandbox. */
+ * acpi=, t for TCG, s for no sandbox; - to none, with an error. */
 static const struct next_case {
 	const char *name;
 	char to;
-	bool original, hello, have_status, turned, no_sandbox;
+	bool original, hello, have_status, turned, no_sandbox, sandbox_asked;
 	const char *init_error, *log, *ring;
 	uint64_t out;
 	int accel_asked, acpi_asked, accel, end, wait_status;
@@ -3185,6 +3267,12 @@ static const struct next_case {
 	{ "KVM: QEMU fails at seccomp", 's', .accel = ACCEL_KVM,
 	  .end = END_QEMU, .wait_status = EXITED(1),
 	  .log = "qemu: failed to install seccomp syscall filter\n" },
+	{ "sandbox asked for: QEMU knows none", '-', .accel = ACCEL_TCG,
+	  .end = END_QEMU, .wait_status = EXITED(1), .sandbox_asked = true,
+	  .log = "qemu: -sandbox: sandbox support is not compiled in\n" },
+	{ "sandbox asked for: KVM failed", 't', .accel = ACCEL_KVM,
+	  .end = END_QEMU, .wait_status = EXITED(1), .sandbox_asked = true,
+	  .log = "qemu: Could not access KVM\n" },
 	{ "no sandbox left to drop", 0, .accel = ACCEL_TCG, .end = END_QEMU,
 	  .wait_status = EXITED(1), .log = "sandbox", .no_sandbox = true },
 	{ "the guest ended early", 'a', .accel = ACCEL_TCG, .end = END_QEMU },
@@ -3216,29 +3304,27 @@ static const struct next_case {
 	  .hello = true, .have_status = true },
 };
 
-static void next_start(const struct next_case *c, struct attempt *a)
+static void next_start(const struct next_case *c)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
 	struct vm *v = &k.vm;
 
 	fresh();
-	o.argv = c->original ? NULL : argv;
+	as_in(!c->original, c->hello, c->have_status);
 	o.accel = c->accel_asked;
 	o.acpi = c->acpi_asked;
-	*a = (struct attempt){ .accel = c->accel, .acpi = ACPI_ON,
+	o.sandbox = c->sandbox_asked ? SANDBOX_ON : SANDBOX_AUTO;
+	k.attempt = (struct attempt){ .accel = c->accel, .acpi = ACPI_ON,
 		.sandbox = !c->no_sandbox, .acpi_turned = c->turned };
-	v->hello = c->hello;
-	v->have_status = c->have_status;
 	v->out.total = c->out;
-	v->end = (enum ending)c->end;
+	k.end = (enum ending)c->end;
 	v->wait_status = c->wait_status;
 	if (c->init_error != NULL) {
-		(void)strcpy(v->init_error, c->init_error);
-		v->init_error_len = strlen(c->init_error);
+		(void)strcpy(v->message, c->init_error);
+		v->message_len = strlen(c->init_error);
 	}
 	if (c->log != NULL) {
-		k.log_len = strlen(c->log);
-		memcpy(k.log, c->log, k.log_len);
+		k.said_len = strlen(c->log);
+		memcpy(k.said, c->log, k.said_len);
 	}
 	if (c->ring != NULL)
 		console_bytes(&k, c->ring, strlen(c->ring));
@@ -3249,15 +3335,18 @@ static void test_next(void)
 	for (size_t i = 0; i < COUNT(next_cases); i++) {
 		const struct next_case *c = &next_cases[i];
 		const char *name = name_of("attempt: %s", c->name);
-		struct attempt a;
+		const struct attempt *a = &k.attempt;
 
-		next_start(c, &a);
-		is_int(HERE, attempt_next(&k, &a), c->to != 0, name);
-		is_int(HERE, a.accel, c->to == 't' ? ACCEL_TCG : c->accel,
+		next_start(c);
+		is_int(HERE, attempt_next(&k), c->to != 0 && c->to != '-',
 		       name);
-		is_int(HERE, a.acpi, c->to == 'a' ? ACPI_OFF : ACPI_ON, name);
-		is_int(HERE, a.sandbox, c->to != 's' && !c->no_sandbox, name);
-		is_int(HERE, a.acpi_turned, c->to == 'a' || c->turned, name);
+		is_error(HERE, c->to == '-' ? "-sandbox on: this QEMU has none"
+			 : NULL, name);
+		is_int(HERE, a->accel, c->to == 't' ? ACCEL_TCG : c->accel,
+		       name);
+		is_int(HERE, a->acpi, c->to == 'a' ? ACPI_OFF : ACPI_ON, name);
+		is_int(HERE, a->sandbox, c->to != 's' && !c->no_sandbox, name);
+		is_int(HERE, a->acpi_turned, c->to == 'a' || c->turned, name);
 	}
 }
 
@@ -3328,29 +3417,27 @@ static const struct verdict_case {
 
 static void verdict_start(const struct verdict_case *c)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
 	struct vm *v = &k.vm;
 
 	fresh();
-	o.argv = c->original ? NULL : argv;
+	as_in(!c->original, c->hello, c->have_status);
 	o.timeout = 1500;
-	v->end = c->end;
-	v->signal = SIGINT;
+	k.end = c->end;
+	k.signal = c->end == END_SIGNAL ? SIGINT : 0;
 	v->wait_status = c->wait_status;
-	v->have_status = c->have_status;
 	v->status = c->status;
-	v->hello = c->hello;
 	v->message[0] = 'q';
+	v->message_len = 1;
 	v->out.total = 3;
 	v->want_out = 5;
 	v->want_err = 7;
 	if (c->init_error != NULL) {
-		v->init_error_len = strlen(c->init_error);
-		memcpy(v->init_error, c->init_error, v->init_error_len);
+		v->message_len = strlen(c->init_error);
+		memcpy(v->message, c->init_error, v->message_len);
 	}
 	if (c->log != NULL) {
-		k.log_len = strlen(c->log);
-		memcpy(k.log, c->log, k.log_len);
+		k.said_len = strlen(c->log);
+		memcpy(k.said, c->log, k.said_len);
 	}
 	if (c->ring != NULL)
 		console_bytes(&k, c->ring, strlen(c->ring));
@@ -3365,11 +3452,9 @@ static void test_verdict(void)
 		verdict_start(c);
 		is_int(HERE, verdict(&k), c->want, name);
 		is_error(HERE, c->error, name);
-		is_int(HERE, k.signal, c->end == END_SIGNAL ? SIGINT : 0,
-		       name);
 	}
 	verdict_start(&verdict_cases[0]);
-	k.vm.end = END_OUTPUT;
+	k.end = END_OUTPUT;
 	errno = ENOSPC;
 	(void)fail(&k, "stdout:");
 	is_int(HERE, verdict(&k), 125, "verdict: output failed");
@@ -3460,7 +3545,52 @@ static const struct {
 	{ "/../../prog", "/jail/prog" },
 	{ "/away", NULL },                /* -> /file, which is outside */
 	{ "/", "/jail" },
+	{ "/./sub//../abs", "/jail/prog" },
+	{ "/sub/up", "/jail/prog" },      /* -> ../../.././prog */
+	{ "/sub/here/up", "/jail/prog" }, /* here -> ./ */
+	{ "/prog/../prog", NULL },        /* a file is no directory */
+	{ "/abs/x", NULL },
+	{ "/sub/loop", NULL },            /* -> loop */
+	{ "/sub/...", "/jail/sub/..." },
 };
+
+/* Has the kernel refuse openat2() from now on, as filters of containers do:
+ * EPERM. Linux include/uapi/linux/filter.h, seccomp.h. */
+static bool refuse_openat2(void)
+{
+	static const struct {
+		uint16_t code;
+		uint8_t yes, no;
+		uint32_t k;
+	} filter[] = {
+		{ 0x20, 0, 0, 0 },                  /* the call's number */
+		{ 0x15, 0, 1, 437 },                /* openat2's? */
+		{ 0x06, 0, 0, 0x00050000 | EPERM }, /* SECCOMP_RET_ERRNO */
+		{ 0x06, 0, 0, 0x7fff0000 },         /* SECCOMP_RET_ALLOW */
+	};
+	const struct {
+		unsigned short len;
+		const void *filter;
+	} program = { COUNT(filter), filter };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+	       && prctl(PR_SET_SECCOMP, 2, &program, 0, 0) == 0;
+}
+
+static void test_root_refused(const char *jail)
+{
+	static char out[PATH_SIZE];
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(!refuse_openat2() ? 2
+		      : !root_path(jail, "/abs", out) || strstr(out, "/jail/prog")
+			== NULL || root_path(jail, "/away", out));
+	(void)waitpid(pid, &status, 0);
+	is_int(HERE, status == 2 << 8 ? 0 : status, 0,
+	       "root: where openat2() is refused");
+}
 
 static void test_root(const char *scratch)
 {
@@ -3472,11 +3602,12 @@ static void test_root(const char *scratch)
 	make_file("jail/data", "x", 1, 0644);
 	(void)!symlink("/prog", "jail/abs");
 	(void)!symlink("/file", "jail/away");
-#ifdef SYS_openat2
-	/* else a kernel, or a valgrind, that takes links for ours */
-	if (syscall(SYS_openat2, -1, "", NULL, 0) < 0 && errno == ENOSYS)
-		return;
-#endif
+	make_directory("jail/sub");
+	make_text("jail/sub/...", "x");
+	(void)!symlink("../../.././prog", "jail/sub/up");
+	(void)!symlink("./", "jail/sub/here");
+	(void)!symlink("loop", "jail/sub/loop");
+	test_root_refused(jail);
 	for (size_t i = 0; i < COUNT(root_table); i++) {
 		const char *to = root_table[i].want;
 		bool found = root_path(jail, root_table[i].path, out);
@@ -3511,6 +3642,17 @@ static const struct {
 	{ "dir:x", NULL, NULL, NULL, "-mount dir:x: No such file", false },
 	{ "dir:/", NULL, NULL, NULL, "that is what -rootfs is for", false },
 	{ "dir:/./..", NULL, NULL, NULL, "that is what -rootfs is", false },
+	{ "dir:/dev", NULL, NULL, NULL, "-mount dir:/dev: /dev is the guest's"
+	  " own", false },
+	{ "dir:/dev/x", NULL, "/dir", "/dev/x", NULL, false },
+	{ "dir:/proc", "jail", NULL, NULL, "/proc is the guest's own", false },
+	{ "dir://sys/./:rw", NULL, NULL, NULL, "//sys/./ is the g", false },
+	{ "dir:/sys/fs/bpf", NULL, NULL, NULL, "/sys/fs/bpf is the g", false },
+	{ "dir:/x/../proc/1", NULL, NULL, NULL, "/x/../proc/1 is the", false },
+	{ "dir:/../.././dev", NULL, NULL, NULL, "/../.././dev is the", false },
+	{ "/proc/self/fd", NULL, NULL, NULL, "is the guest's own", false },
+	{ "dir:/proc/../x", NULL, "/dir", "/proc/../x", NULL, false },
+	{ "dir:/system", NULL, "/dir", "/system", NULL, false },
 	{ "dir:/prog", "jail", NULL, NULL, "is not a directory", false },
 	{ "dir:/new", "jail", "/dir", "/new", NULL, false },
 };
@@ -3549,6 +3691,72 @@ static void test_mounts(const char *scratch)
 		o.mounts.item[o.mounts.count++] = "dir";
 	(void)guest_mounts(&k, &g);
 	is_error(HERE, "-mount dir: is one too many (limit 5 ", "mounts: six");
+}
+
+/* What -chardev and -netfd refuse; fd 40 is the run's wake_fd, 41 its other
+ * end, 42 a file of the caller's. Nothing stays open. */
+static const struct {
+	const char *words[4], *error;
+} wire_table[] = {
+	{ { "-chardev=a=42" }, NULL },
+	{ { "-chardev=a=out", "-chardev=b=out" }, NULL },
+	{ { "-chardev=a=out", "-chardev=a=out" },
+	  "-chardev a=out: the name is used already" },
+	{ { "-chardev=a=42", "-chardev=b=42" }, "b=42: the fd is used already" },
+	{ { "-chardev=a=out", "-chardev=b=42", "-chardev=c=42" },
+	  "c=42: the fd is used already" },
+	{ { "-chardev=a=out", "-chardev=x=40" },
+	  "-chardev x=40: fd 40 is ktest's own" },
+	{ { "-chardev=x=41" }, "-chardev x=41: fd 41 is ktest's own" },
+	{ { "-netfd=40" }, "-netfd 40: fd 40 is ktest's own" },
+	{ { "-netfd=42" }, "-netfd 42: is not a socket" },
+	{ { "-chardev=a=out", "-chardev=x=43" }, "x=43: fd 43: Bad file" },
+};
+
+static int open_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 64; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void test_wires(void)
+{
+	static struct guest g;
+	int fd[2] = { -1, -1 };
+
+	fresh();
+	(void)make_pipe(&k, fd);
+	(void)dup2(fd[0], 40);
+	(void)dup2(fd[1], 41);
+	close_fd(&fd[0]);
+	fd[0] = open("/dev/null", O_WRONLY);
+	(void)dup2(fd[0], 42);
+	for (size_t i = 0; i < COUNT(wire_table); i++) {
+		const char *name = name_of("wires: %s and %zu",
+					   wire_table[i].words[0], i);
+		char *argv[6] = { word("ktest") };
+		int before;
+
+		for (size_t j = 0; j < 4 && wire_table[i].words[j] != NULL; j++)
+			argv[j + 1] = word(wire_table[i].words[j]);
+		fresh();
+		memset(&g, 0, sizeof g);
+		o.wake_fd = 40;
+		(void)opt_parse(&k, &o, argv);
+		before = open_fds();
+		if (wires_given(&k) == 0)
+			(void)guest_wires(&k, &g);
+		is_error(HERE, wire_table[i].error, name);
+		wires_close(&g);
+		is_int(HERE, open_fds(), before, name);
+	}
+	for (int i = 40; i <= 42; i++)
+		(void)close(i);
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
 }
 
 static const struct {
@@ -3609,10 +3817,10 @@ static void test_typed(void)
 		k.vm.typed = 1;
 		for (size_t at = 0; at < n; at += part)
 			terminal_typed(&k, keys + at, part);
-		is_int(HERE, k.vm.end == END_OUTPUT, typed_table[i / 2].leaves,
+		is_int(HERE, k.end == END_OUTPUT, typed_table[i / 2].leaves,
 		       name_of("typed: %s", keys));
 		k.vm.raw = false;
-		k.vm.end = END_NONE;
+		k.end = END_NONE;
 	}
 }
 
@@ -3657,6 +3865,7 @@ static void test_all(const char *scratch, const char *copy)
 	test_job_needs(scratch);
 	test_root(scratch);
 	test_mounts(scratch);
+	test_wires();
 	test_user();
 	test_typed();
 }
@@ -3677,6 +3886,7 @@ static void test_machine(void)
 	test_asleep();
 	test_done();
 	test_patience();
+	test_wait();
 	test_streams();
 	test_stream_pipe();
 	test_wake();

@@ -289,9 +289,10 @@ enum wire_kind { WIRE_CABLE, WIRE_SOCKET, WIRE_FILE, WIRE_TTY };
 
 struct wire { /* a fd for QEMU: a network interface's, or a port's */
 	enum wire_kind kind;
-	int fd;
-	bool ours;             /* we opened it */
-	char name[NAME_SIZE];  /* the port's */
+	int fd;                /* -1: it is not open yet */
+	const char *path;      /* where it is opened; NULL: it is the caller's */
+	int listen;            /* of a link whose other end is waited for, or -1 */
+	char name[NAME_SIZE];  /* the vport's */
 };
 
 struct mount { /* a directory of the host in the guest, over 9p */
@@ -1182,19 +1183,6 @@ static void put_le(char *p, uint64_t v, size_t bytes)
 		p[i] = (char)(v >> (8 * i) & 0xff);
 }
 
-/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
- * with exec by themselves, and what was ignored before us stays so. */
-static void child_signals(void)
-{
-	sigset_t none;
-
-	(void)signal(SIGPIPE, SIG_DFL);
-	(void)signal(SIGTTIN, SIG_DFL);
-	(void)signal(SIGXFSZ, SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* Rows and columns of a terminal. */
 static void terminal_size(int fd, unsigned size[2])
 {
@@ -1212,55 +1200,60 @@ static void terminal_size(int fd, unsigned size[2])
 	size[1] = 80;
 }
 
-struct child { /* a helper program whose output we read */
-	pid_t pid;
-	int out;
-};
-
-/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
- * (NULL: ours). *c gets its stdout. A program that cannot be executed exits
- * with 127. */
-static int child_start(struct ktest *k, char *const *argv, char *const *envp,
-		       int in, struct child *c)
+/* -- Files in memory: lines, and ELF's program headers (System V ABI) -- */
+/* -- Modules --
+ * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
+ * nearest first, so they are loaded from the end of the line. Names in it
+ * may have '-' where the module has '_'. modules.builtin: one PATH a line.
+ */
+static const char *line_end(const char *p, const char *end)
 {
-	int fd[2], null;
+	const char *nl = memchr(p, '\n', (size_t)(end - p));
 
-	if (make_pipe(k, fd) < 0)
-		return -1;
-	c->pid = fork();
-	if (c->pid < 0) {
-		(void)close(fd[0]);
-		(void)close(fd[1]);
-		return fail(k, "fork:");
-	}
-	if (c->pid == 0) {
-		child_signals();
-		null = open("/dev/null", O_RDWR);
-		(void)dup2(in < 0 ? null : in, 0);
-		(void)dup2(fd[1], 1);
-		(void)dup2(null, 2);
-		if (envp != NULL)
-			(void)execve(argv[0], argv, envp);
-		else
-			(void)execvp(argv[0], argv);
-		_exit(127);
-	}
-	(void)close(fd[1]);
-	c->out = fd[0];
-	return 0;
+	return nl != NULL ? nl : end;
 }
 
-/* Waits for its end; returns its exit status, 128+N for a signal. */
-static int child_end(struct child *c)
-{
-	int status;
+enum {
+	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
+	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
+	PT_NOTE_TYPE = 4
+};
 
-	close_fd(&c->out);
-	while (waitpid(c->pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return 127;
-	return WIFEXITED(status) ? WEXITSTATUS(status)
-				 : 128 + WTERMSIG(status);
+struct elf_segment {
+	uint32_t type;
+	uint64_t offset, size; /* in the file */
+	uint64_t address;      /* in memory */
+};
+
+/* How many program headers an ELF file has, of which 64 bytes are there. */
+static size_t elf_segments(const char *p)
+{
+	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
+}
+
+/* Program header i of an ELF file of either class; false if it has none, or
+ * the header is not all there. System V ABI, chapters 4 and 5. */
+static bool elf_segment(const char *p, size_t n, size_t i,
+			struct elf_segment *s)
+{
+	bool wide;
+	uint64_t table, entry;
+
+	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
+	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
+		return false;
+	wide = p[ELF_CLASS] == 2;
+	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
+	entry = get_le(p + (wide ? 54 : 42), 2);
+	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
+	    || table > n || entry * (i + 1) > n - table)
+		return false;
+	p += table + entry * i;
+	s->type = (uint32_t)get_le(p, 4);
+	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
+	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
+	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
+	return true;
 }
 
 /* ==== 4. Options ========================================================
@@ -1551,6 +1544,50 @@ static bool parse_duration(const char *s, long long *ms)
 		first = false;
 	} while (*s != '\0');
 	return true;
+}
+
+static bool parse_port_number(const char **s, int *out)
+{
+	long long n;
+
+	if (!parse_number(s, &n) || n < 1 || n > 65535)
+		return false;
+	*out = (int)n;
+	return true;
+}
+
+/* "[HOST:]GUEST", then nothing, "/tcp" or "/udp". */
+static bool parse_port(const char *s, struct port *p)
+{
+	*p = (struct port){ .fd = -1 };
+	if (!parse_port_number(&s, &p->guest))
+		return false;
+	p->any = *s != ':';
+	if (*s == ':') {
+		p->host = p->guest;
+		s++;
+		if (!parse_port_number(&s, &p->guest))
+			return false;
+	}
+	p->udp = strcmp(s, "/udp") == 0;
+	return p->udp || *s == '\0' || strcmp(s, "/tcp") == 0;
+}
+
+/* "IP:PORT" at *s, which moves past it; in out the same, normalized. */
+static bool parse_address(const char **s, struct in_addr *ip, char *out,
+			  size_t size)
+{
+	char buf[INET_ADDRSTRLEN];
+	size_t n = strcspn(*s, ":");
+	int port;
+
+	if (n >= sizeof buf || (*s)[n] != ':')
+		return false;
+	(void)snprintf(buf, sizeof buf, "%.*s", (int)n, *s);
+	*s += n + 1;
+	if (inet_pton(AF_INET, buf, ip) != 1 || !parse_port_number(s, &port))
+		return false;
+	return snprintf(out, size, "%s:%d", buf, port) < (int)size;
 }
 
 static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
@@ -1937,11 +1974,11 @@ void ktest_defaults(struct ktest_options *o)
 		o->qemu = "qemu-system-x86_64";
 }
 
-/* ==== 5. Guest description ==============================================
+/* ==== 5. Describe =======================================================
  * options + the files they name -> struct guest: which kernel this is, what
  * it lacks, which program, init and firmware; and every policy: accelerator,
- * ACPI, sandbox, clock. Reads files, and takes of the host what a run needs:
- * ports, cables, sockets. ktest_run() gives these back.
+ * ACPI, sandbox. Reads files and changes nothing, so the caller's fds are
+ * looked at before there is one of ours that could be taken for them.
  */
 
 /* -- The kernel's file --
@@ -1955,49 +1992,9 @@ enum {
 	BZ_LOADFLAGS = 0x211, BZ_XLOADFLAGS = 0x236, BZ_CMDLINE_SIZE = 0x238,
 	BZ_HEADER_END = 0x268,
 	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
-	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
 	ELF_X86_64 = 62, ELF_I386 = 3,
-	ELF_NOTE_PVH = 18,
-	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
-	PT_NOTE_TYPE = 4
+	ELF_NOTE_PVH = 18
 };
-
-struct elf_segment {
-	uint32_t type;
-	uint64_t offset, size; /* in the file */
-	uint64_t address;      /* in memory */
-};
-
-/* How many program headers an ELF file has, of which 64 bytes are there. */
-static size_t elf_segments(const char *p)
-{
-	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
-}
-
-/* Program header i of an ELF file of either class; false if it has none, or
- * the header is not all there. System V ABI, chapters 4 and 5. */
-static bool elf_segment(const char *p, size_t n, size_t i,
-			struct elf_segment *s)
-{
-	bool wide;
-	uint64_t table, entry;
-
-	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
-	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
-		return false;
-	wide = p[ELF_CLASS] == 2;
-	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
-	entry = get_le(p + (wide ? 54 : 42), 2);
-	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
-	    || table > n || entry * (i + 1) > n - table)
-		return false;
-	p += table + entry * i;
-	s->type = (uint32_t)get_le(p, 4);
-	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
-	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
-	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
-	return true;
-}
 
 /* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
  * descriptor size, type, then both padded to four bytes. */
@@ -2183,18 +2180,6 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 		step(k, "kernel: %s, %s %s", path,
 		     g->kernel.elf ? "ELF" : "bzImage", g->kernel.version);
 	return result;
-}
-
-/* -- Modules --
- * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
- * nearest first, so they are loaded from the end of the line. Names in it
- * may have '-' where the module has '_'. modules.builtin: one PATH a line.
- */
-static const char *line_end(const char *p, const char *end)
-{
-	const char *nl = memchr(p, '\n', (size_t)(end - p));
-
-	return nl != NULL ? nl : end;
 }
 
 /* Whether the path [p, end) is that of the module name. */
@@ -2764,614 +2749,6 @@ static bool kvm_usable(struct ktest *k)
 #endif
 }
 
-/* -- The guest's clock under TCG --
- * Its TSC is the host's tick counter (QEMU's cpu_get_host_ticks(), include/
- * qemu/timer.h): rdtsc on x86, nanoseconds on ARM, something else elsewhere.
- * A guest cannot measure it while the host is busy, so it is told.
- */
-static void tick_read(uint64_t *ticks, uint64_t *ns)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	uint64_t best = UINT64_MAX;
-
-	/* The closest of a few pairs: an interruption spoils only one. */
-	for (int i = 0; i < 5; i++) {
-		uint32_t lo, hi;
-		uint64_t before = clock_ns(CLOCK_MONOTONIC), after;
-
-		__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-		after = clock_ns(CLOCK_MONOTONIC);
-		if (after - before < best) {
-			best = after - before;
-			*ticks = (uint64_t)hi << 32 | lo;
-			*ns = before + best / 2;
-		}
-	}
-#else
-	*ticks = *ns = clock_ns(CLOCK_MONOTONIC);
-#endif
-}
-
-/* kHz since k->tick_start, to 100 kHz (20 ppm at 2.5 GHz) so that one host
- * always gives one command line; 0 where the counter is not known. */
-static unsigned long tick_khz(struct ktest *k)
-{
-#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) \
-	|| defined(__arm__)
-	uint64_t ticks, ns, wait = TICK_MEASURE_MS * 1000000u;
-	struct timespec nap = { 0 };
-
-	ns = clock_ns(CLOCK_MONOTONIC) - k->tick_start_ns;
-	if (ns < wait) {
-		nap.tv_nsec = (long)(wait - ns);
-		(void)nanosleep(&nap, NULL);
-	}
-	tick_read(&ticks, &ns);
-	ns -= k->tick_start_ns;
-	ticks = ((ticks - k->tick_start) * 10000 + ns / 2) / ns;
-	return (unsigned long)ticks * 100;
-#else
-	(void)k;
-	return 0;
-#endif
-}
-
-/* -- Ports and services of the user network -- */
-static bool parse_port_number(const char **s, int *out)
-{
-	long long n;
-
-	if (!parse_number(s, &n) || n < 1 || n > 65535)
-		return false;
-	*out = (int)n;
-	return true;
-}
-
-/* "[HOST:]GUEST", then nothing, "/tcp" or "/udp". */
-static bool parse_port(const char *s, struct port *p)
-{
-	*p = (struct port){ .fd = -1 };
-	if (!parse_port_number(&s, &p->guest))
-		return false;
-	p->any = *s != ':';
-	if (*s == ':') {
-		p->host = p->guest;
-		s++;
-		if (!parse_port_number(&s, &p->guest))
-			return false;
-	}
-	p->udp = strcmp(s, "/udp") == 0;
-	return p->udp || *s == '\0' || strcmp(s, "/tcp") == 0;
-}
-
-/* Binds 127.0.0.1:p->host, or any free port if that is 0. A socket that does
- * not listen and has SO_REUSEADDR keeps the port from everyone who asks for a
- * free one, and lets QEMU have it, whose socket has that option too (libslirp
- * src/socket.c, tcpx_listen). UDP has no such thing: see attempt_next(). */
-static int port_bind(struct port *p)
-{
-	struct sockaddr_in a = {
-		.sin_family = AF_INET, .sin_port = htons((uint16_t)p->host),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t size = sizeof a;
-	int on = 1;
-
-	p->fd = socket(AF_INET, SOCK_CLOEXEC | (p->udp ? SOCK_DGRAM
-						       : SOCK_STREAM), 0);
-	if (p->fd < 0)
-		return -1;
-	if (!p->udp)
-		(void)setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &on,
-				 sizeof on);
-	if (bind(p->fd, (struct sockaddr *)&a, size) < 0
-	    || getsockname(p->fd, (struct sockaddr *)&a, &size) < 0) {
-		on = errno;
-		close_fd(&p->fd);
-		errno = on;
-		return -1;
-	}
-	p->host = ntohs(a.sin_port);
-	return 0;
-}
-
-/* QEMU's hostfwd= for it: the guest's address is the first that its DHCP
- * server gives. QEMU names the rule in its error message, too. */
-static void port_rule(const struct port *p, char out[64])
-{
-	(void)snprintf(out, 64, "%s:127.0.0.1:%d-:%d", p->udp ? "udp" : "tcp",
-		       p->host, p->guest);
-}
-
-static void ports_close(struct guest *g, bool all)
-{
-	for (size_t i = 0; i < g->port_count; i++)
-		if (all || g->port[i].udp)
-			close_fd(&g->port[i].fd);
-}
-
-/* Chooses the host's side of all ports: those asked for come first, so that
- * none of them is taken for another. */
-static int ports_choose(struct ktest *k, struct guest *g)
-{
-	ports_close(g, true);
-	for (int any = 0; any < 2; any++)
-		for (size_t i = 0; i < g->port_count; i++) {
-			struct port *p = &g->port[i];
-
-			if (p->any != any)
-				continue;
-			p->host = any ? 0 : p->host;
-			if (port_bind(p) < 0)
-				return fail(k, "-port %s: 127.0.0.1:%d:",
-					    k->o->ports.item[i], p->host);
-		}
-	ports_close(g, false);
-	return 0;
-}
-
-static bool port_is_twice(const struct guest *g, const struct port *p)
-{
-	for (const struct port *q = g->port; q < p; q++)
-		if (q->udp == p->udp && (q->guest == p->guest
-					 || (!q->any && q->host == p->host)))
-			return true;
-	return false;
-}
-
-static int guest_ports(struct ktest *k, struct guest *g)
-{
-	const struct ktest_list *asked = &k->o->ports;
-
-	for (size_t i = 0; i < asked->count; i++)
-		if (i == PORTS_MAX)
-			return fail(k, "-port %.100s: is one too many (limit"
-				    " %d)", asked->item[i], PORTS_MAX);
-		else if (!parse_port(asked->item[i], &g->port[i]))
-			return fail(k, "-port %.100s: is not [HOST:]GUEST or"
-				    " [HOST:]GUEST/udp, with ports from 1 to"
-				    " 65535", asked->item[i]);
-		else if (port_is_twice(g, &g->port[i]))
-			return fail(k, "-port %s: a port is there twice",
-				    asked->item[i]);
-		else
-			g->port_count++;
-	return ports_choose(k, g);
-}
-
-/* "IP:PORT" at *s, which moves past it; in out the same, normalized. */
-static bool parse_address(const char **s, struct in_addr *ip, char *out,
-			  size_t size)
-{
-	char buf[INET_ADDRSTRLEN];
-	size_t n = strcspn(*s, ":");
-	int port;
-
-	if (n >= sizeof buf || (*s)[n] != ':')
-		return false;
-	(void)snprintf(buf, sizeof buf, "%.*s", (int)n, *s);
-	*s += n + 1;
-	if (inet_pton(AF_INET, buf, ip) != 1 || !parse_port_number(s, &port))
-		return false;
-	return snprintf(out, size, "%s:%d", buf, port) < (int)size;
-}
-
-static int guest_services(struct ktest *k, struct guest *g)
-{
-	const struct ktest_list *asked = &k->o->services;
-
-	for (size_t i = 0; i < asked->count; i++) {
-		const char *s = asked->item[i];
-		char guest[24], host[24];
-		struct in_addr ip, host_ip;
-		unsigned last;
-
-		if (i == PORTS_MAX)
-			return fail(k, "-service %.100s: is one too many"
-				    " (limit %d)", s, PORTS_MAX);
-		if (!parse_address(&s, &ip, guest, sizeof guest)
-		    || *s++ != '='
-		    || !parse_address(&s, &host_ip, host, sizeof host)
-		    || *s != '\0')
-			return fail(k, "-service %.100s: is not GUESTIP:PORT="
-				    "HOSTIP:PORT, with IPv4 addresses",
-				    asked->item[i]);
-		/* what libslirp would refuse, or never ask the service for */
-		last = ntohl(ip.s_addr) & 255;
-		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00 || last == 0
-		    || last == 2 || last == 3 || last == 10 || last == 255)
-			return fail(k, "-service %.100s: the guest's side is"
-				    " not in 10.42.0.0/24, or .2, .3 or .10",
-				    asked->item[i]);
-		(void)snprintf(g->service[i], sizeof g->service[i],
-			       "tcp:%s-tcp:%s", guest, host);
-	}
-	return 0;
-}
-
-static int guest_network(struct ktest *k, struct guest *g)
-{
-	const struct ktest_options *o = k->o;
-	const char *needs = o->ports.count > 0 ? "port"
-		: o->services.count > 0 ? "service" : o->pcap != NULL ? "pcap"
-		: NULL;
-	struct stat st;
-	int fd;
-
-	if (!o->net && needs != NULL)
-		return fail(k, "-%s: needs -net user", needs);
-	if (o->port_file != NULL && o->ports.count == 0)
-		return fail(k, "-port-file %s: needs a -port", o->port_file);
-	/* who waits for it must not find an earlier run's */
-	if (o->port_file != NULL && lstat(o->port_file, &st) == 0) {
-		if (!S_ISREG(st.st_mode))
-			return fail(k, "-port-file %s: is there, and is not a"
-				    " regular file", o->port_file);
-		if (!o->dry_run && unlink(o->port_file) < 0)
-			return fail(k, "-port-file %s:", o->port_file);
-	}
-	if (o->pcap != NULL && !o->dry_run) {
-		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-		if (fd < 0)
-			return fail(k, "-pcap %s:", o->pcap);
-		(void)close(fd);
-	}
-	return guest_ports(k, g) < 0 ? -1 : guest_services(k, g);
-}
-
-/* -- Wires: cables and extra ports --
- * Each is a fd that QEMU inherits: the caller's, or one that is opened here.
- */
-/* Takes w; one of ours that cannot be taken is closed. */
-static int wire_add(struct ktest *k, struct guest *g, const char *option,
-		    const char *value, struct wire w)
-{
-	int result = 0;
-
-	if (g->wire_count == WIRES_MAX)
-		result = fail(k, "-%s %.100s: is one too many (limit %d with"
-			      " -netfd, -link and -chardev together)", option,
-			      value, WIRES_MAX);
-	for (size_t i = 0; result == 0 && i < g->wire_count; i++)
-		if (w.fd >= 0 && g->wire[i].fd == w.fd)
-			result = fail(k, "-%s %.100s: the fd is used already",
-				      option, value);
-		else if (w.name[0] != '\0'
-			 && strcmp(g->wire[i].name, w.name) == 0)
-			result = fail(k, "-%s %.100s: the name is used already",
-				      option, value);
-	if (result == 0)
-		g->wire[g->wire_count++] = w;
-	else if (w.ours)
-		close_fd(&w.fd);
-	return result;
-}
-
-/* Whether a fd is one of the few that a run has before it opens any: its sinks,
- * and main()'s pipe of signals. */
-static bool wire_is_ours(const struct ktest *k, int fd)
-{
-	return (k->log.ours && fd == k->log.fd) || (k->out.ours && fd == k->out.fd)
-	       || (k->err.ours && fd == k->err.fd)
-	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd));
-}
-
-/* A fd of the caller's: decimal digits. What it is decides what it can be. */
-static int wire_fd(struct ktest *k, const char *option, const char *value,
-		   const char *digits, struct wire *w)
-{
-	struct stat st;
-	long long n;
-	int mode;
-
-	if (!parse_number(&digits, &n) || *digits != '\0' || n > INT_MAX)
-		return fail(k, "-%s %.100s: is not the number of a fd",
-			    option, value);
-	w->fd = (int)n;
-	if (fstat(w->fd, &st) < 0 || (mode = fcntl(w->fd, F_GETFL)) < 0)
-		return fail(k, "-%s %.100s: fd %d:", option, value, w->fd);
-	if (wire_is_ours(k, w->fd))
-		return fail(k, "-%s %.100s: fd %d is ktest's own, not the"
-			    " caller's", option, value, w->fd);
-	mode &= O_ACCMODE;
-	w->kind = S_ISSOCK(st.st_mode) ? WIRE_SOCKET
-		  : mode == O_RDWR && S_ISCHR(st.st_mode) ? WIRE_TTY
-		  : WIRE_FILE;
-	if (w->kind == WIRE_FILE && mode == O_RDONLY)
-		return fail(k, "-%s %.100s: fd %d cannot be written to, and"
-			    " only sockets and terminals can be read",
-			    option, value, w->fd);
-	return 0;
-}
-
-/* The fd's number in a -chardev NAME=FD; NULL: it is no such one. */
-static const char *chardev_digits(const char *value)
-{
-	const char *what = strchr(value, '=');
-
-	return what != NULL && what[1] != '\0'
-	       && what[1 + strspn(what + 1, "0123456789")] == '\0'
-	       ? what + 1 : NULL;
-}
-
-/* Looks at the caller's fds before anything of ours is opened that could be
- * taken for one of them. */
-static int wires_given(struct ktest *k)
-{
-	const struct ktest_options *o = k->o;
-	struct wire w;
-
-	for (size_t i = 0; i < o->netfds.count; i++)
-		if (wire_fd(k, "netfd", o->netfds.item[i], o->netfds.item[i],
-			    &w) < 0)
-			return -1;
-	for (size_t i = 0; i < o->chardevs.count; i++) {
-		const char *digits = chardev_digits(o->chardevs.item[i]);
-
-		if (digits != NULL && wire_fd(k, "chardev", o->chardevs.item[i],
-					      digits, &w) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static const char *unix_path(const char *s)
-{
-	return strncmp(s, "unix:", 5) == 0 ? s + 5 : NULL;
-}
-
-static int unix_address(struct ktest *k, const char *option, const char *path,
-			struct sockaddr_un *a)
-{
-	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (path[0] == '\0' || strlen(path) >= sizeof a->sun_path)
-		return fail(k, "-%s %.200s: a socket's path has 1 to %zu"
-			    " bytes", option, path, sizeof a->sun_path - 1);
-	(void)snprintf(a->sun_path, sizeof a->sun_path, "%s", path);
-	return 0;
-}
-
-static int unix_socket(struct ktest *k)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	return fd >= 0 ? fd : fail(k, "socket:");
-}
-
-/* What a wire to path is, before it is opened. */
-static enum wire_kind wire_kind_of(const char *path)
-{
-	struct stat st;
-
-	return unix_path(path) != NULL ? WIRE_SOCKET
-	       : stat(path, &st) == 0 && S_ISCHR(st.st_mode) ? WIRE_TTY
-	       : WIRE_FILE;
-}
-
-/* FILE as `>` takes it, a terminal both ways, a socket that listens. */
-static int wire_open(struct ktest *k, const char *value, const char *path,
-		     struct wire *w)
-{
-	struct sockaddr_un a;
-	struct stat st;
-
-	w->ours = true;
-	w->kind = wire_kind_of(path);
-	if (w->kind == WIRE_SOCKET) {
-		if (unix_address(k, "chardev", unix_path(path), &a) < 0
-		    || (w->fd = unix_socket(k)) < 0)
-			return -1;
-		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
-			return 0;
-		(void)fail(k, "-chardev %.200s:", value);
-		close_fd(&w->fd);
-		return -1;
-	}
-	/* O_RDWR: a FIFO without a reader does not hold us up */
-	w->fd = open(path, O_CLOEXEC | (w->kind == WIRE_TTY
-		? O_RDWR | O_NOCTTY
-		: stat(path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
-		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
-	return w->fd >= 0 ? 0 : fail(k, "-chardev %.200s:", value);
-}
-
-/* Waits for somebody who connects to fd; -1 if nobody does in time, or the
- * run is to end. */
-static int link_wait(struct ktest *k, const char *path, int fd)
-{
-	const long long end = k->start + (k->o->timeout > 0 ? k->o->timeout
-							    : LINK_WAIT_MS);
-	struct pollfd p[] = { { .fd = fd, .events = POLLIN },
-			      { .fd = k->o->wake_fd, .events = POLLIN } };
-	int other;
-
-	step(k, "waiting for the other end of -link %s", path);
-	while (p[0].revents == 0) {
-		if (now_ms() >= end && k->o->timeout > 0)
-			k->fail_status = KTEST_TIMEOUT;
-		if (now_ms() >= end)
-			return fail(k, "-link %s: nobody came to the other end"
-				    " within %lld s", path,
-				    (end - k->start) / 1000);
-		(void)poll(p, 2, (int)(end - now_ms()));
-		if (p[1].revents != 0)
-			run_wake(k);
-		if (k->end != END_NONE) {
-						return k->signal != 0 ? -1
-				: fail(k, "the caller ended the run");
-		}
-	}
-	other = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-	return other >= 0 ? other : fail(k, "-link %s:", path);
-}
-
-static bool is_socket(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
-/* A cable between the two that come with one path. The first lays a socket
- * down there, which listens already when it appears, and takes it away when
- * the second has connected. */
-static int link_open(struct ktest *k, const char *path)
-{
-	char own[PATH_SIZE];
-	struct sockaddr_un a, mine;
-	int fd, other, tries = 0;
-	bool waited = false;
-
-	/* its own name is this thread's: a is on its stack */
-	if (unix_address(k, "link", path, &a) < 0
-	    || path_set(k, own, "%s.%lx.%lx", path, (unsigned long)getpid(),
-			(unsigned long)(uintptr_t)&a) < 0
-	    || unix_address(k, "link", own, &mine) < 0)
-		return -1;
-	do {
-		fd = unix_socket(k);
-		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)
-				== 0)
-			return fd;
-		other = -1;
-		if (errno == ECONNREFUSED && !is_socket(path))
-			(void)fail(k, "-link %s: is not a socket", path);
-		else if (errno != ENOENT)
-			(void)fail(k, "-link %s: is there already, and nobody"
-				   " waits there (remove it?):", path);
-		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) == 0
-			 && listen(fd, 1) == 0) {
-			waited = link(own, path) == 0;
-			if (waited)
-				other = link_wait(k, path, fd);
-			else if (errno == EEXIST && ++tries < 10)
-				other = 0; /* somebody else was first */
-		}
-		if (other < 0 && k->signal == 0)
-			(void)fail(k, "-link %s:", path);
-		if (waited)
-			(void)unlink(path);
-		(void)unlink(own);
-		(void)close(fd);
-	} while (other == 0);
-	return other;
-}
-
-static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
-{
-	const char *what = strchr(value, '=');
-	struct wire w = { .fd = -1 };
-	size_t n = what != NULL ? (size_t)(what - value) : 0;
-	bool plain = n > 0 && n < sizeof w.name && value[0] != '.';
-
-	for (size_t i = 0; i < n; i++)
-		plain = plain && value[i] > ' ' && value[i] < 0x7f
-			&& value[i] != '/';
-	if (!plain || what[1] == '\0')
-		return fail(k, "-chardev %.100s: is not NAME=FD, NAME=FILE or"
-			    " NAME=unix:PATH, with a NAME of 1 to %zu printing"
-			    " characters, no '/', and no '.' first", value,
-			    sizeof w.name - 1);
-	if (strncmp(value, "ktest.", 6) == 0)
-		return fail(k, "-chardev %.100s: names with \"ktest.\" are"
-			    " ktest's own", value);
-	memcpy(w.name, value, n);
-	what++;
-	if (chardev_digits(value) != NULL) {
-		if (wire_fd(k, "chardev", value, what, &w) < 0)
-			return -1;
-	} else if (k->o->dry_run) {
-		w.kind = wire_kind_of(what);
-	} else if (wire_open(k, value, what, &w) < 0) {
-		return -1;
-	}
-	return wire_add(k, g, "chardev", value, w);
-}
-
-static void wires_close(struct guest *g)
-{
-	for (size_t i = 0; i < g->wire_count; i++)
-		if (g->wire[i].ours)
-			close_fd(&g->wire[i].fd);
-	g->wire_count = 0;
-}
-
-static int guest_wires(struct ktest *k, struct guest *g)
-{
-	const struct ktest_options *o = k->o;
-	const size_t own = g->mode == MODE_PROGRAM ? 5 : 2; /* qemu_vports() */
-	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
-			    - g->mount_count;
-
-	for (size_t i = 0; i < o->netfds.count; i++) {
-		struct wire w = { .kind = WIRE_CABLE };
-		const char *fd = o->netfds.item[i];
-
-		if (wire_fd(k, "netfd", fd, fd, &w) < 0)
-			return -1;
-		if (w.kind != WIRE_SOCKET)
-			return fail(k, "-netfd %s: is not a socket", fd);
-		w.kind = WIRE_CABLE;
-		if (wire_add(k, g, "netfd", fd, w) < 0)
-			return -1;
-	}
-	for (size_t i = 0; i < o->links.count; i++) {
-		struct wire w = { .kind = WIRE_CABLE, .fd = -1, .ours = true };
-		const char *path = o->links.item[i];
-
-		if ((!o->dry_run && (w.fd = link_open(k, path)) < 0)
-		    || wire_add(k, g, "link", path, w) < 0)
-			return -1;
-	}
-	if (g->wire_count > most)
-		return fail(k, "-%s: too many interfaces (limit %zu beside"
-			    " the other devices)", o->links.count > 0 ? "link"
-			    : "netfd", most);
-	for (size_t i = 0; i < o->chardevs.count; i++)
-		if (own + i >= SERIAL_PORTS)
-			return fail(k, "-chardev %.100s: is one too many"
-				    " (limit %zu)", o->chardevs.item[i],
-				    SERIAL_PORTS - own);
-		else if (guest_chardev(k, g, o->chardevs.item[i]) < 0)
-			return -1;
-	return 0;
-}
-
-/* The number in a cable's MAC address: that of its end of the cable, which no
- * other has on this host. QEMU gives all machines the same. */
-static unsigned cable_number(const struct wire *w)
-{
-	struct stat st = { 0 };
-
-	(void)fstat(w->fd, &st);
-	return (unsigned)st.st_ino;
-}
-
-static void cable_mac(unsigned n, char out[MAC_SIZE])
-{
-	(void)snprintf(out, MAC_SIZE, "02:4b:%02x:%02x:%02x:%02x",
-		       n >> 24 & 255, n >> 16 & 255, n >> 8 & 255, n & 255);
-}
-
-static int guest_gdb(struct ktest *k)
-{
-	const char *s = k->o->gdb;
-	struct port p = { .fd = -1 };
-	struct sockaddr_un a;
-
-	if (s == NULL)
-		return 0;
-	if (unix_path(s) != NULL)
-		return unix_address(k, "gdb", unix_path(s), &a);
-	if (!parse_port_number(&s, &p.host) || *s != '\0')
-		return fail(k, "-gdb %.100s: is neither a port from 1 to 65535"
-			    " nor unix:PATH", k->o->gdb);
-	if (port_bind(&p) < 0)
-		return fail(k, "-gdb %d: 127.0.0.1:%d:", p.host, p.host);
-	close_fd(&p.fd);
-	return 0;
-}
-
 /* -- ACPI --
  * With ACPI, devices are found in QEMU's tables; without, QEMU names them on
  * the kernel's command line. A kernel without PCI cannot start its ACPI
@@ -3454,13 +2831,721 @@ static int guest_describe(struct ktest *k, struct guest *g)
 		k->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
 	if (o->acpi == ACPI_AUTO)
 		k->attempt.acpi = guest_acpi(g, &k->attempt);
-	if (wires_given(k) < 0 || guest_network(k, g) < 0
-	    || guest_wires(k, g) < 0)
-		return -1;
-	return guest_gdb(k);
+	return 0;
 }
 
-/* ==== 6. Initramfs ======================================================
+/* ==== 6. Claim ==========================================================
+ * options + struct guest -> what a run takes of the host, and gives back:
+ * temporary files, helper programs, the terminal, ports, cables, sockets.
+ * claim() takes what the options name, claim_undo() gives all of it back,
+ * however the run ends.
+ */
+
+/* -- The file -- */
+static int temporary_file(struct ktest *k)
+{
+	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
+	const char *first = getenv("TMPDIR");
+	char path[PATH_SIZE];
+	int fd = memfd_create("ktest", MFD_CLOEXEC);
+
+	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
+		const char *dir = i > 0 ? dirs[i - 1] : first;
+
+		if (dir == NULL || snprintf(path, sizeof path,
+			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
+			continue;
+		fd = mkostemp(path, O_CLOEXEC);
+		if (fd >= 0)
+			(void)unlink(path);
+	}
+	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
+				   " /tmp, /var/tmp or /dev/shm:");
+}
+
+/* -- Helper programs -- */
+struct child { /* a helper program whose output we read */
+	pid_t pid;
+	int out;
+};
+
+/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
+ * with exec by themselves, and what was ignored before us stays so. */
+static void child_signals(void)
+{
+	sigset_t none;
+
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGTTIN, SIG_DFL);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
+ * (NULL: ours). *c gets its stdout. A program that cannot be executed exits
+ * with 127. */
+static int child_start(struct ktest *k, char *const *argv, char *const *envp,
+		       int in, struct child *c)
+{
+	int fd[2], null;
+
+	if (make_pipe(k, fd) < 0)
+		return -1;
+	c->pid = fork();
+	if (c->pid < 0) {
+		(void)close(fd[0]);
+		(void)close(fd[1]);
+		return fail(k, "fork:");
+	}
+	if (c->pid == 0) {
+		child_signals();
+		null = open("/dev/null", O_RDWR);
+		(void)dup2(in < 0 ? null : in, 0);
+		(void)dup2(fd[1], 1);
+		(void)dup2(null, 2);
+		if (envp != NULL)
+			(void)execve(argv[0], argv, envp);
+		else
+			(void)execvp(argv[0], argv);
+		_exit(127);
+	}
+	(void)close(fd[1]);
+	c->out = fd[0];
+	return 0;
+}
+
+/* Waits for its end; returns its exit status, 128+N for a signal. */
+static int child_end(struct child *c)
+{
+	int status;
+
+	close_fd(&c->out);
+	while (waitpid(c->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 127;
+	return WIFEXITED(status) ? WEXITSTATUS(status)
+				 : 128 + WTERMSIG(status);
+}
+
+/* -- The guest's clock under TCG --
+ * Its TSC is the host's tick counter (QEMU's cpu_get_host_ticks(), include/
+ * qemu/timer.h): rdtsc on x86, nanoseconds on ARM, something else elsewhere.
+ * A guest cannot measure it while the host is busy, so it is told.
+ */
+static void tick_read(uint64_t *ticks, uint64_t *ns)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	uint64_t best = UINT64_MAX;
+
+	/* The closest of a few pairs: an interruption spoils only one. */
+	for (int i = 0; i < 5; i++) {
+		uint32_t lo, hi;
+		uint64_t before = clock_ns(CLOCK_MONOTONIC), after;
+
+		__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+		after = clock_ns(CLOCK_MONOTONIC);
+		if (after - before < best) {
+			best = after - before;
+			*ticks = (uint64_t)hi << 32 | lo;
+			*ns = before + best / 2;
+		}
+	}
+#else
+	*ticks = *ns = clock_ns(CLOCK_MONOTONIC);
+#endif
+}
+
+/* kHz since k->tick_start, to 100 kHz (20 ppm at 2.5 GHz) so that one host
+ * always gives one command line; 0 where the counter is not known. */
+static unsigned long tick_khz(struct ktest *k)
+{
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) \
+	|| defined(__arm__)
+	uint64_t ticks, ns, wait = TICK_MEASURE_MS * 1000000u;
+	struct timespec nap = { 0 };
+
+	ns = clock_ns(CLOCK_MONOTONIC) - k->tick_start_ns;
+	if (ns < wait) {
+		nap.tv_nsec = (long)(wait - ns);
+		(void)nanosleep(&nap, NULL);
+	}
+	tick_read(&ticks, &ns);
+	ns -= k->tick_start_ns;
+	ticks = ((ticks - k->tick_start) * 10000 + ns / 2) / ns;
+	return (unsigned long)ticks * 100;
+#else
+	(void)k;
+	return 0;
+#endif
+}
+
+/* -- The terminal -- */
+/* Every key is the guest's from now on, if the terminal is ours to take. */
+static void terminal_take(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const int fd = k->o->stdin_fd;
+	struct termios t;
+
+	if (!k->o->tty || tcgetattr(fd, &v->terminal) < 0
+	    || tcgetpgrp(fd) != getpgrp())
+		return;
+	t = v->terminal;
+	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
+				 | IGNCR | ICRNL | IXON);
+	t.c_oflag &= ~(tcflag_t)OPOST;
+	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+	t.c_cc[VMIN] = 1;
+	t.c_cc[VTIME] = 0;
+	v->raw = terminal_set(fd, &t) == 0;
+	v->typed = 1; /* as if Enter had been pressed */
+}
+
+static void terminal_give_back(struct ktest *k)
+{
+	if (k->vm.raw)
+		(void)terminal_set(k->o->stdin_fd, &k->vm.terminal);
+	k->vm.raw = false;
+}
+
+/* -- Ports and services of the user network -- */
+static bool port_is_twice(const struct guest *g, const struct port *p)
+{
+	for (const struct port *q = g->port; q < p; q++)
+		if (q->udp == p->udp && (q->guest == p->guest
+					 || (!q->any && q->host == p->host)))
+			return true;
+	return false;
+}
+
+static int ports_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *asked = &k->o->ports;
+
+	for (size_t i = 0; i < asked->count; i++)
+		if (i == PORTS_MAX)
+			return fail(k, "-port %.100s: is one too many (limit"
+				    " %d)", asked->item[i], PORTS_MAX);
+		else if (!parse_port(asked->item[i], &g->port[i]))
+			return fail(k, "-port %.100s: is not [HOST:]GUEST or"
+				    " [HOST:]GUEST/udp, with ports from 1 to"
+				    " 65535", asked->item[i]);
+		else if (port_is_twice(g, &g->port[i]))
+			return fail(k, "-port %s: a port is there twice",
+				    asked->item[i]);
+		else
+			g->port_count++;
+	return 0;
+}
+
+static int services_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *asked = &k->o->services;
+
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *s = asked->item[i];
+		char guest[24], host[24];
+		struct in_addr ip, host_ip;
+		unsigned last;
+
+		if (i == PORTS_MAX)
+			return fail(k, "-service %.100s: is one too many"
+				    " (limit %d)", s, PORTS_MAX);
+		if (!parse_address(&s, &ip, guest, sizeof guest)
+		    || *s++ != '='
+		    || !parse_address(&s, &host_ip, host, sizeof host)
+		    || *s != '\0')
+			return fail(k, "-service %.100s: is not GUESTIP:PORT="
+				    "HOSTIP:PORT, with IPv4 addresses",
+				    asked->item[i]);
+		/* what libslirp would refuse, or never ask the service for */
+		last = ntohl(ip.s_addr) & 255;
+		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00 || last == 0
+		    || last == 2 || last == 3 || last == 10 || last == 255)
+			return fail(k, "-service %.100s: the guest's side is"
+				    " not in 10.42.0.0/24, or .2, .3 or .10",
+				    asked->item[i]);
+		(void)snprintf(g->service[i], sizeof g->service[i],
+			       "tcp:%s-tcp:%s", guest, host);
+	}
+	return 0;
+}
+
+static int network_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *needs = o->ports.count > 0 ? "port"
+		: o->services.count > 0 ? "service" : o->pcap != NULL ? "pcap"
+		: NULL;
+
+	if (!o->net && needs != NULL)
+		return fail(k, "-%s: needs -net user", needs);
+	if (o->port_file != NULL && o->ports.count == 0)
+		return fail(k, "-port-file %s: needs a -port", o->port_file);
+	return ports_read(k, g) < 0 ? -1 : services_read(k, g);
+}
+
+/* Binds 127.0.0.1:p->host, or any free port if that is 0. A socket that does
+ * not listen and has SO_REUSEADDR keeps the port from everyone who asks for a
+ * free one, and lets QEMU have it, whose socket has that option too (libslirp
+ * src/socket.c, tcpx_listen). UDP has no such thing: see attempt_next(). */
+static int port_bind(struct port *p)
+{
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)p->host),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t size = sizeof a;
+	int on = 1;
+
+	p->fd = socket(AF_INET, SOCK_CLOEXEC | (p->udp ? SOCK_DGRAM
+						       : SOCK_STREAM), 0);
+	if (p->fd < 0)
+		return -1;
+	if (!p->udp)
+		(void)setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &on,
+				 sizeof on);
+	if (bind(p->fd, (struct sockaddr *)&a, size) < 0
+	    || getsockname(p->fd, (struct sockaddr *)&a, &size) < 0) {
+		on = errno;
+		close_fd(&p->fd);
+		errno = on;
+		return -1;
+	}
+	p->host = ntohs(a.sin_port);
+	return 0;
+}
+
+/* QEMU's hostfwd= for it: the guest's address is the first that its DHCP
+ * server gives. QEMU names the rule in its error message, too. */
+static void port_rule(const struct port *p, char out[64])
+{
+	(void)snprintf(out, 64, "%s:127.0.0.1:%d-:%d", p->udp ? "udp" : "tcp",
+		       p->host, p->guest);
+}
+
+static void ports_close(struct guest *g, bool all)
+{
+	for (size_t i = 0; i < g->port_count; i++)
+		if (all || g->port[i].udp)
+			close_fd(&g->port[i].fd);
+}
+
+/* Chooses the host's side of all ports: those asked for come first, so that
+ * none of them is taken for another. */
+static int ports_choose(struct ktest *k, struct guest *g)
+{
+	ports_close(g, true);
+	for (int any = 0; any < 2; any++)
+		for (size_t i = 0; i < g->port_count; i++) {
+			struct port *p = &g->port[i];
+
+			if (p->any != any)
+				continue;
+			p->host = any ? 0 : p->host;
+			if (port_bind(p) < 0)
+				return fail(k, "-port %s: 127.0.0.1:%d:",
+					    k->o->ports.item[i], p->host);
+		}
+	ports_close(g, false);
+	return 0;
+}
+
+/* Writes the port file: complete or not there. */
+static int ports_file(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+	char temporary[PATH_SIZE];
+	FILE *f;
+	int fd;
+	bool ok;
+
+	if (path_set(k, temporary, "%s.XXXXXX", k->o->port_file) < 0)
+		return -1;
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0 || (f = fdopen(fd, "w")) == NULL)
+		return fail(k, "-port-file %s:", k->o->port_file);
+	(void)fchmod(fd, 0644);
+	for (size_t i = 0; i < g->port_count; i++)
+		(void)fprintf(f, "%d%s %d\n", g->port[i].guest,
+			      g->port[i].udp ? "/udp" : "", g->port[i].host);
+	ok = !ferror(f);
+	if (fclose(f) == 0 && ok && rename(temporary, k->o->port_file) == 0)
+		return 0;
+	(void)fail(k, "-port-file %s:", k->o->port_file);
+	(void)unlink(temporary);
+	return -1;
+}
+
+/* Tells the ports, once: QEMU has bound them, since the guest runs. */
+static void ports_report(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+
+	if (k->vm.ports_told)
+		return;
+	k->vm.ports_told = true;
+	for (size_t i = 0; i < g->port_count; i++) {
+		const struct port *p = &g->port[i];
+
+		warn(k, "port %d%s -> 127.0.0.1:%d", p->guest,
+		     p->udp ? "/udp" : "", p->host);
+		if (k->o->on_port != NULL)
+			k->o->on_port(k->o->on_port_arg, p->guest, p->udp,
+				      p->host);
+	}
+	if (k->o->port_file != NULL && ports_file(k) < 0)
+		run_stop(k, END_OUTPUT);
+}
+
+/* -- Wires: cables and extra vports --
+ * Each is a fd that QEMU inherits: the caller's, or one that is opened here,
+ * at its path.
+ */
+static int wire_add(struct ktest *k, struct guest *g, const char *option,
+		    const char *value, struct wire w)
+{
+	if (g->wire_count == WIRES_MAX)
+		return fail(k, "-%s %.100s: is one too many (limit %d with"
+			    " -netfd, -link and -chardev together)", option,
+			    value, WIRES_MAX);
+	for (size_t i = 0; i < g->wire_count; i++)
+		if (w.fd >= 0 && g->wire[i].fd == w.fd)
+			return fail(k, "-%s %.100s: the fd is used already",
+				    option, value);
+		else if (w.name[0] != '\0'
+			 && strcmp(g->wire[i].name, w.name) == 0)
+			return fail(k, "-%s %.100s: the name is used already",
+				    option, value);
+	g->wire[g->wire_count++] = w;
+	return 0;
+}
+
+/* Whether a fd is one of the few that a run has before it opens any: its sinks,
+ * and main()'s pipe of signals. */
+static bool wire_is_ours(const struct ktest *k, int fd)
+{
+	return (k->log.ours && fd == k->log.fd) || (k->out.ours && fd == k->out.fd)
+	       || (k->err.ours && fd == k->err.fd)
+	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd));
+}
+
+/* A fd of the caller's: decimal digits. What it is decides what it can be. */
+static int wire_fd(struct ktest *k, const char *option, const char *value,
+		   const char *digits, struct wire *w)
+{
+	struct stat st;
+	long long n;
+	int mode;
+
+	if (!parse_number(&digits, &n) || *digits != '\0' || n > INT_MAX)
+		return fail(k, "-%s %.100s: is not the number of a fd",
+			    option, value);
+	w->fd = (int)n;
+	if (fstat(w->fd, &st) < 0 || (mode = fcntl(w->fd, F_GETFL)) < 0)
+		return fail(k, "-%s %.100s: fd %d:", option, value, w->fd);
+	if (wire_is_ours(k, w->fd))
+		return fail(k, "-%s %.100s: fd %d is ktest's own, not the"
+			    " caller's", option, value, w->fd);
+	mode &= O_ACCMODE;
+	w->kind = S_ISSOCK(st.st_mode) ? WIRE_SOCKET
+		  : mode == O_RDWR && S_ISCHR(st.st_mode) ? WIRE_TTY
+		  : WIRE_FILE;
+	if (w->kind == WIRE_FILE && mode == O_RDONLY)
+		return fail(k, "-%s %.100s: fd %d cannot be written to, and"
+			    " only sockets and terminals can be read",
+			    option, value, w->fd);
+	return 0;
+}
+
+static const char *unix_path(const char *s)
+{
+	return strncmp(s, "unix:", 5) == 0 ? s + 5 : NULL;
+}
+
+static int unix_address(struct ktest *k, const char *option, const char *path,
+			struct sockaddr_un *a)
+{
+	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (path[0] == '\0' || strlen(path) >= sizeof a->sun_path)
+		return fail(k, "-%s %.200s: a socket's path has 1 to %zu"
+			    " bytes", option, path, sizeof a->sun_path - 1);
+	(void)snprintf(a->sun_path, sizeof a->sun_path, "%s", path);
+	return 0;
+}
+
+/* What a wire to path is, before it is opened. */
+static enum wire_kind wire_kind_of(const char *path)
+{
+	struct stat st;
+
+	return unix_path(path) != NULL ? WIRE_SOCKET
+	       : stat(path, &st) == 0 && S_ISCHR(st.st_mode) ? WIRE_TTY
+	       : WIRE_FILE;
+}
+
+static int chardev_read(struct ktest *k, struct guest *g, const char *value)
+{
+	const char *what = strchr(value, '=');
+	struct wire w = { .fd = -1, .listen = -1 };
+	size_t n = what != NULL ? (size_t)(what - value) : 0;
+	bool plain = n > 0 && n < sizeof w.name && value[0] != '.';
+
+	for (size_t i = 0; i < n; i++)
+		plain = plain && value[i] > ' ' && value[i] < 0x7f
+			&& value[i] != '/';
+	if (!plain || what[1] == '\0')
+		return fail(k, "-chardev %.100s: is not NAME=FD, NAME=FILE or"
+			    " NAME=unix:PATH, with a NAME of 1 to %zu printing"
+			    " characters, no '/', and no '.' first", value,
+			    sizeof w.name - 1);
+	if (strncmp(value, "ktest.", 6) == 0)
+		return fail(k, "-chardev %.100s: names with \"ktest.\" are"
+			    " ktest's own", value);
+	memcpy(w.name, value, n);
+	what++;
+	if (what[strspn(what, "0123456789")] != '\0') {
+		w.path = what;
+		w.kind = wire_kind_of(what);
+	} else if (wire_fd(k, "chardev", value, what, &w) < 0) {
+		return -1;
+	}
+	return wire_add(k, g, "chardev", value, w);
+}
+
+static int wires_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const size_t own = g->mode == MODE_PROGRAM ? 5 : 2; /* qemu_vports() */
+	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
+			    - g->mount_count;
+
+	for (size_t i = 0; i < o->netfds.count; i++) {
+		struct wire w = { .fd = -1, .listen = -1 };
+		const char *fd = o->netfds.item[i];
+
+		if (wire_fd(k, "netfd", fd, fd, &w) < 0)
+			return -1;
+		if (w.kind != WIRE_SOCKET)
+			return fail(k, "-netfd %s: is not a socket", fd);
+		w.kind = WIRE_CABLE;
+		if (wire_add(k, g, "netfd", fd, w) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < o->links.count; i++) {
+		const struct wire w = { .kind = WIRE_CABLE, .fd = -1,
+			.listen = -1, .path = o->links.item[i] };
+
+		if (wire_add(k, g, "link", w.path, w) < 0)
+			return -1;
+	}
+	if (g->wire_count > most)
+		return fail(k, "-%s: too many interfaces (limit %zu beside"
+			    " the other devices)", o->links.count > 0 ? "link"
+			    : "netfd", most);
+	for (size_t i = 0; i < o->chardevs.count; i++)
+		if (own + i >= SERIAL_PORTS)
+			return fail(k, "-chardev %.100s: is one too many"
+				    " (limit %zu)", o->chardevs.item[i],
+				    SERIAL_PORTS - own);
+		else if (chardev_read(k, g, o->chardevs.item[i]) < 0)
+			return -1;
+	return 0;
+}
+
+static int gdb_read(struct ktest *k)
+{
+	const char *s = k->o->gdb;
+	struct sockaddr_un a;
+	int port;
+
+	if (s == NULL || unix_path(s) != NULL)
+		return s == NULL ? 0 : unix_address(k, "gdb", unix_path(s), &a);
+	return parse_port_number(&s, &port) && *s == '\0' ? 0
+		: fail(k, "-gdb %.100s: is neither a port from 1 to 65535 nor"
+			  " unix:PATH", k->o->gdb);
+}
+
+static int unix_socket(struct ktest *k)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 ? fd : fail(k, "socket:");
+}
+
+/* FILE as `>` takes it, a terminal both ways, a socket that listens. */
+static int wire_open(struct ktest *k, struct wire *w)
+{
+	struct sockaddr_un a;
+	struct stat st;
+
+	if (w->kind == WIRE_SOCKET) {
+		if (unix_address(k, "chardev", unix_path(w->path), &a) < 0
+		    || (w->fd = unix_socket(k)) < 0)
+			return -1;
+		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
+			return 0;
+		return fail(k, "-chardev %s=%.200s:", w->name, w->path);
+	}
+	/* O_RDWR: a FIFO without a reader does not hold us up */
+	w->fd = open(w->path, O_CLOEXEC | (w->kind == WIRE_TTY
+		? O_RDWR | O_NOCTTY
+		: stat(w->path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
+		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
+	return w->fd >= 0 ? 0 : fail(k, "-chardev %s=%.200s:", w->name, w->path);
+}
+
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* A cable between the two that come with one path. The first lays a socket
+ * down there, which listens already when it appears; it is taken away when
+ * the second has connected. */
+static int link_open(struct ktest *k, struct wire *w)
+{
+	char own[PATH_SIZE];
+	struct sockaddr_un a, mine;
+	bool again = true;
+
+	/* its own name is this thread's: a is on its stack */
+	if (unix_address(k, "link", w->path, &a) < 0
+	    || path_set(k, own, "%s.%lx.%lx", w->path, (unsigned long)getpid(),
+			(unsigned long)(uintptr_t)&a) < 0
+	    || unix_address(k, "link", own, &mine) < 0)
+		return -1;
+	for (int tries = 0; again && tries < 10; tries++) {
+		int fd = unix_socket(k);
+
+		w->fd = fd;
+		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+			return fd < 0 ? -1 : 0;
+		w->fd = -1;
+		if (errno == ECONNREFUSED && !is_socket(w->path))
+			(void)fail(k, "-link %s: is not a socket", w->path);
+		else if (errno != ENOENT)
+			(void)fail(k, "-link %s: is there already, and nobody"
+				   " waits there (remove it?):", w->path);
+		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) == 0
+			 && listen(fd, 1) == 0 && link(own, w->path) == 0)
+			w->listen = fd;
+		again = w->listen < 0 && k->error[0] == '\0'
+			&& errno == EEXIST; /* somebody else was first */
+		if (w->listen < 0 && !again)
+			(void)fail(k, "-link %s:", w->path);
+		(void)unlink(own);
+		if (w->listen != fd)
+			close_fd(&fd);
+	}
+	if (w->listen >= 0)
+		step(k, "waiting for the other end of -link %s", w->path);
+	return k->error[0] == '\0' ? 0 : -1;
+}
+
+/* The link is there, or the run ends without it. */
+static void link_listen_end(struct wire *w)
+{
+	if (w->listen >= 0)
+		(void)unlink(w->path);
+	close_fd(&w->listen);
+}
+
+/* Somebody has connected. */
+static int link_accept(struct ktest *k, struct wire *w)
+{
+	w->fd = accept4(w->listen, NULL, NULL, SOCK_CLOEXEC);
+	if (w->fd < 0)
+		(void)fail(k, "-link %s:", w->path);
+	link_listen_end(w);
+	return w->fd < 0 ? -1 : 0;
+}
+
+/* The number in a cable's MAC address: that of its end of the cable, which no
+ * other has on this host. QEMU gives all machines the same. */
+static unsigned cable_number(const struct wire *w)
+{
+	struct stat st = { 0 };
+
+	(void)fstat(w->fd, &st);
+	return (unsigned)st.st_ino;
+}
+
+static void cable_mac(unsigned n, char out[MAC_SIZE])
+{
+	(void)snprintf(out, MAC_SIZE, "02:4b:%02x:%02x:%02x:%02x",
+		       n >> 24 & 255, n >> 16 & 255, n >> 8 & 255, n & 255);
+}
+
+/* -- All of it -- */
+/* Takes what the options name, all of which is read before: none of ours can
+ * be taken for a fd of the caller's. Whoever waits for the port file must not
+ * find an earlier run's. */
+static int claim(struct ktest *k)
+{
+	const struct ktest_options *o = k->o;
+	struct guest *g = &k->guest;
+	struct port gdb = { .fd = -1 };
+	struct stat st;
+	int fd;
+
+	if (network_read(k, g) < 0 || wires_read(k, g) < 0 || gdb_read(k) < 0)
+		return -1;
+	if (o->port_file != NULL && lstat(o->port_file, &st) == 0
+	    && !S_ISREG(st.st_mode))
+		return fail(k, "-port-file %s: is there, and is not a regular"
+			    " file", o->port_file);
+	if (o->port_file != NULL && !o->dry_run && unlink(o->port_file) < 0
+	    && errno != ENOENT)
+		return fail(k, "-port-file %s:", o->port_file);
+	if (o->pcap != NULL && !o->dry_run) {
+		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		if (fd < 0)
+			return fail(k, "-pcap %s:", o->pcap);
+		(void)close(fd);
+	}
+	if (ports_choose(k, g) < 0)
+		return -1;
+	for (size_t i = 0; i < g->wire_count && !o->dry_run; i++) {
+		struct wire *w = &g->wire[i];
+
+		if (w->path != NULL && (w->kind == WIRE_CABLE
+		    ? link_open(k, w) : wire_open(k, w)) < 0)
+			return -1;
+	}
+	gdb.host = o->gdb != NULL ? atoi(o->gdb) : 0;
+	if (gdb.host != 0 && port_bind(&gdb) < 0)
+		return fail(k, "-gdb %d: 127.0.0.1:%d:", gdb.host, gdb.host);
+	close_fd(&gdb.fd); /* it was only to be free */
+	return 0;
+}
+
+/* Gives back all that a run has taken. */
+static void claim_undo(struct ktest *k)
+{
+	struct guest *g = &k->guest;
+
+	terminal_give_back(k);
+	ports_close(g, true);
+	for (size_t i = 0; i < g->wire_count; i++) {
+		link_listen_end(&g->wire[i]);
+		if (g->wire[i].path != NULL)
+			close_fd(&g->wire[i].fd);
+	}
+	close_fd(&k->initramfs);
+	close_fd(&k->initrd);
+	close_fd(&k->snapshot.fd);
+	close_fd(&k->snapshot.memory);
+	if (k->snapshot.part >= 0)
+		(void)unlink(k->snapshot.part_path);
+	close_fd(&k->snapshot.part);
+}
+
+/* ==== 7. Initramfs ======================================================
  * struct guest + the files it names -> one unlinked temporary file that QEMU
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
@@ -4250,28 +4335,6 @@ static int job_write(struct cpio *c, const struct guest *g)
 	return cpio_trailer(c);
 }
 
-/* -- The file -- */
-static int temporary_file(struct ktest *k)
-{
-	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
-	const char *first = getenv("TMPDIR");
-	char path[PATH_SIZE];
-	int fd = memfd_create("ktest", MFD_CLOEXEC);
-
-	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
-		const char *dir = i > 0 ? dirs[i - 1] : first;
-
-		if (dir == NULL || snprintf(path, sizeof path,
-			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
-			continue;
-		fd = mkostemp(path, O_CLOEXEC);
-		if (fd >= 0)
-			(void)unlink(path);
-	}
-	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
-				   " /tmp, /var/tmp or /dev/shm:");
-}
-
 /* Returns its fd, which the caller owns. */
 static int archive_done(struct cpio *c, const char *what)
 {
@@ -4346,7 +4409,7 @@ static int job_build(struct ktest *k, const struct guest *g)
 	return c.fd < 0 ? -1 : archive_done(&c, "job");
 }
 
-/* ==== 7. QEMU argv ======================================================
+/* ==== 8. QEMU argv ======================================================
  * struct guest -> struct qemu: QEMU's arguments and the kernel's command
  * line. One capability is one function, which writes its part of both.
  * QEMU inherits its fds from 3 up, in the order of enum qemu_fd; what is not
@@ -4876,7 +4939,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 	log_args(NULL, fd, name, argv);
 }
 
-/* ==== 8. Snapshot =======================================================
+/* ==== 9. Snapshot =======================================================
  * struct guest and its files -> the file of a saved machine that fits, or why
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
@@ -5638,82 +5701,6 @@ static int snapshot_find(struct ktest *k)
 	return 0;
 }
 
-/* Writes the port file: complete or not there. */
-static int ports_file(struct ktest *k)
-{
-	const struct guest *g = &k->guest;
-	char temporary[PATH_SIZE];
-	FILE *f;
-	int fd;
-	bool ok;
-
-	if (path_set(k, temporary, "%s.XXXXXX", k->o->port_file) < 0)
-		return -1;
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0 || (f = fdopen(fd, "w")) == NULL)
-		return fail(k, "-port-file %s:", k->o->port_file);
-	(void)fchmod(fd, 0644);
-	for (size_t i = 0; i < g->port_count; i++)
-		(void)fprintf(f, "%d%s %d\n", g->port[i].guest,
-			      g->port[i].udp ? "/udp" : "", g->port[i].host);
-	ok = !ferror(f);
-	if (fclose(f) == 0 && ok && rename(temporary, k->o->port_file) == 0)
-		return 0;
-	(void)fail(k, "-port-file %s:", k->o->port_file);
-	(void)unlink(temporary);
-	return -1;
-}
-
-/* Tells the ports, once: QEMU has bound them, since the guest runs. */
-static void ports_report(struct ktest *k)
-{
-	const struct guest *g = &k->guest;
-
-	if (k->vm.ports_told)
-		return;
-	k->vm.ports_told = true;
-	for (size_t i = 0; i < g->port_count; i++) {
-		const struct port *p = &g->port[i];
-
-		warn(k, "port %d%s -> 127.0.0.1:%d", p->guest,
-		     p->udp ? "/udp" : "", p->host);
-		if (k->o->on_port != NULL)
-			k->o->on_port(k->o->on_port_arg, p->guest, p->udp,
-				      p->host);
-	}
-	if (k->o->port_file != NULL && ports_file(k) < 0)
-		run_stop(k, END_OUTPUT);
-}
-
-/* Every key is the guest's from now on, if the terminal is ours to take. */
-static void terminal_take(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-	const int fd = k->o->stdin_fd;
-	struct termios t;
-
-	if (!k->o->tty || tcgetattr(fd, &v->terminal) < 0
-	    || tcgetpgrp(fd) != getpgrp())
-		return;
-	t = v->terminal;
-	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
-				 | IGNCR | ICRNL | IXON);
-	t.c_oflag &= ~(tcflag_t)OPOST;
-	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
-	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
-	t.c_cc[VMIN] = 1;
-	t.c_cc[VTIME] = 0;
-	v->raw = terminal_set(fd, &t) == 0;
-	v->typed = 1; /* as if Enter had been pressed */
-}
-
-static void terminal_give_back(struct ktest *k)
-{
-	if (k->vm.raw)
-		(void)terminal_set(k->o->stdin_fd, &k->vm.terminal);
-	k->vm.raw = false;
-}
-
 /* Looks in what was typed for the keys that leave a guest which does not
  * listen. They are the guest's as well. */
 static void terminal_typed(struct ktest *k, const char *s, size_t n)
@@ -6044,7 +6031,7 @@ static long long vm_patience(const struct vm *v)
 {
 	long long until = now_ms() + CHILD_TICK_MS;
 
-	if (v->fd[FD_LOG] < 0 && !v->ended) /* QEMU is about to end */
+	if (v->pid > 0 && v->fd[FD_LOG] < 0 && !v->ended) /* QEMU is about to end */
 		until = now_ms() + 10;
 	for (size_t i = 0; i < COUNT(v->deadline); i++)
 		if (v->deadline[i] > 0 && v->deadline[i] < until)
@@ -6570,8 +6557,9 @@ static const struct {
 static void vm_poll(struct ktest *k)
 {
 	enum { WAKE, READERS, STATE = READERS + COUNT(readers), JOB, IN, OUT,
-	       ERR, ALL };
+	       ERR, LINK, ALL = LINK + WIRES_MAX };
 	struct vm *v = &k->vm;
+	struct guest *g = &k->guest;
 	const bool save = k->attempt.boot == BOOT_SAVE;
 	struct stream *stream[] = { &v->job, &v->in, &v->out, &v->err };
 	struct pollfd p[ALL];
@@ -6594,7 +6582,10 @@ static void vm_poll(struct ktest *k)
 		p[IN].fd = -1;
 	if (v->fd[FD_CONTROL] < 0)
 		p[JOB].fd = -1;
-	(void)run_poll(k, p, ALL, until);
+	for (size_t i = 0; i < g->wire_count; i++)
+		p[LINK + i] = (struct pollfd){ .fd = g->wire[i].listen,
+					       .events = POLLIN };
+	(void)run_poll(k, p, LINK + g->wire_count, until);
 	late = now_ms() - until;
 	if (late > BYTE_WAIT_MS)
 		deadlines_pause(k, late);
@@ -6610,7 +6601,32 @@ static void vm_poll(struct ktest *k)
 	for (size_t i = 0; i < COUNT(stream); i++)
 		if (p[JOB + i].revents != 0)
 			stream_move(k, stream[i]);
+	for (size_t i = 0; i < g->wire_count; i++)
+		if (p[LINK + i].revents != 0
+		    && link_accept(k, &g->wire[i]) < 0)
+			run_stop(k, END_OUTPUT);
 	vm_reap(k);
+}
+
+/* Waits for the other ends of all links; -1 if one does not come. */
+static int links_wait(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+	size_t i = 0;
+
+	k->vm.phase = PHASE_LINK;
+	deadline_set(k, END_LINK, LINK_WAIT_MS);
+	if (k->o->timeout > 0)
+		deadline_set(k, END_LINK, 0);
+	while (i < g->wire_count && !vm_done(k))
+		if (g->wire[i].listen >= 0)
+			vm_poll(k);
+		else
+			i++;
+	if (k->end == END_LINK)
+		return fail(k, "-link %s: nobody came to the other end within"
+			    " %d s", g->wire[i].path, LINK_WAIT_MS / 1000);
+	return k->end == END_NONE ? 0 : -1;
 }
 
 /* Supervises until there is an end, then leaves no process behind. */
@@ -7191,20 +7207,14 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	sigpipe_block(&pipe_set, &pending, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
 	if (options_shell(k) == 0 && guest_describe(k, &k->guest) == 0
-	    && snapshot_find(k) == 0)
+	    && claim(k) == 0 && links_wait(k) == 0 && snapshot_find(k) == 0)
 		status = run_attempts(k);
 	if (status < 0 && k->over && k->error[0] == '\0')
 		status = verdict(k);
 	if (status < 0)
 		status = k->fail_status != 0 ? k->fail_status
 					     : KTEST_NO_VERDICT;
-	close_fd(&k->initramfs);
-	close_fd(&k->initrd);
-	close_fd(&k->snapshot.fd);
-	close_fd(&k->snapshot.memory);
-	part_remove(&k->snapshot);
-	ports_close(&k->guest, true);
-	wires_close(&k->guest);
+	claim_undo(k);
 	if (k->error[0] != '\0') {
 		say_line(k, k->error);
 		last_words(k);

@@ -16,14 +16,23 @@
  *     126     the program could not be executed
  *     127     the program was not found
  *
- * Data flows one way, each stage reads what the one before it made:
- *     options -> guest description -> initramfs -> QEMU argv -> spawn
- *             -> supervise -> verdict
- * and the sections below follow that order. With -snapshot there are up to two
- * rounds through the last five: one saves a machine, one restores it. Between
- * options and spawn nothing is done but reading files, asking an ELF
- * interpreter for libraries, and opening the ports, cables and sockets that
- * options name.
+ * The rooms, in which data flows from top to bottom; each reads what those
+ * above it made, by const pointer, and calls nothing below it:
+ *      0 Interface   what a program that embeds ktest sees
+ *      1 Constants   limits, times
+ *      2 Types       a run, and what the rooms hand to each other
+ *      3 Utilities   text, waiting, messages, files; knows nothing of VMs
+ *      4 Options     argv, @FILE, environment -> struct ktest_options
+ *      5 Describe    the files that options name -> struct guest
+ *      6 Claim       what a run takes of the host, and gives back
+ *      7 Initramfs   what the guest is to hold -> a cpio archive
+ *      8 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
+ *      9 Snapshot    the file of a saved machine: search, check, write
+ *     10 Spawn       QEMU, and our ends of its fds
+ *     11 Supervise   the one poll loop: streams, control port, monitor
+ *     12 Verdict     another attempt, or the exit status and why
+ *     13 Suite       several kernels
+ *     14 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -99,7 +108,7 @@ struct ktest_options {
 	const char *name;  /* for the log */
 	const char *kernel_path, *initrd_path, *modules_dir;
 	struct ktest_list cmdline, modules;
-	char *const *argv; /* the program's, NULL: the original's mode */
+	char *const *argv; /* the program's, NULL: Monogon mode */
 	const char *cwd, *rootfs, *user;
 	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
@@ -157,7 +166,7 @@ void ktest_defaults(struct ktest_options *o);
 int ktest_parse(struct ktest_options *o, char *const *argv,
 		struct ktest_result *r);
 void ktest_usage(FILE *f);
-/* Both ends of a cable for netfds, or of a port for chardevs; 0, or -1 and
+/* Both ends of a cable for netfds, or of a vport for chardevs; 0, or -1 and
  * errno. They close on exec. */
 int ktest_socket_pair(int fd[2]);
 /* Writes "NAME,KEY=VALUE,...", keys in their order up to one that is NULL,
@@ -179,6 +188,8 @@ void ktest_log_args(int fd, const char *name, char *const *argv);
 #define KTEST_LIBEXEC "/usr/local/libexec/ktest"
 #endif
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 enum { /* ktest's own exit statuses */
 	KTEST_TIMEOUT = 124,
 	KTEST_NO_VERDICT = 125,
@@ -198,11 +209,11 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	PORTS_MAX = 64,         /* forwarded ports; services, too */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
-	ASLEEP_TRIES = 3,       /* boots that may hang */
+	BOOT_TRIES = 3,       /* boots that may hang */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
-	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
-	NAME_SIZE = 64,         /* of a port, as init takes it */
+	VPORTS_MAX = 16,        /* of the virtio serial device, max_ports */
+	NAME_SIZE = 64,         /* of a vport, as init takes it */
 	MAC_SIZE = 18,          /* of an address, as text */
 	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
 	RING_SIZE = 32768,      /* last words of the kernel's console */
@@ -229,8 +240,8 @@ enum { /* times, in milliseconds */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
 	LINK_WAIT_MS = 60000,   /* for the other end of a -link */
-	ASLEEP_WAIT_MS = 5000,  /* a guest that boots uses more than */
-	ASLEEP_CPU_MS = 100,    /* that much CPU time in this time */
+	BOOT_WAIT_MS = 5000,  /* a guest that boots uses more than */
+	BOOT_CPU_MS = 100,    /* that much CPU time in this time */
 	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
 	WRITER_TICK_MS = 10,
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
@@ -275,7 +286,7 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
 	int port_tries;        /* how often free ports were chosen anew */
-	int asleep_tries;      /* boots that hung */
+	int boot_tries;      /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
 };
 
@@ -287,7 +298,7 @@ struct port { /* one that is forwarded from 127.0.0.1:host */
 
 enum wire_kind { WIRE_CABLE, WIRE_SOCKET, WIRE_FILE, WIRE_TTY };
 
-struct wire { /* a fd for QEMU: a network interface's, or a port's */
+struct wire { /* a fd for QEMU: a network interface's, or a vport's */
 	enum wire_kind kind;
 	int fd;                /* -1: it is not open yet */
 	const char *path;      /* where it is opened; NULL: it is the caller's */
@@ -362,7 +373,7 @@ enum ending { /* why the supervisor stopped */
 	END_SIGNAL,            /* ktest was signalled, or nobody reads it */
 	END_INIT,              /* init gave up and said why */
 	END_KVM,               /* an internal error, or no sign of life */
-	END_ASLEEP,            /* it will not wake up any more */
+	END_BOOT_HUNG,         /* the guest sleeps, and init has not spoken */
 	END_STALL,             /* a verdict, but not all the output */
 	END_GARBAGE,           /* the control port made no sense */
 	END_LINK,              /* nobody came to the other end of a -link */
@@ -1256,6 +1267,63 @@ static bool elf_segment(const char *p, size_t n, size_t i,
 	return true;
 }
 
+/* -- A run's memory -- */
+static void vm_reset(struct vm *v)
+{
+	const struct stream none = { .from = -1, .to = -1 };
+
+	*v = (struct vm){ .leash = -1 };
+	for (size_t i = 0; i < COUNT(v->fd); i++)
+		v->fd[i] = -1;
+	v->job = v->in = v->out = v->err = none;
+}
+
+/* A run's working memory; NULL and r->error if there is none. */
+static struct ktest *run_begin(const struct ktest_options *o,
+			       struct ktest_result *r)
+{
+	struct ktest *k = mmap(NULL, sizeof *k, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	*r = (struct ktest_result){ .qemu_status = -1 };
+	if (k == MAP_FAILED) {
+		(void)snprintf(r->error, sizeof r->error, "no memory: %s",
+			       strerror(errno));
+		return NULL;
+	}
+	k->o = o;
+	k->start = now_ms();
+	k->deadline = o->timeout > 0 ? k->start + o->timeout : 0;
+	k->log = sink_open(o->log_fd);
+	k->out = sink_open(o->stdout_fd);
+	k->err = sink_open(o->stderr_fd);
+	k->initrd = k->initramfs = -1;
+	k->snapshot.fd = k->snapshot.memory = -1;
+	k->snapshot.part = -1;
+	vm_reset(&k->vm);
+	return k;
+}
+
+/* Takes what a run leaves behind, and frees its memory. */
+static void run_end(struct ktest *k, struct ktest_result *r)
+{
+	size_t n = k->said_len < sizeof r->qemu_stderr
+		   ? k->said_len : sizeof r->qemu_stderr - 1;
+
+	memcpy(r->error, k->error, sizeof r->error);
+	memcpy(r->qemu_stderr, k->said, n);
+	r->qemu_stderr[n] = '\0';
+	r->signal = k->signal;
+	if (k->vm.pid > 0)
+		r->qemu_status = k->vm.wait_status;
+	r->warm = k->vm.phase >= PHASE_RUN
+		  && k->attempt.boot == BOOT_RESTORE;
+	sink_close(&k->out);
+	sink_close(&k->err);
+	sink_close(&k->log);
+	(void)munmap(k, sizeof *k);
+}
+
 /* ==== 4. Options ========================================================
  * argv -> struct ktest_options, by one table, from which the usage is
  * printed as well. The syntax is that of Go's package flag, because existing
@@ -1408,7 +1476,7 @@ static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "More devices" },
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
 	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
-	  .help = "a port: FD, FILE or unix:PATH (repeatable)" },
+	  .help = "a vport: FD, FILE or unix:PATH (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
 	  .path = PATH_TARGET, .one = true,
 	  .help = "the guest waits there for a debugger" },
@@ -1438,14 +1506,12 @@ static const char *const exit_table[] = {
 	"127     the program was not found",
 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 void ktest_usage(FILE *f)
 {
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n"
+		"Runs PROGRAM in a real Linux kernel, as if here. Defaults are in [brackets].\n"
 		"@FILE among the options stands for its lines, an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
@@ -1974,6 +2040,20 @@ void ktest_defaults(struct ktest_options *o)
 		o->qemu = "qemu-system-x86_64";
 }
 
+int ktest_parse(struct ktest_options *o, char *const *argv,
+		struct ktest_result *r)
+{
+	struct ktest *k = run_begin(o, r);
+	int result = k != NULL ? opt_parse(k, o, argv) : -1;
+
+	if (result < 0 && k != NULL)
+		say_line(k, k->error);
+	if (k != NULL)
+		run_end(k, r);
+	r->status = result < 0 ? KTEST_NO_VERDICT : 0;
+	return result;
+}
+
 /* ==== 5. Describe =======================================================
  * options + the files they name -> struct guest: which kernel this is, what
  * it lacks, which program, init and firmware; and every policy: accelerator,
@@ -2347,7 +2427,7 @@ static int module_missing(struct ktest *k, const struct guest *g,
 	return 0; /* built into a kernel whose list does not say so */
 }
 
-/* Fills g->modules: what our ports need and the kernel lacks built in, then
+/* Fills g->modules: what our vports need and the kernel lacks built in, then
  * what -module names. */
 static int modules_plan(struct ktest *k, struct guest *g)
 {
@@ -2780,7 +2860,7 @@ static int guest_cwd(struct ktest *k, struct guest *g)
 }
 
 /* Options that say something of a program, when there is none. */
-static int guest_original(struct ktest *k)
+static int guest_monogon(struct ktest *k)
 {
 	const struct ktest_options *o = k->o;
 	const char *useless = o->cwd != NULL ? "cwd"
@@ -2820,7 +2900,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 		g->merged = o->tty || same_file(o->stdout_fd, o->stderr_fd);
 		if (g->modules_dir[0] != '\0')
 			modules_step(k, g);
-	} else if (guest_original(k) < 0) {
+	} else if (guest_monogon(k) < 0) {
 		return -1;
 	}
 	k->attempt = (struct attempt){
@@ -3346,10 +3426,10 @@ static int wires_read(struct ktest *k, struct guest *g)
 			    " the other devices)", o->links.count > 0 ? "link"
 			    : "netfd", most);
 	for (size_t i = 0; i < o->chardevs.count; i++)
-		if (own + i >= SERIAL_PORTS)
+		if (own + i >= VPORTS_MAX)
 			return fail(k, "-chardev %.100s: is one too many"
 				    " (limit %zu)", o->chardevs.item[i],
-				    SERIAL_PORTS - own);
+				    VPORTS_MAX - own);
 		else if (chardev_read(k, g, o->chardevs.item[i]) < 0)
 			return -1;
 	return 0;
@@ -3557,17 +3637,8 @@ static void claim_undo(struct ktest *k)
  * numbers of 8 hexadecimal digits; the name with its NUL; the data; header
  * with name, and data, each padded to 4 bytes. "TRAILER!!!" ends it.
  *
- * The job's first member is named "job" and holds strings, each a letter, a
- * value and a NUL: p the program's path, a an argument (argv[0] first), e a
- * variable of its environment, d its working directory, c RLIMIT_CORE as
- * soft:hard ("inf" for none), u its user ("UID GID"), t the rows and columns
- * of its terminal if it is to have one, m (no value) if stderr goes where
- * stdout goes, n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal,
- * last byte first), v the name of a port that gets a symlink in
- * /dev/virtio-ports, b a directory of the new root that our own mounts must
- * not hide, h a mount: the digit of its tag, r or w, the directory; "/" is the
- * root, and the first. Every other member stands in the guest under "/" and
- * its name.
+ * What the job's archive holds, and what its letters stand for, is specified
+ * in init.c ("Job").
  */
 struct cpio {
 	struct ktest *k;
@@ -3841,7 +3912,7 @@ static void limit_text(char out[24], rlim_t limit)
 		(void)snprintf(out, 24, "%llu", (unsigned long long)limit);
 }
 
-/* What the network and the extra ports add to the record. */
+/* What the network and the extra vports add to the record. */
 static int job_devices(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
@@ -5861,16 +5932,6 @@ static int spawn_pipe(struct ktest *k, int *ours, int *theirs, bool to_qemu)
 	return 0;
 }
 
-static void vm_reset(struct vm *v)
-{
-	const struct stream none = { .from = -1, .to = -1 };
-
-	*v = (struct vm){ .leash = -1 };
-	for (size_t i = 0; i < COUNT(v->fd); i++)
-		v->fd[i] = -1;
-	v->job = v->in = v->out = v->err = none;
-}
-
 static void vm_close(struct vm *v)
 {
 	for (size_t i = 0; i < COUNT(v->fd); i++)
@@ -6090,7 +6151,7 @@ static void control_answer(struct ktest *k, int job)
 	s->to = v->fd[FD_CONTROL];
 	v->phase = PHASE_RUN;
 	deadline_set(k, END_KVM, 0);
-	deadline_set(k, END_ASLEEP, 0);
+	deadline_set(k, END_BOOT_HUNG, 0);
 	step(k, "init is there");
 	terminal_take(k);
 	v->resized = k->o->tty; /* it may be, while the guest booted */
@@ -6313,7 +6374,7 @@ static void monitor_start(struct ktest *k)
 {
 	k->vm.phase = PHASE_MONITOR;
 	deadline_set(k, END_KVM, 0);
-	deadline_set(k, END_ASLEEP, 0);
+	deadline_set(k, END_BOOT_HUNG, 0);
 	deadline_set(k, END_MONITOR, MONITOR_WAIT_MS);
 	if (monitor_next(k) < 0)
 		run_stop(k, END_MONITOR);
@@ -6481,7 +6542,7 @@ static void vm_reap(struct ktest *k)
  * APIC timer for broken, which TCG's ticks then miss (calibrate_APIC_clock()
  * in arch/x86/kernel/apic/apic.c), and have no other that works. A child that
  * is not QEMU (yet) says nothing of the guest. */
-static bool vm_asleep(struct ktest *k)
+static bool vm_boot_hung(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	char link[32], exe[PATH_SIZE];
@@ -6489,7 +6550,7 @@ static bool vm_asleep(struct ktest *k)
 	uint64_t used;
 	ssize_t n;
 
-	deadline_set(k, END_ASLEEP, ASLEEP_WAIT_MS);
+	deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	(void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)v->pid);
 	n = readlink(link, exe, sizeof exe - 1);
 	exe[n > 0 ? n : 0] = '\0';
@@ -6498,7 +6559,7 @@ static bool vm_asleep(struct ktest *k)
 		return false;
 	used = clock_ns(clock) - v->cpu_ns;
 	v->cpu_ns += used;
-	return used < ASLEEP_CPU_MS * 1000000u;
+	return used < BOOT_CPU_MS * 1000000u;
 }
 
 /* Whether there is a reason to stop now; sets k->end then. */
@@ -6525,7 +6586,7 @@ static bool vm_done(struct ktest *k)
 		(void)fail(k, "QEMU's monitor does not answer");
 	for (int i = 0; i < ENDINGS; i++)
 		if (deadline_passed(v->deadline[i])
-		    && (i != END_ASLEEP || vm_asleep(k)))
+		    && (i != END_BOOT_HUNG || vm_boot_hung(k)))
 			run_stop(k, i != END_STALL || program
 				 ? (enum ending)i : END_VERDICT);
 	return k->end != END_NONE;
@@ -6642,7 +6703,7 @@ static void vm_supervise(struct ktest *k)
 		if (o->accel == ACCEL_AUTO && k->attempt.accel == ACCEL_KVM)
 			deadline_set(k, END_KVM, KVM_WAIT_MS);
 		if (k->attempt.accel == ACCEL_TCG)
-			deadline_set(k, END_ASLEEP, ASLEEP_WAIT_MS);
+			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	}
 	while (!vm_done(k))
 		vm_poll(k);
@@ -6804,7 +6865,7 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "kvm failed: %s", k->said_len > 0
 			   ? "KVM internal error" : "no sign of life");
 		break;
-	case END_ASLEEP:
+	case END_BOOT_HUNG:
 		(void)fail(k, "the guest hangs, and before init is ready");
 		break;
 	case END_STALL:
@@ -6911,7 +6972,7 @@ static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* The guest found no ports, and did not panic, or did not say why it ended:
+/* The guest found no vports, and did not panic, or did not say why it ended:
  * its devices are announced the other way. */
 static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 {
@@ -6932,10 +6993,10 @@ static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-static enum remedy_word remedy_asleep(struct ktest *k, struct attempt *a)
+static enum remedy_word remedy_boot_hung(struct ktest *k, struct attempt *a)
 {
 	step(k, "the guest hangs");
-	return ++a->asleep_tries < ASLEEP_TRIES ? AGAIN : NO_REMEDY;
+	return ++a->boot_tries < BOOT_TRIES ? AGAIN : NO_REMEDY;
 }
 
 /* The machine is saved: now it is restored. If its file cannot be written,
@@ -6990,16 +7051,16 @@ static const struct {
 	unsigned ends;         /* that it is for: WHEN(END_...) */
 	enum remedy_word (*apply)(struct ktest *k, struct attempt *a);
 } remedies[] = {
-	{ WHEN(END_ASLEEP), remedy_asleep },
+	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_sandbox },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
 	{ WHEN(END_QEMU), remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_ASLEEP), remedy_stale },
+	  | WHEN(END_BOOT_HUNG), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_ASLEEP) | WHEN(END_SAVED), remedy_cold },
+	  | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED), remedy_cold },
 };
 
 /* Whether to try again: never once a program may have run. */
@@ -7101,52 +7162,6 @@ static int run_attempts(struct ktest *k)
 	return verdict(k);
 }
 
-/* A run's working memory; NULL and r->error if there is none. */
-static struct ktest *run_begin(const struct ktest_options *o,
-			       struct ktest_result *r)
-{
-	struct ktest *k = mmap(NULL, sizeof *k, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	*r = (struct ktest_result){ .qemu_status = -1 };
-	if (k == MAP_FAILED) {
-		(void)snprintf(r->error, sizeof r->error, "no memory: %s",
-			       strerror(errno));
-		return NULL;
-	}
-	k->o = o;
-	k->start = now_ms();
-	k->deadline = o->timeout > 0 ? k->start + o->timeout : 0;
-	k->log = sink_open(o->log_fd);
-	k->out = sink_open(o->stdout_fd);
-	k->err = sink_open(o->stderr_fd);
-	k->initrd = k->initramfs = -1;
-	k->snapshot.fd = k->snapshot.memory = -1;
-	k->snapshot.part = -1;
-	vm_reset(&k->vm);
-	return k;
-}
-
-/* Takes what a run leaves behind, and frees its memory. */
-static void run_end(struct ktest *k, struct ktest_result *r)
-{
-	size_t n = k->said_len < sizeof r->qemu_stderr
-		   ? k->said_len : sizeof r->qemu_stderr - 1;
-
-	memcpy(r->error, k->error, sizeof r->error);
-	memcpy(r->qemu_stderr, k->said, n);
-	r->qemu_stderr[n] = '\0';
-	r->signal = k->signal;
-	if (k->vm.pid > 0)
-		r->qemu_status = k->vm.wait_status;
-	r->warm = k->vm.phase >= PHASE_RUN
-		  && k->attempt.boot == BOOT_RESTORE;
-	sink_close(&k->out);
-	sink_close(&k->err);
-	sink_close(&k->log);
-	(void)munmap(k, sizeof *k);
-}
-
 /* What it does is a thread's own: a reader that is gone is an EPIPE for this
  * run, and no SIGPIPE for the program around it. sigprocmask(), which is the
  * thread's in practice: pthread_sigmask() is in no libc but newer ones. */
@@ -7224,22 +7239,12 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-int ktest_parse(struct ktest_options *o, char *const *argv,
-		struct ktest_result *r)
-{
-	struct ktest *k = run_begin(o, r);
-	int result = k != NULL ? opt_parse(k, o, argv) : -1;
-
-	if (result < 0 && k != NULL)
-		say_line(k, k->error);
-	if (k != NULL)
-		run_end(k, r);
-	r->status = result < 0 ? KTEST_NO_VERDICT : 0;
-	return result;
-}
-
-/* ==== 13. main ==========================================================
- * The command line around ktest_run(): signals, usage, several kernels.
+/* ==== 13. Suite =========================================================
+ * struct ktest_options with several kernels -> a run for each, as many at a
+ * time as -jobs says; what they wrote, whole and in order; and who passed. A
+ * run is a child process that calls ktest_run(), with no stdin and with its
+ * output in files without a name. One poll() waits for signals, which are all
+ * the news there is, and for room to print to.
  */
 #ifndef KTEST_LIB
 static int signal_pipe[2];
@@ -7274,17 +7279,6 @@ static void signals_catch(struct ktest_options *o)
 	(void)signal(SIGXFSZ, SIG_IGN); /* ulimit -f: an error as others */
 }
 
-/* 0, 1 and 2 have to be something, or our own fds would be taken for them. In
- * place of a stdout that is closed it is what cannot be written to, either. */
-static void standard_fds(void)
-{
-	static const int modes[] = { O_RDWR, O_RDONLY, O_RDWR };
-
-	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0)
-			(void)open("/dev/null", modes[fd]);
-}
-
 static void die_by(int number)
 {
 	sigset_t set;
@@ -7306,12 +7300,6 @@ static int run_one(const struct ktest_options *o)
 	return r.status;
 }
 
-/* -- Several kernels --
- * A run is a child process that calls ktest_run(), with no stdin and with its
- * output in files without a name. When it and all before it have ended, what
- * it wrote is printed: the order is that of the kernels. One poll() waits for
- * signals, which are all news there is, and for room to print to.
- */
 struct run {
 	const char *name;
 	pid_t pid;            /* 0: it is not running */
@@ -7594,6 +7582,21 @@ static int runs_all(struct ktest_options *o)
 	if (rs.signal != 0)
 		die_by(rs.signal);
 	return status;
+}
+
+/* ==== 14. main ==========================================================
+ * argv -> ktest_run(), or the suite; the exit status, or death by the signal
+ * that ended the run.
+ */
+/* 0, 1 and 2 have to be something, or our own fds would be taken for them. In
+ * place of a stdout that is closed it is what cannot be written to, either. */
+static void standard_fds(void)
+{
+	static const int modes[] = { O_RDWR, O_RDONLY, O_RDWR };
+
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", modes[fd]);
 }
 
 int main(int argc, char **argv)

@@ -2943,23 +2943,23 @@ static void test_asleep(void)
 		}
 		close_fd(&fd[0]);
 		while (busy && (clock_getcpuclockid(k.vm.pid, &clock) != 0
-				|| clock_ns(clock) < ASLEEP_CPU_MS * 1500000u))
+				|| clock_ns(clock) < BOOT_CPU_MS * 1500000u))
 			continue;
-		while (cases[i].asleep && !vm_asleep(&k))
+		while (cases[i].asleep && !vm_boot_hung(&k))
 			(void)poll(NULL, 0, 1); /* exec() takes its time */
-		is_int(HERE, vm_asleep(&k), cases[i].asleep,
+		is_int(HERE, vm_boot_hung(&k), cases[i].asleep,
 		       name_of("asleep: %s", cases[i].name));
-		is_true(HERE, k.vm.deadline[END_ASLEEP] > now_ms(),
+		is_true(HERE, k.vm.deadline[END_BOOT_HUNG] > now_ms(),
 			"asleep: asked again later");
 		(void)kill(k.vm.pid, SIGKILL);
 		(void)waitpid(k.vm.pid, NULL, 0);
 		close_fd(&fd[1]);
 	}
 	fresh();
-	k.end = END_ASLEEP;
-	for (int i = 1; i <= ASLEEP_TRIES; i++)
+	k.end = END_BOOT_HUNG;
+	for (int i = 1; i <= BOOT_TRIES; i++)
 		is_int(HERE, attempt_next(&k),
-		       i < ASLEEP_TRIES, "asleep: booted again, but not for ever");
+		       i < BOOT_TRIES, "asleep: booted again, but not for ever");
 }
 
 static const struct done_case {

@@ -179,7 +179,6 @@ fi
 # SIGWINCH has a handler: it interrupts what waits, and nothing may be lost.
 build reader reader.c
 READER=$built
-build guest-dyn guest.c
 storm() { # NAME READER-OPTIONS COMMAND...
 	storm_name=$1 storm_reader=$2
 	shift 2
@@ -193,10 +192,6 @@ for n in 1 2 3 4 5 6 7 8 9 10; do
 	storm winch-exec$n '-e 0 0' "$KTEST" -snapshot none -qemu \
 	    "$T/no-qemu" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
 	    -accel tcg -- "$GUEST" exit 0
-done
-for n in 1 2 3; do
-	storm winch-list$n '0 0' "$KTEST" -kernel-path "$KTEST_CLOUD" \
-	    -accel "$ACCEL" -- "$built" say hi 7
 done
 jobs_run 2
 result winch-message
@@ -212,9 +207,5 @@ executed: No such file or directory$" "$err" && continue
 	show "$err"
 done
 is $wrong 0 'SIGWINCH and no QEMU: why, in 10 runs'
-for n in 1 2 3; do
-	result winch-list$n
-	is "$status $(cat "$out")" '7 hi' "SIGWINCH and libraries, run $n"
-done
 is "$(ls -A "$T/tmp")" '' 'no temporary file is left'
 finish

@@ -1871,11 +1871,10 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		const struct opt *opt = &opt_table[i];
 		/* a list begins with its first item */
 		const void *field = (const char *)o + opt->offset;
-		const bool set = opt->kind == OPT_FLAG
-			? *(const int *)field != 0
-			: *(const char *const *)field != NULL;
 
-		if (opt->one && set)
+		if (opt->one && (opt->kind == OPT_FLAG
+				 ? *(const int *)field != 0
+				 : *(const char *const *)field != NULL))
 			return fail(k, "-%s: is for one machine, not for %zu"
 				    " -kernel-path", opt->name,
 				    o->kernels.count);

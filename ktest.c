@@ -121,7 +121,8 @@ struct ktest_options {
 	int wake_fd;       /* readable: end the guest. A byte N that is read is
 			    * the signal to end by; SIGCHLD means instead to
 			    * look for ended children, SIGWINCH that the
-			    * terminal has a new size. -1: none */
+			    * terminal has a new size, SIGTSTP to stop the
+			    * guest and this process, until SIGCONT. -1: none */
 	/* Called for each forwarded port when it is bound, before the program
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
@@ -211,6 +212,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
+	VERDICT_SIZE = 18,      /* init's: 'x', status, lengths */
 	SNAPSHOT_INPUTS = 64,   /* files that a snapshot depends on */
 	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
 	SNAPSHOT_ROOM = 128 << 20, /* free on the disk before one is made */
@@ -229,6 +231,8 @@ enum { /* times, in milliseconds */
 	LINK_WAIT_MS = 60000,   /* for the other end of a -link */
 	ASLEEP_WAIT_MS = 5000,  /* a guest that boots uses more than */
 	ASLEEP_CPU_MS = 100,    /* that much CPU time in this time */
+	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
+	WRITER_TICK_MS = 10,
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
 
@@ -259,6 +263,11 @@ enum boot { /* how the machine comes up */
 	BOOT_RESTORE
 };
 
+enum mode { /* how the guest is used */
+	MODE_MONOGON,  /* -initrd-path brings /init and what it runs */
+	MODE_PROGRAM   /* our init runs a program */
+};
+
 struct attempt { /* what ktest decides by itself, and may decide anew */
 	enum boot boot;
 	bool saved;            /* this run has saved its machine already */
@@ -267,6 +276,7 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool acpi_turned;      /* the other acpi= was tried */
 	int port_tries;        /* how often free ports were chosen anew */
 	int asleep_tries;      /* boots that hung */
+	unsigned long tick_khz; /* TCG's TSC, 0: not known */
 };
 
 struct port { /* one that is forwarded from 127.0.0.1:host */
@@ -290,7 +300,9 @@ struct mount { /* a directory of the host in the guest, over 9p */
 };
 
 struct guest { /* the description of one machine, all policy */
+	enum mode mode;
 	struct kernel kernel;
+	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
 	char program[PATH_SIZE];       /* absolute path in the guest */
@@ -301,7 +313,6 @@ struct guest { /* the description of one machine, all policy */
 	char user[32];                 /* "UID GID", "": root */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
 	char modules[MODULES_SIZE];    /* below it, "\n" after each */
-	unsigned long tick_khz;        /* TCG's TSC, 0: not known */
 	struct port port[PORTS_MAX];   /* one for each -port */
 	size_t port_count;
 	char service[PORTS_MAX][64];   /* QEMU's guestfwd= for each -service */
@@ -309,7 +320,6 @@ struct guest { /* the description of one machine, all policy */
 	size_t wire_count;
 	struct mount mount[MOUNTS_MAX]; /* with -rootfs the first, at "/" */
 	size_t mount_count;
-	struct attempt attempt;
 };
 
 struct text { /* a bounded string; full is set when something did not fit */
@@ -318,7 +328,10 @@ struct text { /* a bounded string; full is set when something did not fit */
 	bool full;
 };
 
-struct qemu { /* QEMU's arguments and the kernel's, built side by side */
+struct qemu { /* QEMU's arguments and the kernel's, built side by side ... */
+	const struct ktest_options *o; /* ... from these */
+	const struct guest *g;
+	const struct attempt *a;
 	struct text args;      /* NUL after each */
 	struct text cmdline;
 	char *argv[ARGV_MAX + 1];
@@ -334,6 +347,7 @@ struct sink { /* a fd of the caller's to write to */
 
 struct stream { /* one direction: read a chunk, write it, read the next */
 	int from, to;          /* -1: no more */
+	size_t chunk;          /* of one write; see struct sink */
 	size_t at, len;        /* what of data is still to be written */
 	uint64_t total;        /* bytes read from from */
 	char data[STREAM_SIZE];
@@ -350,34 +364,55 @@ enum ending { /* why the supervisor stopped */
 	END_ASLEEP,            /* it will not wake up any more */
 	END_STALL,             /* a verdict, but not all the output */
 	END_GARBAGE,           /* the control port made no sense */
+	END_LINK,              /* nobody came to the other end of a -link */
 	END_SAVED,             /* the machine's memory and state are there */
 	END_MONITOR,           /* it could not be saved, or restored */
 	END_OUTPUT,            /* output could not be written */
 	ENDINGS
 };
 
+enum qemu_fd { /* QEMU inherits them from FD_FIRST up, in this order */
+	FD_CONSOLE,            /* virtconsole, /dev/hvc0 */
+	FD_EARLY,              /* serial line and firmware's debug console */
+	FD_CONTROL, FD_STDIN, FD_STDOUT, FD_STDERR, /* vports ktest.NAME */
+	FD_INITRAMFS,
+	FD_MEMORY,             /* the guest's memory, with -snapshot */
+	FD_MONITOR,            /* QMP, with -snapshot */
+	FD_STATE,              /* of the devices that are saved or restored */
+	FD_END,                /* wires follow */
+	FD_LOG = FD_END,       /* QEMU's stdout and stderr */
+	FD_ALL,
+	FD_FIRST = 3
+};
+
+enum phase { /* how far an attempt is */
+	PHASE_LINK,            /* there is no QEMU yet: links are waited for */
+	PHASE_BOOT,            /* init has not spoken */
+	PHASE_MONITOR,         /* the machine is being saved, or restored */
+	PHASE_SAVED,           /* some of its devices' state may be on its way */
+	PHASE_RUN,             /* the program may run */
+	PHASE_OUTPUT           /* the verdict is there, its output may not be */
+};
+
 struct vm { /* one QEMU process and all ends of it that are ours */
-	pid_t pid;             /* 0: not running */
-	pid_t warden;
-	int wait_status;       /* valid once ended is set */
-	bool ended;
-	int console, early, control, log;
-	int monitor, state;    /* QEMU's, and a pipe with its devices' state */
-	uint64_t state_len;    /* bytes that went through it */
-	char reply[4096];      /* of the monitor: a line and a half */
-	size_t reply_len;
+	pid_t pid;             /* 0: it was never started */
+	pid_t warden;          /* leads its process group; 0: there is none */
+	int leash;             /* its end is the end of warden and group */
+	bool ended;            /* QEMU has, and wait_status says how */
+	int wait_status;
+	enum phase phase;
+	int fd[FD_ALL];        /* our ends, -1: closed */
+	long long deadline[ENDINGS]; /* by what it ends, ms; 0: none */
 	struct stream job, in, out, err;
-	bool hello;            /* init spoke: the program may run */
-	bool ports_told;       /* ports_report() was called */
-	bool have_status;
-	int status;
-	char message[18];      /* a control message being received */
+	char message[1024];    /* of the control port, so far */
 	size_t message_len;
-	uint64_t want_out, want_err;
-	char init_error[1024];
-	size_t init_error_len;
-	long long end_deadline, kvm_deadline, stall_deadline;
-	long long asleep_deadline;
+	int status;            /* the verdict: a status, and the bytes ... */
+	uint64_t want_out, want_err; /* ... that stdout and stderr have */
+	size_t step;           /* of the monitor's */
+	char reply[4096];      /* of the monitor: a line, so far */
+	size_t reply_len;
+	uint64_t state_len;    /* bytes of the devices' state, so far */
+	bool ports_told;       /* ports_report() was called */
 	uint64_t cpu_ns;       /* QEMU's at the last look */
 	bool resized;          /* the terminal was: the guest is to know */
 	bool raw;              /* the terminal is; it was: */
@@ -414,11 +449,13 @@ struct snapshot {
 	bool automatic;
 	bool refused;          /* the file is not to be touched: an error */
 	bool touched;          /* it fits, and its trailer is out of date */
-	const char *kernel;
 	struct attempt first;  /* what there was to choose from */
-	char path[PATH_SIZE];  /* its file */
+	char path[PATH_SIZE];  /* the file that was looked at last */
+	char target[PATH_SIZE]; /* the one that this run would write */
 	char dir[PATH_SIZE];   /* that it is in */
 	int fd;                /* of a file that fits, or -1 */
+	int part;              /* of one that is to be written, locked, or -1 */
+	char part_path[PATH_SIZE];
 	int memory;            /* what a machine to be saved has, or -1 */
 	struct trailer now;    /* what this run would save */
 	struct trailer saved;  /* what the file says */
@@ -446,6 +483,8 @@ struct ktest {
 	long long start;           /* ms, CLOCK_MONOTONIC */
 	uint64_t tick_start, tick_start_ns;
 	struct guest guest;
+	struct attempt attempt;
+	int initramfs;             /* or the job of a restored machine, or -1 */
 	int initrd;                /* an -initrd-path that is no file, or -1 */
 	bool job_said;             /* what is worth a line about the job */
 	struct snapshot snapshot;
@@ -878,27 +917,14 @@ static void step(struct ktest *k, const char *fmt, ...)
 	say_line(k, line);
 }
 
-static int set_cloexec(int fd)
-{
-	return fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
 static int make_pipe(struct ktest *k, int fd[2])
 {
-	if (pipe(fd) < 0)
-		return fail(k, "pipe:");
-	(void)set_cloexec(fd[0]);
-	(void)set_cloexec(fd[1]);
-	return 0;
+	return pipe2(fd, O_CLOEXEC) < 0 ? fail(k, "pipe:") : 0;
 }
 
 int ktest_socket_pair(int fd[2])
 {
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
-		return -1;
-	(void)set_cloexec(fd[0]);
-	(void)set_cloexec(fd[1]);
-	return 0;
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd);
 }
 
 /* A formatted path in out[PATH_SIZE]. */
@@ -1871,10 +1897,11 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		const struct opt *opt = &opt_table[i];
 		/* a list begins with its first item */
 		const void *field = (const char *)o + opt->offset;
+		const bool set = opt->one && (opt->kind == OPT_FLAG
+			? *(const int *)field != 0
+			: *(const char *const *)field != NULL);
 
-		if (opt->one && (opt->kind == OPT_FLAG
-				 ? *(const int *)field != 0
-				 : *(const char *const *)field != NULL))
+		if (set)
 			return fail(k, "-%s: is for one machine, not for %zu"
 				    " -kernel-path", opt->name,
 				    o->kernels.count);
@@ -2125,8 +2152,9 @@ static int kernel_parse(struct ktest *k, const char *path,
 }
 
 /* The kernel to run: the option, else the running host's own. */
-static int guest_kernel(struct ktest *k, struct guest *g, char *path)
+static int guest_kernel(struct ktest *k, struct guest *g)
 {
+	char *path = g->kernel_path;
 	struct utsname u;
 	struct map m;
 	int result;
@@ -3271,7 +3299,7 @@ static void wires_close(struct guest *g)
 static int guest_wires(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
-	const size_t own = o->argv != NULL ? 5 : 2; /* see qemu_ports() */
+	const size_t own = g->mode == MODE_PROGRAM ? 5 : 2; /* qemu_vports() */
 	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
 			    - g->mount_count;
 
@@ -3350,14 +3378,15 @@ static int guest_gdb(struct ktest *k)
  * interpreter ("AE_BAD_PARAMETER, During Region initialization"), but our
  * firmware names the devices to it all the same, if there is one IO-APIC.
  */
-static bool guest_serves_both(const struct guest *g)
+static bool guest_serves_both(const struct guest *g, const struct attempt *a)
 {
-	return g->own_bios && g->attempt.accel == ACCEL_TCG;
+	return g->own_bios && a->accel == ACCEL_TCG;
 }
 
-static int guest_acpi(const struct guest *g)
+static int guest_acpi(const struct guest *g, const struct attempt *a)
 {
-	return g->kernel.no_acpi || (g->kernel.no_pci && !guest_serves_both(g))
+	return g->kernel.no_acpi
+	       || (g->kernel.no_pci && !guest_serves_both(g, a))
 	       ? ACPI_OFF : ACPI_ON;
 }
 
@@ -3392,13 +3421,15 @@ static int guest_original(struct ktest *k)
 }
 
 /* Everything about one machine, before anything is made of it. */
-static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
+static int guest_describe(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
+	const char *kernel = g->kernel_path;
 
-	if (guest_kernel(k, g, kernel) < 0 || guest_bios(k, g) < 0)
+	g->mode = o->argv != NULL ? MODE_PROGRAM : MODE_MONOGON;
+	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0)
 		return -1;
-	if (o->argv != NULL) {
+	if (g->mode == MODE_PROGRAM) {
 		if (!g->kernel.is64)
 			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
 				    " init is a 64-bit program", kernel);
@@ -3415,13 +3446,14 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
 	} else if (guest_original(k) < 0) {
 		return -1;
 	}
-	g->attempt = (struct attempt){
-		.accel = o->accel, .acpi = o->acpi, .sandbox = o->sandbox != SANDBOX_OFF,
+	k->attempt = (struct attempt){
+		.accel = o->accel, .acpi = o->acpi,
+		.sandbox = o->sandbox != SANDBOX_OFF,
 	};
 	if (o->accel == ACCEL_AUTO)
-		g->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
+		k->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
 	if (o->acpi == ACPI_AUTO)
-		g->attempt.acpi = guest_acpi(g);
+		k->attempt.acpi = guest_acpi(g, &k->attempt);
 	if (wires_given(k) < 0 || guest_network(k, g) < 0
 	    || guest_wires(k, g) < 0)
 		return -1;
@@ -3747,7 +3779,7 @@ static int job_devices(struct cpio *c, const struct guest *g)
 		cable_mac((unsigned)i, old);
 		cable_mac(cable_number(w), new);
 		(void)snprintf(value, sizeof value, "%s %s", old, new);
-		if ((w->kind == WIRE_CABLE && g->attempt.boot != BOOT_COLD
+		if ((w->kind == WIRE_CABLE && c->k->attempt.boot != BOOT_COLD
 		     && job_string(c, "l", value) < 0)
 		    || (w->name[0] != '\0'
 			&& job_string(c, "v", w->name) < 0))
@@ -4294,7 +4326,7 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
 	    || cpio_member(&c, ".ktest", S_IFDIR | 0700, 0, "", 0) < 0
 	    || initramfs_modules(&c, g) < 0
 	    || cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0) < 0
-	    || (g->attempt.boot == BOOT_COLD && job_write(&c, g) < 0)
+	    || (k->attempt.boot == BOOT_COLD && job_write(&c, g) < 0)
 	    || cpio_end(&c, &job, ".ktest/job") < 0
 	    || cpio_trailer(&c) < 0 || cpio_flush(&c) < 0) {
 		close_fd(&c.fd);
@@ -4317,24 +4349,48 @@ static int job_build(struct ktest *k, const struct guest *g)
 /* ==== 7. QEMU argv ======================================================
  * struct guest -> struct qemu: QEMU's arguments and the kernel's command
  * line. One capability is one function, which writes its part of both.
- * QEMU inherits its fds from 3 up, in the order of enum qemu_fd.
+ * QEMU inherits its fds from 3 up, in the order of enum qemu_fd; what is not
+ * there in an attempt leaves its number unused.
  */
-enum qemu_fd {
-	FD_CONSOLE = 3,  /* pipe: virtconsole, /dev/hvc0 */
-	FD_EARLY,        /* pipe: serial line and firmware's debug console */
-	FD_CONTROL,      /* socket: port ktest.control */
-	FD_STDIN, FD_STDOUT, FD_STDERR, /* sockets: ports ktest.stdin ... */
-	FD_INITRAMFS,    /* file */
-	FD_MEMORY,       /* file: the guest's memory, with -snapshot */
-	FD_MONITOR,      /* socket: QMP, with -snapshot */
-	FD_STATE,        /* pipe: state of the devices to be restored */
-	FD_END
+enum fd_kind { FD_NONE, FD_SOCKET, FD_FROM_QEMU, FD_TO_QEMU, FD_FILE };
+
+enum { /* what has to be for a fd to exist */
+	WITH_PROGRAM = 1, WITH_STDERR = 2, WITH_SNAPSHOT = 4, WITH_RESTORE = 8
 };
 
-/* The first fd of g->wire[]. */
-static int qemu_wire_fd(const struct guest *g)
+static const struct {
+	enum fd_kind kind;
+	unsigned with;
+} qemu_fds[FD_END] = {
+	[FD_CONSOLE] = { FD_FROM_QEMU, 0 },
+	[FD_EARLY] = { FD_FROM_QEMU, 0 },
+	[FD_CONTROL] = { FD_SOCKET, 0 },
+	[FD_STDIN] = { FD_SOCKET, WITH_PROGRAM },
+	[FD_STDOUT] = { FD_SOCKET, WITH_PROGRAM },
+	[FD_STDERR] = { FD_SOCKET, WITH_PROGRAM | WITH_STDERR },
+	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM },
+	[FD_MEMORY] = { FD_FILE, WITH_SNAPSHOT },
+	[FD_MONITOR] = { FD_SOCKET, WITH_SNAPSHOT },
+	[FD_STATE] = { FD_TO_QEMU, WITH_RESTORE },
+};
+
+/* What that fd is in this attempt, FD_NONE if QEMU does not get it. */
+static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
+			       int fd)
 {
-	return g->attempt.boot == BOOT_COLD ? FD_MEMORY : FD_END;
+	const bool warm = a->boot != BOOT_COLD;
+	const unsigned have = (g->mode == MODE_PROGRAM ? WITH_PROGRAM : 0u)
+		| (!g->merged || warm ? WITH_STDERR : 0u)
+		| (warm ? WITH_SNAPSHOT : 0u)
+		| (a->boot == BOOT_RESTORE ? WITH_RESTORE : 0u);
+
+	return qemu_fds[fd].with & ~have ? FD_NONE : qemu_fds[fd].kind;
+}
+
+/* How QEMU is told of a fd that it opens as a file. */
+static void fd_path(int fd, char out[32])
+{
+	(void)snprintf(out, 32, "/proc/self/fd/%d", FD_FIRST + fd);
 }
 
 #define KEYS(...) (const struct ktest_key[]){ __VA_ARGS__, { NULL, NULL } }
@@ -4405,11 +4461,11 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
 
 /* The machine. Under KVM exactly Monogon's; under TCG with the PIT and the
  * RTC, without which kernels cannot calibrate, or wait for seconds. */
-static void qemu_machine(struct qemu *q, const struct ktest_options *o,
-			 const struct guest *g)
+static void qemu_machine(struct qemu *q)
 {
-	const bool kvm = g->attempt.accel == ACCEL_KVM;
-	const bool on = g->attempt.acpi == ACPI_ON;
+	const struct ktest_options *o = q->o;
+	const bool kvm = q->a->accel == ACCEL_KVM;
+	const bool on = q->a->acpi == ACPI_ON;
 	char n[32];
 
 	qemu_arg(q, "-nodefaults");
@@ -4417,7 +4473,7 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 	qemu_arg(q, "-nographic");
 	qemu_arg(q, "-no-reboot");
 	qemu_arg(q, "-accel");
-	qemu_arg(q, accel_names[g->attempt.accel]);
+	qemu_arg(q, accel_names[q->a->accel]);
 	qemu_arg(q, "-cpu");
 	qemu_arg(q, kvm ? "host" : "max");
 	(void)snprintf(n, sizeof n, "%lld%c", o->memory % 1024 == 0
@@ -4431,7 +4487,7 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 		qemu_arg(q, n);
 	}
 	qemu_arg(q, "-bios");
-	qemu_arg(q, g->bios);
+	qemu_arg(q, q->g->bios);
 	qemu_option(q, "-M", "microvm", kvm
 		? KEYS({ "x-option-roms", "off" }, { "pic", "off" },
 		       { "pit", "off" }, { "rtc", "off" },
@@ -4440,7 +4496,7 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 		: KEYS({ "x-option-roms", "off" }, { "pit", "on" },
 		       { "pic", "on" }, { "rtc", "on" },
 		       { "isa-serial", "off" },
-		       { !on ? "acpi" : guest_serves_both(g) ? "ioapic2"
+		       { !on ? "acpi" : guest_serves_both(q->g, q->a) ? "ioapic2"
 			 : NULL, "off" }));
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
@@ -4451,25 +4507,24 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 	qemu_kernel_arg(q, "panic=-1");
 	if (kvm)
 		return;
-	if (g->tick_khz > 0)
-		qemu_kernel_arg(q, "tsc_early_khz=%lu", g->tick_khz);
+	if (q->a->tick_khz > 0)
+		qemu_kernel_arg(q, "tsc_early_khz=%lu", q->a->tick_khz);
 	qemu_kernel_arg(q, "no_timer_check");
 	qemu_kernel_arg(q, "cryptomgr.notests");
 }
 
 /* Memory and monitor of a machine that is saved or restored. Restored, it
  * writes to a copy of its own of the pages that it changes. */
-static void qemu_snapshot(struct qemu *q, const struct ktest_options *o,
-			  const struct guest *g)
+static void qemu_snapshot(struct qemu *q)
 {
-	const enum boot boot = g->attempt.boot;
+	const enum boot boot = q->a->boot;
 	char size[32], path[32], fd[16];
 
 	if (boot == BOOT_COLD)
 		return;
-	(void)snprintf(size, sizeof size, "%lldM", o->memory);
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", FD_MEMORY);
-	(void)snprintf(fd, sizeof fd, "%d", FD_MONITOR);
+	(void)snprintf(size, sizeof size, "%lldM", q->o->memory);
+	fd_path(FD_MEMORY, path);
+	(void)snprintf(fd, sizeof fd, "%d", FD_FIRST + FD_MONITOR);
 	qemu_option(q, "-object", "memory-backend-file", KEYS(
 		{ "id", "ram0" }, { "size", size }, { "mem-path", path },
 		{ "share", boot == BOOT_SAVE ? "on" : "off" }));
@@ -4484,9 +4539,9 @@ static void qemu_snapshot(struct qemu *q, const struct ktest_options *o,
 	}
 }
 
-static void qemu_sandbox(struct qemu *q, const struct guest *g)
+static void qemu_sandbox(struct qemu *q)
 {
-	if (g->attempt.sandbox)
+	if (q->a->sandbox)
 		qemu_option(q, "-sandbox", "on", KEYS(
 			{ "obsolete", "deny" }, { "elevateprivileges", "deny" },
 			{ "spawn", "deny" }, { "resourcecontrol", "deny" }));
@@ -4496,9 +4551,9 @@ static void qemu_sandbox(struct qemu *q, const struct guest *g)
  * A socket has room for 280 of them, a pipe for as many as it holds. */
 static void qemu_pipe(struct qemu *q, const char *id, int fd, bool mux)
 {
-	char path[16];
+	char path[32];
 
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", fd);
+	fd_path(fd, path);
 	qemu_option(q, "-chardev", "file", KEYS({ "id", id }, { "path", path },
 		{ mux ? "mux" : NULL, "on" }));
 }
@@ -4520,39 +4575,39 @@ static void qemu_consoles(struct qemu *q)
 	qemu_kernel_arg(q, "earlyprintk=serial");
 }
 
-static void qemu_port(struct qemu *q, const char *id, int fd,
-		      const char *name)
+static void qemu_vport(struct qemu *q, const char *id, int fd,
+		       const char *name)
 {
 	char n[16];
 
-	(void)snprintf(n, sizeof n, "%d", fd);
+	(void)snprintf(n, sizeof n, "%d", FD_FIRST + fd);
 	qemu_option(q, "-chardev", "socket", KEYS({ "id", id }, { "fd", n }));
 	qemu_option(q, "-device", "virtserialport",
 		    KEYS({ "chardev", id }, { "name", name }));
 }
 
-static void qemu_ports(struct qemu *q, const struct ktest_options *o,
-		       const struct guest *g)
+static void qemu_vports(struct qemu *q)
 {
-	qemu_port(q, "ctl0", FD_CONTROL, "ktest.control");
-	if (o->argv == NULL)
+	qemu_vport(q, "ctl0", FD_CONTROL, "ktest.control");
+	if (q->g->mode == MODE_MONOGON)
 		return;
-	qemu_port(q, "in0", FD_STDIN, "ktest.stdin");
-	qemu_port(q, "out0", FD_STDOUT, "ktest.stdout");
-	if (!g->merged || g->attempt.boot != BOOT_COLD)
-		qemu_port(q, "err0", FD_STDERR, "ktest.stderr");
+	qemu_vport(q, "in0", FD_STDIN, "ktest.stdin");
+	qemu_vport(q, "out0", FD_STDOUT, "ktest.stdout");
+	if (fd_kind_of(q->g, q->a, FD_STDERR) != FD_NONE)
+		qemu_vport(q, "err0", FD_STDERR, "ktest.stderr");
 }
 
 /* The network of Monogon's launcher, but for the forwarded ports, which are
  * the host's own alone. Without IPv6, which hosts often have not. */
-static void qemu_network(struct qemu *q, const struct ktest_options *o,
-			 const struct guest *g)
+static void qemu_network(struct qemu *q)
 {
+	const struct ktest_options *o = q->o;
+	const struct guest *g = q->g;
 	char forward[PORTS_MAX][64];
 	struct ktest_key keys[2 * PORTS_MAX + 8] = { { "id", "usernet0" },
 		{ "net", "10.42.0.0/24" }, { "dhcpstart", "10.42.0.10" },
 		{ "ipv6", "off" } };
-	const bool saving = g->attempt.boot == BOOT_SAVE;
+	const bool saving = q->a->boot == BOOT_SAVE;
 	size_t n = 4;
 
 	if (!o->net)
@@ -4574,15 +4629,14 @@ static void qemu_network(struct qemu *q, const struct ktest_options *o,
 
 /* One more interface. In a machine that is saved its address is its place,
  * which the job changes, and its cable leads nowhere. */
-static void qemu_cable(struct qemu *q, const struct guest *g, size_t i,
-		       const char *fd)
+static void qemu_cable(struct qemu *q, size_t i, const char *fd)
 {
 	char mac[MAC_SIZE], id[32];
 
-	cable_mac(g->attempt.boot != BOOT_COLD ? (unsigned)i
-		  : cable_number(&g->wire[i]), mac);
+	cable_mac(q->a->boot != BOOT_COLD ? (unsigned)i
+		  : cable_number(&q->g->wire[i]), mac);
 	(void)snprintf(id, sizeof id, "cable%s", fd);
-	if (g->attempt.boot == BOOT_SAVE)
+	if (q->a->boot == BOOT_SAVE)
 		qemu_option(q, "-netdev", "hubport", KEYS(
 			{ "id", id }, { "hubid", fd }));
 	else
@@ -4592,48 +4646,49 @@ static void qemu_cable(struct qemu *q, const struct guest *g, size_t i,
 		    KEYS({ "netdev", id }, { "mac", mac }));
 }
 
-static void qemu_wires(struct qemu *q, const struct guest *g)
+/* One more vport. In a machine that is saved it leads nowhere. What QEMU opens
+ * as a file is appended to: its own position is not QEMU's. */
+static void qemu_wire(struct qemu *q, size_t i)
 {
-	static const char *const backends[] = {
-		[WIRE_FILE] = "file", [WIRE_TTY] = "pipe",
-	};
+	const struct wire *w = &q->g->wire[i];
+	char id[32], path[32];
 
-	for (size_t i = 0; i < g->wire_count; i++) {
-		const struct wire *w = &g->wire[i];
-		char fd[16], id[32], path[32];
+	(void)snprintf(id, sizeof id, "extra%zu", i);
+	fd_path(FD_END + (int)i, path);
+	if (q->a->boot == BOOT_SAVE)
+		qemu_option(q, "-chardev", "null", KEYS({ "id", id }));
+	else if (w->kind == WIRE_SOCKET) {
+		qemu_vport(q, id, FD_END + (int)i, w->name);
+		return;
+	} else if (w->kind == WIRE_TTY)
+		qemu_option(q, "-chardev", "pipe", KEYS({ "id", id },
+							{ "path", path }));
+	else
+		qemu_option(q, "-chardev", "file", KEYS({ "id", id },
+			{ "path", path }, { "append", "on" }));
+	qemu_option(q, "-device", "virtserialport",
+		    KEYS({ "chardev", id }, { "name", w->name }));
+}
 
-		(void)snprintf(fd, sizeof fd, "%d", qemu_wire_fd(g) + (int)i);
-		(void)snprintf(id, sizeof id, "extra%zu", i);
-		(void)snprintf(path, sizeof path, "/dev/fd/%s", fd);
-		if (w->kind == WIRE_CABLE) {
-			qemu_cable(q, g, i, fd);
-			continue;
-		}
-		if (g->attempt.boot == BOOT_SAVE) {
-			qemu_option(q, "-chardev", "null",
-				    KEYS({ "id", id }));
-			qemu_option(q, "-device", "virtserialport", KEYS(
-				{ "chardev", id }, { "name", w->name }));
-			continue;
-		}
-		if (w->kind == WIRE_SOCKET) {
-			qemu_port(q, id, qemu_wire_fd(g) + (int)i, w->name);
-			continue;
-		}
-		/* append: a file's own position is not QEMU's */
-		qemu_option(q, "-chardev", backends[w->kind], KEYS(
-			{ "id", id }, { "path", path },
-			{ w->kind == WIRE_FILE ? "append" : NULL, "on" }));
-		qemu_option(q, "-device", "virtserialport",
-			    KEYS({ "chardev", id }, { "name", w->name }));
+static void qemu_wires(struct qemu *q)
+{
+	char fd[16];
+
+	for (size_t i = 0; i < q->g->wire_count; i++) {
+		(void)snprintf(fd, sizeof fd, "%d", FD_FIRST + FD_END + (int)i);
+		if (q->g->wire[i].kind == WIRE_CABLE)
+			qemu_cable(q, i, fd);
+		else
+			qemu_wire(q, i);
 	}
 }
 
 /* The host's directories. What the guest writes belongs to us, or, for root,
  * to whom the guest says; nothing is hidden in attributes. */
-static void qemu_mounts(struct qemu *q, const struct guest *g)
+static void qemu_mounts(struct qemu *q)
 {
-	const bool saving = g->attempt.boot == BOOT_SAVE;
+	const struct guest *g = q->g;
+	const bool saving = q->a->boot == BOOT_SAVE;
 
 	for (size_t i = 0; i < g->mount_count; i++) {
 		const struct mount *m = &g->mount[i];
@@ -4651,8 +4706,9 @@ static void qemu_mounts(struct qemu *q, const struct guest *g)
 }
 
 /* Stops before the first instruction; addresses are those of the symbols. */
-static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
+static void qemu_gdb(struct qemu *q)
 {
+	const struct ktest_options *o = q->o;
 	char buf[512];
 	struct text t;
 
@@ -4672,62 +4728,62 @@ static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
 
 /* The kernel, whose command line is complete by now, but for what QEMU or
  * our firmware adds: "virtio_mmio.device=512@0xfeb00e00:12" per device. */
-static int qemu_kernel(struct ktest *k, struct qemu *q,
-		       const struct guest *g, const char *kernel)
+static int qemu_kernel(struct ktest *k, struct qemu *q)
 {
-	const struct ktest_options *o = k->o;
-	const struct ktest_list *more = &o->cmdline;
-	size_t max = g->kernel.cmdline_max;
+	const struct ktest_list *more = &q->o->cmdline;
+	size_t max = q->g->kernel.cmdline_max;
 	char path[32];
 
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", FD_INITRAMFS);
+	fd_path(FD_INITRAMFS, path);
 	for (size_t i = 0; i < more->count; i++) {
 		if (more->item[i][0] == '\0')
 			continue;
 		text_add(&q->cmdline, " ");
 		text_add(&q->cmdline, more->item[i]);
 	}
-	if (g->attempt.acpi == ACPI_OFF || guest_serves_both(g))
+	if (q->a->acpi == ACPI_OFF || guest_serves_both(q->g, q->a))
 		max -= max < DEVICE_ARGS_SIZE ? max : DEVICE_ARGS_SIZE;
 	if (q->cmdline.full || q->cmdline.len > max)
 		return fail(k, "-cmdline %.100s...: the kernel command line is"
 			    " too long for this kernel (limit %zu bytes)",
 			    more->count > 0 ? more->item[0] : "",
 			    max < CMDLINE_SIZE ? max : CMDLINE_SIZE - 1);
-	if (g->attempt.boot == BOOT_RESTORE) /* all of this is in memory */
+	if (q->a->boot == BOOT_RESTORE) /* all of this is in memory */
 		return 0;
 	qemu_arg(q, "-kernel");
-	qemu_arg(q, kernel);
+	qemu_arg(q, q->g->kernel_path);
 	qemu_arg(q, "-append");
 	qemu_arg(q, q->cmdline.at);
 	qemu_arg(q, "-initrd");
-	qemu_arg(q, o->argv != NULL ? path : o->initrd_path);
+	qemu_arg(q, q->g->mode == MODE_PROGRAM ? path : q->o->initrd_path);
 	return 0;
 }
 
-static int qemu_build(struct ktest *k, const struct guest *g,
-		      const char *kernel)
+/* QEMU's arguments for an attempt, in k->qemu. */
+static int qemu_build(struct ktest *k, const struct attempt *a)
 {
-	const struct ktest_options *o = k->o;
 	struct qemu *q = &k->qemu;
 
+	q->o = k->o;
+	q->g = &k->guest;
+	q->a = a;
 	q->argc = 0;
 	text_init(&q->args, q->args_at, sizeof q->args_at);
 	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
-	qemu_arg(q, o->qemu);
-	qemu_machine(q, o, g);
-	qemu_snapshot(q, o, g);
-	qemu_sandbox(q, g);
+	qemu_arg(q, k->o->qemu);
+	qemu_machine(q);
+	qemu_snapshot(q);
+	qemu_sandbox(q);
 	qemu_consoles(q);
-	qemu_ports(q, o, g);
-	qemu_network(q, o, g);
-	qemu_wires(q, g);
-	qemu_mounts(q, g);
-	qemu_gdb(q, o);
-	if (qemu_kernel(k, q, g, kernel) < 0)
+	qemu_vports(q);
+	qemu_network(q);
+	qemu_wires(q);
+	qemu_mounts(q);
+	qemu_gdb(q);
+	if (qemu_kernel(k, q) < 0)
 		return -1;
-	for (size_t i = 0; i < o->qemu_args.count; i++)
-		qemu_arg(q, o->qemu_args.item[i]);
+	for (size_t i = 0; i < k->o->qemu_args.count; i++)
+		qemu_arg(q, k->o->qemu_args.item[i]);
 	if (q->args.full)
 		return fail(k, "-qemu-arg: QEMU's arguments are too long"
 			    " (limit %d bytes, %d words)", ARGV_SIZE,
@@ -4903,8 +4959,7 @@ static int input_add(struct ktest *k, const char *what, const char *path)
 				    s->paths.size) : 0;
 }
 
-static int inputs_find(struct ktest *k, const struct guest *g,
-		       const char *kernel)
+static int inputs_find(struct ktest *k, const struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	struct snapshot *s = &k->snapshot;
@@ -4912,7 +4967,7 @@ static int inputs_find(struct ktest *k, const struct guest *g,
 	size_t len;
 
 	text_init(&s->paths, s->paths_at, sizeof s->paths_at);
-	if (input_add(k, "the kernel", kernel) < 0
+	if (input_add(k, "the kernel", g->kernel_path) < 0
 	    || input_add(k, "init", g->init) < 0
 	    || (strchr(g->bios, '/') != NULL
 		&& input_add(k, "the firmware", g->bios) < 0)
@@ -4955,10 +5010,10 @@ static uint64_t policy_hash(const struct ktest *k)
 {
 	const struct ktest_options *o = k->o;
 	const int asked[] = { o->accel, o->acpi, o->sandbox,
-			      k->guest.attempt.accel };
+			      k->attempt.accel };
 	struct utsname u;
 
-	if (k->guest.attempt.accel != ACCEL_KVM || uname(&u) < 0)
+	if (k->attempt.accel != ACCEL_KVM || uname(&u) < 0)
 		u = (struct utsname){ 0 };
 	return hash_string(hash_string(hash_bytes(0, asked, sizeof asked),
 				       u.release), u.version);
@@ -4987,21 +5042,16 @@ static uint64_t cpu_hash(int accel)
 
 /* QEMU's arguments for saving this machine, but for paths of files whose
  * content counts. The clock's rate is not measured yet. */
-static int args_hash(struct ktest *k, struct attempt a, const char *kernel,
-		     uint64_t *hash)
+static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
-	const struct attempt mine = k->guest.attempt;
-	const unsigned long tick_khz = k->guest.tick_khz;
+	const struct attempt a = {
+		.boot = BOOT_SAVE, .accel = of->accel, .acpi = of->acpi,
+		.sandbox = of->sandbox,
+	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
-	int result;
+	int result = qemu_build(k, &a);
 
-	a.boot = BOOT_SAVE;
-	k->guest.attempt = a;
-	k->guest.tick_khz = 0;
-	result = qemu_build(k, &k->guest, kernel);
-	k->guest.attempt = mine;
-	k->guest.tick_khz = tick_khz;
 	*hash = hash_string(0, k->guest.modules);
 	for (size_t i = 1; result == 0 && i < q->argc; i++) {
 		if (strcmp(before, "-kernel") != 0
@@ -5031,7 +5081,7 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 		  ? "-accel, -acpi, -sandbox, or what the host offers"
 		: saved->cpu != cpu_hash(a.accel) ? "the processor"
 		: saved->input_count != now->input_count ? "the modules"
-		: args_hash(k, a, s->kernel, &args) < 0 || args != saved->args
+		: args_hash(k, &a, &args) < 0 || args != saved->args
 		  ? "QEMU's arguments or the kernel's command line" : NULL;
 	for (size_t i = 0; *why == NULL && i < now->input_count; i++) {
 		const struct input *in = &now->input[i];
@@ -5255,35 +5305,45 @@ static void auto_search(struct ktest *k, bool deep)
 		    && strstr(name, SNAPSHOT_PART) == NULL)
 			snapshot_try(k, s->path, deep);
 	k->error[0] = '\0';
+	s->refused = false; /* one that others can write is passed over */
 	dir_close(&d);
 }
 
-/* Removes what writers of this file, or of any of auto's, left behind that
- * were killed: nobody holds its lock. */
-static void parts_remove(const struct snapshot *s)
+/* Looks at the files that are being written here. Those that nobody has locked
+ * were left by writers that were killed: they are removed. Returns a fd of one
+ * that somebody else writes for our target, or -1. */
+static int parts_look(const struct snapshot *s)
 {
-	const char *slash = strrchr(s->path, '/');
-	const char *base = s->automatic ? SNAPSHOT_NAME
-			   : slash != NULL ? slash + 1 : s->path;
+	const size_t end = strlen(SNAPSHOT_PART) + 6;
+	const char *slash = strrchr(s->target, '/'), *name;
+	const char *base = slash != NULL ? slash + 1 : s->target;
 	char path[PATH_SIZE];
-	const char *name;
 	struct dir d;
-	int fd;
+	int found = -1;
 
 	memcpy(path, s->dir, sizeof path);
 	(void)dir_open(&d, path);
 	while ((name = dir_next(&d)) != NULL) {
-		const char *part = strstr(name, SNAPSHOT_PART);
+		const size_t len = strlen(name) < end ? 0 : strlen(name) - end;
+		const bool ours = len == strlen(base)
+				  && memcmp(name, base, len) == 0;
+		int fd;
 
-		if (strncmp(name, base, strlen(base)) != 0 || part == NULL
-		    || strlen(part) != strlen(SNAPSHOT_PART) + 6)
+		if (memcmp(name + len, SNAPSHOT_PART, strlen(SNAPSHOT_PART))
+				!= 0
+		    || (!ours && (!s->automatic || strncmp(name, SNAPSHOT_NAME,
+						strlen(SNAPSHOT_NAME)) != 0)))
 			continue;
 		fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
 			(void)unlink(path);
-		close_fd(&fd);
+		else if (ours && found < 0 && errno == EWOULDBLOCK)
+			found = fd;
+		if (fd != found)
+			close_fd(&fd);
 	}
 	dir_close(&d);
+	return found;
 }
 
 /* Makes room in the directory of -snapshot auto: the oldest goes. */
@@ -5300,6 +5360,7 @@ static bool auto_room(const struct snapshot *s)
 	(void)dir_open(&d, path);
 	while ((name = dir_next(&d)) != NULL)
 		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
+		    && strstr(name, SNAPSHOT_PART) == NULL
 		    && stat(path, &st) == 0
 		    && (count++ == 0 || st.st_mtime < oldest_time)) {
 			oldest_time = st.st_mtime;
@@ -5331,12 +5392,12 @@ static int inputs_hash(struct ktest *k)
 	return 0;
 }
 
-/* What the machine that was saved is made of, and where its file will be. */
-static int snapshot_name(struct ktest *k)
+/* What the machine that was saved is made of. */
+static int snapshot_finish(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 	struct trailer *t = &s->saved;
-	const struct attempt *a = &k->guest.attempt;
+	const struct attempt *a = &k->attempt;
 
 	if (inputs_hash(k) < 0)
 		return -1;
@@ -5346,32 +5407,35 @@ static int snapshot_name(struct ktest *k)
 	t->sandbox = a->sandbox;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
-	t->tick_khz = a->accel == ACCEL_TCG ? k->guest.tick_khz : 0;
-	if (args_hash(k, *a, s->kernel, &t->args) < 0)
-		return -1;
-	return !s->automatic ? 0 : path_set(k, s->path, "%s/" SNAPSHOT_NAME
-		"%016llx", s->dir, (unsigned long long)hash_bytes(0, t,
-			offsetof(struct trailer, content)));
+	t->tick_khz = a->accel == ACCEL_TCG ? a->tick_khz : 0;
+	return args_hash(k, a, &t->args);
 }
 
-/* A new file beside the snapshot's, locked while it is written. */
-static int part_open(struct ktest *k, char *part)
+/* A new file beside the target, locked until it is written or given up. */
+static int part_open(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 	struct stat st = { 0 };
 
 	for (int tries = 0; tries < 10 && st.st_nlink == 0; tries++) {
-		close_fd(&s->fd);
-		if (path_set(k, part, "%s" SNAPSHOT_PART "XXXXXX", s->path) < 0)
+		close_fd(&s->part);
+		if (path_set(k, s->part_path, "%s" SNAPSHOT_PART "XXXXXX",
+			     s->target) < 0)
 			return -1;
-		s->fd = mkstemp(part);
-		if (s->fd < 0)
-			return fail(k, "%s:", s->path);
-		(void)set_cloexec(s->fd);
-		(void)flock(s->fd, LOCK_EX);
-		(void)fstat(s->fd, &st); /* removed before it was locked? */
+		s->part = mkostemp(s->part_path, O_CLOEXEC);
+		if (s->part < 0)
+			return fail(k, "%s:", s->target);
+		(void)flock(s->part, LOCK_EX);
+		(void)fstat(s->part, &st); /* removed before it was locked? */
 	}
 	return 0;
+}
+
+static void part_remove(struct snapshot *s)
+{
+	if (s->part >= 0)
+		(void)unlink(s->part_path);
+	close_fd(&s->part);
 }
 
 /* Writes the snapshot: its file is there complete, or not at all. */
@@ -5379,24 +5443,24 @@ static int snapshot_write(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 	struct trailer *t = &s->saved;
-	char part[PATH_SIZE];
 
-	parts_remove(s);
 	while (s->automatic && !auto_room(s))
 		;
-	if (part_open(k, part) < 0)
+	if (image_read(k, s->memory, s->part, t->memory + t->state,
+		       &t->content) < 0 || trailer_write(k, s->part) < 0) {
+		part_remove(s);
 		return -1;
-	if (image_read(k, s->memory, s->fd, t->memory + t->state,
-		       &t->content) == 0 && trailer_write(k, s->fd) == 0) {
-		if (rename(part, s->path) == 0) {
-			step(k, "snapshot %s: saved", s->path);
-			return 0;
-		}
-		(void)fail(k, "%s:", s->path);
 	}
-	(void)unlink(part);
-	close_fd(&s->fd);
-	return -1;
+	if (rename(s->part_path, s->target) < 0) {
+		(void)fail(k, "%s:", s->target);
+		part_remove(s);
+		return -1;
+	}
+	step(k, "snapshot %s: saved", s->target);
+	(void)flock(s->part, LOCK_UN); /* somebody may wait for it */
+	s->fd = s->part;
+	s->part = -1;
+	return 0;
 }
 
 /* This run goes on as if there were no snapshots. */
@@ -5408,49 +5472,64 @@ static void snapshot_off(struct ktest *k)
 	warn(k, "-snapshot: starting cold: %s%s%.*s", k->error,
 	     n > 0 ? ": " : "", (int)n, k->said);
 	k->error[0] = '\0';
-	k->guest.attempt.boot = BOOT_COLD;
+	part_remove(&k->snapshot);
+	k->attempt.boot = BOOT_COLD;
 }
 
 /* Why this run cannot be part of a saved machine's life; NULL: it can. */
-static const char *snapshot_against(const struct ktest_options *o)
+static const char *snapshot_against(const struct ktest *k)
 {
-	return o->argv == NULL ? "a run without PROGRAM"
-		: o->gdb != NULL ? "-gdb, which waits for the first instruction,"
-		: o->console ? "-console, which shows the boot," : NULL;
+	return k->guest.mode == MODE_MONOGON ? "a run without PROGRAM"
+		: k->o->gdb != NULL
+		  ? "-gdb, which waits for the first instruction,"
+		: k->o->console ? "-console, which shows the boot," : NULL;
 }
 
-static int snapshot_search(struct ktest *k, const char *kernel)
+/* What this run would save, and as which file: one of -snapshot auto is named
+ * by what the machine is made of. */
+static int snapshot_target(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
-	const char *slash;
+	const char *name = k->o->snapshot, *slash = strrchr(name, '/');
 
-	s->kernel = kernel;
 	s->now = (struct trailer){
 		.magic = SNAPSHOT_MAGIC, .format = SNAPSHOT_FORMAT,
 		.memory = (uint64_t)k->o->memory << 20,
-		.policy = policy_hash(k),
+		.policy = policy_hash(k), .cpu = cpu_hash(k->attempt.accel),
 	};
-	if (inputs_find(k, &k->guest, kernel) < 0)
+	if (inputs_find(k, &k->guest) < 0
+	    || args_hash(k, &k->attempt, &s->now.args) < 0)
 		return -1;
+	if (!s->automatic)
+		return path_set(k, s->target, "%s", name) < 0 ? -1
+			: path_set(k, s->dir, "%.*s", slash != NULL
+				   ? (int)(slash - name) + 1 : 2,
+				   slash != NULL ? name : "./");
+	if (auto_directory(k, s->dir) < 0)
+		return -1;
+	return path_set(k, s->target, "%s/" SNAPSHOT_NAME "%016llx", s->dir,
+			(unsigned long long)hash_bytes(0, &s->now,
+				offsetof(struct trailer, content)));
+}
+
+/* Opens a file that fits, if there is one: s->fd. */
+static int snapshot_search(struct ktest *k)
+{
+	struct snapshot *s = &k->snapshot;
+
 	if (s->automatic) {
-		if (auto_directory(k, s->dir) < 0)
-			return -1;
 		auto_search(k, false);
 		if (s->fd < 0)
 			auto_search(k, true);
 		return 0;
 	}
-	slash = strrchr(k->o->snapshot, '/');
-	if (path_set(k, s->path, "%s", k->o->snapshot) < 0
-	    || path_set(k, s->dir, "%.*s", slash != NULL
-			? (int)(slash - k->o->snapshot) + 1 : 2,
-			slash != NULL ? k->o->snapshot : "./") < 0)
-		return -1;
+	memcpy(s->path, s->target, sizeof s->path);
 	snapshot_try(k, s->path, true);
 	return k->error[0] != '\0' ? -1 : 0;
 }
 
-/* Whether it is worth to boot a machine that will have to be written. */
+/* Fails unless a snapshot can be written here; checked before a boot is spent
+ * on it. */
 static int snapshot_room(struct ktest *k)
 {
 	const struct snapshot *s = &k->snapshot;
@@ -5463,13 +5542,78 @@ static int snapshot_room(struct ktest *k)
 		: fail(k, "%s:", s->dir);
 }
 
-/* Chooses between a cold start, restoring a machine, and saving one first. */
-static int snapshot_find(struct ktest *k, const char *kernel)
+/* The machine of the file that fits is restored. */
+static void snapshot_take(struct ktest *k)
+{
+	const struct trailer *t = &k->snapshot.saved;
+
+	step(k, "snapshot %s: fits", k->snapshot.path);
+	k->attempt = (struct attempt){
+		.boot = BOOT_RESTORE, .accel = (int)t->accel,
+		.acpi = (int)t->acpi, .sandbox = t->sandbox != 0,
+	};
+}
+
+/* Somebody else saves this machine; fd is its file. As long as nothing is in
+ * it, their guest boots, and so can ours. Then what is missing takes less time
+ * than a boot. */
+static void snapshot_await(struct ktest *k, int fd)
+{
+	const long long end = now_ms() + WRITER_WAIT_MS;
+	struct pollfd p[1];
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size > 0) {
+		step(k, "snapshot %s: waiting for who writes it",
+		     k->snapshot.target);
+		while (flock(fd, LOCK_SH | LOCK_NB) < 0 && now_ms() < end
+		       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) == 0)
+			;
+		if (snapshot_search(k) == 0 && k->snapshot.fd >= 0) {
+			snapshot_take(k);
+			return;
+		}
+	}
+	k->error[0] = '\0';
+	step(k, "snapshot %s: somebody else saves it: starting cold",
+	     k->snapshot.target);
+}
+
+/* Makes this run the one that saves: its file is there, empty and locked,
+ * while the machine boots. Who looks for such files, and then makes one, has
+ * a lock on the directory. */
+static void snapshot_reserve(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
-	struct attempt *a = &k->guest.attempt;
+	const long long end = now_ms() + WRITER_WAIT_MS;
+	struct pollfd p[1];
+	int other, dir;
+
+	k->attempt.boot = BOOT_SAVE;
+	if (k->o->dry_run)
+		return;
+	dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0
+	       && errno == EWOULDBLOCK && now_ms() < end
+	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) == 0)
+		;
+	other = parts_look(s);
+	if (other < 0 && part_open(k) < 0)
+		snapshot_off(k);
+	close_fd(&dir);
+	if (other >= 0) {
+		k->attempt.boot = BOOT_COLD;
+		snapshot_await(k, other);
+	}
+	close_fd(&other);
+}
+
+/* Chooses between a cold start, restoring a machine, and saving one first. */
+static int snapshot_find(struct ktest *k)
+{
+	struct snapshot *s = &k->snapshot;
 	const char *name = k->o->snapshot, *env = getenv("KTEST_SNAPSHOT");
-	const char *against = snapshot_against(k->o);
+	const char *against = snapshot_against(k);
 
 	if (name == NULL || name[0] == '\0' || strcmp(name, "none") == 0)
 		return 0;
@@ -5480,458 +5624,18 @@ static int snapshot_find(struct ktest *k, const char *kernel)
 		return 0;
 	}
 	s->automatic = strcmp(name, "auto") == 0;
-	s->first = *a;
-	if (snapshot_search(k, kernel) < 0
+	s->first = k->attempt;
+	if (snapshot_target(k) < 0 || snapshot_search(k) < 0
 	    || (s->fd < 0 && snapshot_room(k) < 0)) {
 		if (s->refused)
 			return -1;
 		snapshot_off(k);
 	} else if (s->fd < 0) {
-		a->boot = BOOT_SAVE;
+		snapshot_reserve(k);
 	} else {
-		step(k, "snapshot %s: fits", s->path);
-		*a = (struct attempt){
-			.boot = BOOT_RESTORE, .accel = (int)s->saved.accel,
-			.acpi = (int)s->saved.acpi,
-			.sandbox = s->saved.sandbox != 0,
-		};
+		snapshot_take(k);
 	}
 	return 0;
-}
-
-/* ==== 9. Spawn ==========================================================
- * struct qemu -> a QEMU process and our ends of its sockets in struct vm.
- */
-
-/* In the child, between fork and exec: source[i] becomes fd 3+i, and every
- * other fd but 0, 1 and 2 is closed. */
-static void spawn_fds(int *source, int count, int *exec_error)
-{
-	long max = sysconf(_SC_OPEN_MAX);
-	int first = 3 + count;
-
-	/* above all targets first, so that none is overwritten unread */
-	*exec_error = fcntl(*exec_error, F_DUPFD_CLOEXEC, first + 1);
-	for (int i = 0; i < count; i++)
-		if (source[i] >= 0)
-			source[i] = fcntl(source[i], F_DUPFD_CLOEXEC,
-					  first + 1);
-	for (int i = 0; i < count; i++)
-		if (source[i] >= 0)
-			(void)dup2(source[i], 3 + i);
-		else
-			(void)close(3 + i);
-	(void)dup2(*exec_error, first);
-	(void)set_cloexec(first);
-	*exec_error = first;
-#if defined(__linux__) && defined(SYS_close_range)
-	if (syscall(SYS_close_range, first + 1, ~0u, 0u) == 0)
-		return;
-#endif
-	for (int fd = first + 1; fd < (max > 0 && max < 65536 ? max : 65536);
-	     fd++)
-		(void)close(fd);
-}
-
-/* The child: never returns. The errno of a failed exec goes to error. */
-static void spawn_child(char *const *argv, int *source, int count, int log,
-			int error, pid_t parent)
-{
-	int null = open("/dev/null", O_RDONLY), why;
-
-	child_signals();
-	(void)dup2(null, 0);
-	(void)dup2(log, 1);
-	(void)dup2(log, 2);
-	spawn_fds(source, count, &error);
-#ifdef __linux__
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-#endif
-	if (getppid() == parent) { /* else ktest is gone already */
-		(void)execvp(argv[0], argv);
-		why = errno;
-		write_all(error, (const char *)&why, sizeof why);
-	}
-	_exit(127);
-}
-
-static int spawn_socket(struct ktest *k, int *ours, int *theirs)
-{
-	int fd[2];
-
-	if (ktest_socket_pair(fd) < 0)
-		return fail(k, "socketpair:");
-	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	*ours = fd[0];
-	*theirs = fd[1];
-	return 0;
-}
-
-/* A pipe as large as an unprivileged user may make it. */
-static int spawn_pipe(struct ktest *k, int *ours, int *theirs)
-{
-	int fd[2];
-
-	if (make_pipe(k, fd) < 0)
-		return -1;
-#ifdef F_SETPIPE_SZ
-	(void)fcntl(fd[0], F_SETPIPE_SZ, CONSOLE_PIPE_SIZE);
-#endif
-	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	*ours = fd[0];
-	*theirs = fd[1];
-	return 0;
-}
-
-static void vm_reset(struct vm *v)
-{
-	*v = (struct vm){
-		.console = -1, .early = -1, .control = -1, .log = -1,
-		.monitor = -1, .state = -1,
-		.job = { .from = -1, .to = -1 },
-		.in = { .from = -1, .to = -1 },
-		.out = { .from = -1, .to = -1 },
-		.err = { .from = -1, .to = -1 },
-	};
-}
-
-static void vm_close(struct vm *v)
-{
-	close_fd(&v->console);
-	close_fd(&v->early);
-	close_fd(&v->control);
-	close_fd(&v->log);
-	close_fd(&v->monitor);
-	close_fd(&v->state);
-	close_fd(&v->in.to);    /* the other ends of the streams are the */
-	close_fd(&v->out.from); /* caller's */
-	close_fd(&v->err.from);
-}
-
-/* Our ends of QEMU's sockets in *v, QEMU's in source[]. Without a program
- * the console is the output. */
-static int vm_open(struct ktest *k, const struct guest *g, int *source)
-{
-	const struct ktest_options *o = k->o;
-	const enum boot boot = g->attempt.boot;
-	struct vm *v = &k->vm;
-	int pipe_fd[2];
-
-	v->out.to = o->stdout_fd;
-	v->err.to = o->stderr_fd;
-	if (spawn_pipe(k, o->argv != NULL ? &v->console : &v->out.from,
-		       &source[FD_CONSOLE - 3]) < 0
-	    || spawn_pipe(k, &v->early, &source[FD_EARLY - 3]) < 0
-	    || spawn_socket(k, &v->control, &source[FD_CONTROL - 3]) < 0)
-		return -1;
-	if (o->argv == NULL)
-		return 0;
-	v->in.from = o->stdin_fd;
-	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
-	if (spawn_socket(k, &v->in.to, &source[FD_STDIN - 3]) < 0
-	    || spawn_socket(k, &v->out.from, &source[FD_STDOUT - 3]) < 0)
-		return -1;
-	if ((!g->merged || boot != BOOT_COLD)
-	    && spawn_socket(k, &v->err.from, &source[FD_STDERR - 3]) < 0)
-		return -1;
-	if (boot == BOOT_RESTORE) {
-		if (make_pipe(k, pipe_fd) < 0)
-			return -1;
-		source[FD_STATE - 3] = pipe_fd[0];
-		v->state = pipe_fd[1];
-		(void)fcntl(v->state, F_SETFL, O_NONBLOCK);
-	}
-	return boot == BOOT_COLD ? 0 : spawn_socket(k, &v->monitor,
-						    &source[FD_MONITOR - 3]);
-}
-
-/* Starts QEMU; on failure nothing is left open or running. */
-static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
-{
-	struct vm *v = &k->vm;
-	int source[FD_END - 3 + WIRES_MAX], error[2] = { -1, -1 }, log[2] = { -1, -1 };
-	const int wires = qemu_wire_fd(g);
-	int why = 0, result = 0;
-	pid_t parent = getpid();
-
-	vm_reset(v);
-	for (size_t i = 0; i < COUNT(source); i++)
-		source[i] = -1;
-	if (vm_open(k, g, source) < 0 || make_pipe(k, error) < 0
-	    || make_pipe(k, log) < 0)
-		result = -1;
-	v->log = log[0];
-	source[FD_INITRAMFS - 3] = initramfs;
-	if (g->attempt.boot != BOOT_COLD)
-		source[FD_MEMORY - 3] = g->attempt.boot == BOOT_SAVE
-					? k->snapshot.memory : k->snapshot.fd;
-	for (size_t i = 0; i < g->wire_count; i++)
-		source[wires - 3 + (int)i] = g->wire[i].fd;
-	if (result == 0 && (v->pid = fork()) == 0)
-		spawn_child(k->qemu.argv, source,
-			    wires - 3 + (int)g->wire_count, log[1],
-			    error[1], parent);
-	if (result == 0 && v->pid < 0)
-		result = fail(k, "fork:");
-	source[FD_INITRAMFS - 3] = -1; /* what follows is not closed here */
-	for (int i = 0; i < FD_MEMORY - 3; i++)
-		close_fd(&source[i]);
-	if (g->attempt.boot != BOOT_COLD) {
-		close_fd(&source[FD_MONITOR - 3]);
-		close_fd(&source[FD_STATE - 3]);
-	}
-	close_fd(&log[1]);
-	close_fd(&error[1]);
-	if (result == 0 && read(error[0], &why, sizeof why) == sizeof why) {
-		(void)waitpid(v->pid, NULL, 0);
-		errno = why;
-		result = fail(k, "-qemu %s: cannot be executed:",
-			      k->qemu.argv[0]);
-	}
-	close_fd(&error[0]);
-	if (result < 0)
-		vm_close(v);
-	else
-		step(k, "QEMU runs: pid %ld, %s, acpi=%s", (long)v->pid,
-		     accel_names[g->attempt.accel],
-		     acpi_names[g->attempt.acpi]);
-	return result;
-}
-
-/* ==== 10. Monitor =======================================================
- * Saves the machine that runs in QEMU, or has QEMU restore one, by QMP: JSON,
- * one line for each request, each answer and each event (QEMU's docs/interop/
- * qmp-spec.txt). What is asked is fixed; an answer is known by its beginning.
- */
-#define QMP_GREETING "{\"QMP\":"
-#define QMP_RETURN "{\"return\":"
-#define QMP_EVENT "{\"timestamp\":"
-#define QMP_SAVED "\"MIGRATION\", \"data\": {\"status\": \"completed\"}"
-#define QMP_RESUMED "\"event\": \"RESUME\""
-
-/* Moves some of the devices' state: behind the memory of a machine that is
- * saved, from there to one that is restored. */
-static int monitor_move(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-	const struct snapshot *s = &k->snapshot;
-	const bool save = k->guest.attempt.boot == BOOT_SAVE;
-	const off_t at = (off_t)(s->now.memory + v->state_len);
-	const uint64_t left = s->saved.state - v->state_len;
-	ssize_t n;
-
-	if (save)
-		n = read(v->state, k->scratch, STREAM_SIZE);
-	else
-		n = pread(s->fd, k->scratch, left < STREAM_SIZE
-			  ? (size_t)left : STREAM_SIZE, at);
-	if (n > 0)
-		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
-			 : write(v->state, k->scratch, (size_t)n);
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		return fail(k, "the devices' state:");
-	if (n > 0)
-		v->state_len += (uint64_t)n;
-	if (n == 0)
-		close_fd(&v->state);
-	return 0;
-}
-
-/* Whether the line `what` is among those that came; it stays in v->reply. */
-static int monitor_line(struct ktest *k, const char *what)
-{
-	struct vm *v = &k->vm;
-	char *end;
-
-	/* the line that was found last ends in a NUL */
-	if (memchr(v->reply, '\0', v->reply_len) != NULL) {
-		size_t n = strlen(v->reply) + 1;
-
-		v->reply_len -= n;
-		memmove(v->reply, v->reply + n, v->reply_len);
-	}
-	while ((end = memchr(v->reply, '\n', v->reply_len)) != NULL) {
-		*end = '\0';
-		if (strstr(v->reply, what) != NULL)
-			return 1;
-		if (strncmp(v->reply, QMP_EVENT, strlen(QMP_EVENT)) != 0
-		    || strstr(v->reply, "\"failed\"") != NULL)
-			return fail(k, "QEMU's monitor says %.500s", v->reply);
-		v->reply_len -= (size_t)(end + 1 - v->reply);
-		memmove(v->reply, end + 1, v->reply_len);
-	}
-	return v->reply_len < sizeof v->reply ? 0
-		: fail(k, "QEMU's monitor says too much");
-}
-
-/* Waits for the line `what`, or, without, for all of the devices' state. */
-static int monitor_wait(struct ktest *k, const char *what)
-{
-	struct vm *v = &k->vm;
-	const long long end = now_ms() + MONITOR_WAIT_MS;
-	int found;
-
-	while ((found = what != NULL ? monitor_line(k, what) : v->state < 0)
-			== 0) {
-		struct pollfd p[] = {
-			{ .fd = v->monitor, .events = POLLIN },
-			{ .fd = v->state, .events = k->guest.attempt.boot
-				== BOOT_SAVE ? POLLIN : POLLOUT },
-			{ .fd = k->o->wake_fd, .events = POLLIN } };
-		ssize_t n = 1;
-
-		if (now_ms() >= end)
-			return fail(k, "QEMU's monitor does not answer");
-		(void)poll(p, COUNT(p), CHILD_TICK_MS);
-		if (p[2].revents != 0)
-			run_wake(k);
-		if (k->end != END_NONE
-		    || (p[1].revents != 0 && monitor_move(k) < 0))
-			return -1;
-		if (p[0].revents != 0) {
-			n = read(v->monitor, v->reply + v->reply_len,
-				 sizeof v->reply - v->reply_len);
-			v->reply_len += n > 0 ? (size_t)n : 0;
-		}
-		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			return fail(k, "QEMU ended");
-	}
-	return found < 0 ? -1 : 0;
-}
-
-/* Sends a request, and a fd with it (-1: none); waits for its answer. */
-static int monitor_ask(struct ktest *k, const char *request, int fd)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof fd)];
-	} u = { .room = { 0 } };
-	struct iovec v = { (void *)(uintptr_t)request, strlen(request) };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		m.msg_control = u.room;
-		m.msg_controllen = sizeof u.room;
-		u.header.cmsg_len = CMSG_LEN(sizeof fd);
-		u.header.cmsg_level = SOL_SOCKET;
-		u.header.cmsg_type = SCM_RIGHTS;
-		memcpy(CMSG_DATA(&u.header), &fd, sizeof fd);
-	}
-	if (sendmsg(k->vm.monitor, &m, MSG_NOSIGNAL) < 0)
-		return fail(k, "QEMU's monitor:");
-	return monitor_wait(k, QMP_RETURN);
-}
-
-static int monitor_begin(struct ktest *k)
-{
-	if (monitor_wait(k, QMP_GREETING) < 0)
-		return -1;
-	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
-		       "%.255s", k->vm.reply);
-	if (monitor_ask(k, "{'execute': 'qmp_capabilities'}\n", -1) < 0)
-		return -1;
-	return monitor_ask(k, "{'execute': 'migrate-set-capabilities',"
-		" 'arguments': {'capabilities': ["
-		"{'capability': 'x-ignore-shared', 'state': true},"
-		"{'capability': 'events', 'state': true}]}}\n", -1);
-}
-
-/* The guest runs until its devices are saved, and never again. */
-static int monitor_save(struct ktest *k)
-{
-	int theirs, result;
-
-	if (monitor_begin(k) < 0
-	    || spawn_pipe(k, &k->vm.state, &theirs) < 0)
-		return -1;
-	result = monitor_ask(k, "{'execute': 'getfd', 'arguments':"
-			     " {'fdname': 'state'}}\n", theirs);
-	(void)close(theirs);
-	if (result < 0
-	    || monitor_ask(k, "{'execute': 'migrate', 'arguments':"
-			   " {'uri': 'fd:state'}}\n", -1) < 0
-	    || monitor_wait(k, QMP_SAVED) < 0)
-		return -1;
-	return monitor_wait(k, NULL);
-}
-
-/* Whether the guest's clock would run right, whose rate was fixed when it was
- * booted, and whether this QEMU is the one that saved it. */
-static int monitor_fits(struct ktest *k)
-{
-	const struct trailer *t = &k->snapshot.saved;
-	unsigned long now = t->tick_khz != 0 ? tick_khz(k) : 0;
-	uint64_t off = now > t->tick_khz ? now - t->tick_khz
-					 : t->tick_khz - now;
-
-	if (off > t->tick_khz / TICK_TOLERANCE)
-		return fail(k, "the host's clock ticks with %lu kHz, the"
-			    " snapshot's with %lu", now,
-			    (unsigned long)t->tick_khz);
-	if (strcmp(t->qemu, k->snapshot.now.qemu) != 0)
-		return fail(k, "QEMU's version: %s", k->snapshot.now.qemu);
-	return 0;
-}
-
-/* The guest runs again. */
-static int monitor_restore(struct ktest *k)
-{
-	char request[128];
-
-	(void)snprintf(request, sizeof request, "{'execute':"
-		       " 'migrate-incoming', 'arguments': {'uri': 'fd:%d'}}\n",
-		       FD_STATE);
-	if (monitor_begin(k) < 0 || monitor_fits(k) < 0
-	    || monitor_ask(k, request, -1) < 0)
-		return -1;
-	return monitor_wait(k, QMP_RESUMED);
-}
-
-/* ==== 11. Supervise ======================================================
- * struct vm -> struct vm: moves bytes between QEMU and the caller until
- * there is a reason to stop, v->end, then leaves no process behind. All
- * waiting is done in one poll().
- *
- * The control port, guest to host, when there is a program:
- *     'h'                 hello: init is there, nothing was run yet
- *     'x' STATUS OUT ERR  the verdict: a byte; the numbers of bytes written
- *                         to stdout and to stderr, 8 bytes little endian
- *     'e' TEXT '\n'       init gives up, no verdict will come
- * Host to guest, once, as the answer to 'h': CLOCK_REALTIME in nanoseconds, 8
- * bytes little endian; 32 random bytes; the number of bytes of job that follow
- * (8, little endian), 0 if it is in the initramfs. A machine that was restored
- * said its 'h' in its former life. While a program on a terminal runs, 'w'
- * ROWS COLUMNS, 2 bytes each, when its window has another size. The verdict
- * counts once all bytes announced have arrived; QEMU need not be waited for
- * then.
- *
- * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
- * own end.
- */
-/* The black box keeps what the console says. */
-static void console_bytes(struct ktest *k, const char *s, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
-	k->ring_total += n;
-	if (k->vm.kvm_deadline > 0) /* a sign of life */
-		k->vm.kvm_deadline = now_ms() + KVM_WAIT_MS;
-	if (k->o->console)
-		show(k, -1, s, n, true);
-}
-
-/* QEMU's stderr; its beginning is kept. */
-static void log_bytes(struct ktest *k, const char *s, size_t n)
-{
-	size_t room = LOG_SIZE - k->said_len;
-
-	memcpy(k->said + k->said_len, s, n < room ? n : room);
-	k->said_len += n < room ? n : room;
-	if (k->o->verbose)
-		show(k, -1, s, n, true);
-	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
-	if (find_bytes(k->said, k->said_len, "KVM internal error", 18) != NULL)
-		run_stop(k, END_KVM);
 }
 
 /* Writes the port file: complete or not there. */
@@ -5945,10 +5649,9 @@ static int ports_file(struct ktest *k)
 
 	if (path_set(k, temporary, "%s.XXXXXX", k->o->port_file) < 0)
 		return -1;
-	fd = mkstemp(temporary);
+	fd = mkostemp(temporary, O_CLOEXEC);
 	if (fd < 0 || (f = fdopen(fd, "w")) == NULL)
 		return fail(k, "-port-file %s:", k->o->port_file);
-	(void)set_cloexec(fd);
 	(void)fchmod(fd, 0644);
 	for (size_t i = 0; i < g->port_count; i++)
 		(void)fprintf(f, "%d%s %d\n", g->port[i].guest,
@@ -6028,27 +5731,360 @@ static void terminal_typed(struct ktest *k, const char *s, size_t n)
 	}
 }
 
-/* Tells the guest how large the terminal is now, behind what it is told. */
-static void terminal_tell(struct ktest *k)
+/* ==== 10. Spawn =========================================================
+ * struct qemu -> a QEMU process, and our ends of its fds in struct vm. QEMU,
+ * and what it was started through, are one process group. Its leader is the
+ * warden, a child that does nothing but to wait for the end of ktest, however
+ * that comes, and then kills the group: a wrapper script does not forward
+ * what ends it, and a ktest that is killed forwards nothing.
+ */
+static void kill_group(pid_t leader)
 {
-	struct stream *s = &k->vm.job;
-	unsigned size[2];
-
-	if (!k->vm.resized || s->to < 0 || s->from >= 0 || s->len > 0)
-		return;
-	terminal_size(k->o->stdin_fd, size);
-	s->data[0] = 'w';
-	put_le(s->data + 1, size[0], 2);
-	put_le(s->data + 3, size[1], 2);
-	s->at = 0;
-	s->len = 5;
-	k->vm.resized = false;
+	if (leader > 0)
+		(void)kill(-leader, SIGKILL);
 }
 
+/* Closes all fds from `first` on. */
+static void fds_close(int first)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+
+	if (syscall(SYS_close_range, first, ~0u, 0u) == 0)
+		return;
+	if (max < 0 || max > 65536)
+		max = 65536;
+	for (int fd = first; fd < max; fd++)
+		(void)close(fd);
+}
+
+/* The warden: never returns. The other end of leash is ktest's alone. */
+static void warden_run(int leash)
+{
+	sigset_t all;
+	char byte;
+
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, NULL);
+	(void)setpgid(0, 0);
+	(void)dup2(leash, 0);
+	fds_close(1);
+	while (read(0, &byte, 1) < 0 && errno == EINTR)
+		;
+	(void)kill(0, SIGKILL);
+	_exit(0);
+}
+
+static int warden_start(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	int leash[2];
+
+	if (make_pipe(k, leash) < 0)
+		return -1;
+	v->warden = fork();
+	if (v->warden == 0)
+		warden_run(leash[0]);
+	(void)close(leash[0]);
+	v->leash = leash[1];
+	if (v->warden < 0)
+		return fail(k, "fork:");
+	(void)setpgid(v->warden, v->warden); /* whoever of us is first */
+	return 0;
+}
+
+/* What a child could not do, for its parent: errno, and what it was. */
+struct spawn_error {
+	int why;
+	bool fds;
+};
+
+/* In the child, between fork and exec: source[i] becomes fd FD_FIRST + i, and
+ * every other fd but 0, 1 and 2 is closed. -1: there is no room for them. */
+static int spawn_fds(int *source, int count, int *error)
+{
+	const int end = FD_FIRST + count;
+
+	/* above all targets first, so that none is overwritten unread */
+	*error = fcntl(*error, F_DUPFD_CLOEXEC, end + 1);
+	if (*error < 0)
+		return -1;
+	for (int i = 0; i < count; i++)
+		if (source[i] >= 0) {
+			source[i] = fcntl(source[i], F_DUPFD_CLOEXEC, end + 1);
+			if (source[i] < 0)
+				return -1;
+		}
+	for (int i = 0; i < count; i++)
+		if (source[i] >= 0)
+			(void)dup2(source[i], FD_FIRST + i);
+		else
+			(void)close(FD_FIRST + i);
+	(void)dup3(*error, end, O_CLOEXEC);
+	*error = end;
+	fds_close(end + 1);
+	return 0;
+}
+
+/* The child: never returns. */
+static void spawn_child(char *const *argv, int *source, int count, int log,
+			int error, pid_t group)
+{
+	struct spawn_error e = { 0, false };
+	const int first_error = error;
+	int null = open("/dev/null", O_RDONLY);
+
+	child_signals();
+	(void)dup2(null, 0);
+	(void)dup2(log, 1);
+	(void)dup2(log, 2);
+	e.fds = spawn_fds(source, count, &error) < 0;
+	if (!e.fds && setpgid(0, group) == 0) /* else ktest is gone already */
+		(void)execvp(argv[0], argv);
+	e.why = errno;
+	write_all(error >= 0 ? error : first_error, (const char *)&e,
+		  sizeof e);
+	_exit(127);
+}
+
+static int spawn_socket(struct ktest *k, int *ours, int *theirs)
+{
+	int fd[2];
+
+	if (ktest_socket_pair(fd) < 0)
+		return fail(k, "socketpair:");
+	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
+	*ours = fd[0];
+	*theirs = fd[1];
+	return 0;
+}
+
+/* A pipe to QEMU, or one from it: as large as an unprivileged user may make
+ * it. */
+static int spawn_pipe(struct ktest *k, int *ours, int *theirs, bool to_qemu)
+{
+	int fd[2];
+
+	if (make_pipe(k, fd) < 0)
+		return -1;
+	if (!to_qemu)
+		(void)fcntl(fd[0], F_SETPIPE_SZ, CONSOLE_PIPE_SIZE);
+	*ours = fd[to_qemu];
+	*theirs = fd[!to_qemu];
+	(void)fcntl(*ours, F_SETFL, O_NONBLOCK);
+	return 0;
+}
+
+static void vm_reset(struct vm *v)
+{
+	const struct stream none = { .from = -1, .to = -1 };
+
+	*v = (struct vm){ .leash = -1 };
+	for (size_t i = 0; i < COUNT(v->fd); i++)
+		v->fd[i] = -1;
+	v->job = v->in = v->out = v->err = none;
+}
+
+static void vm_close(struct vm *v)
+{
+	for (size_t i = 0; i < COUNT(v->fd); i++)
+		close_fd(&v->fd[i]);
+	close_fd(&v->leash);
+}
+
+/* Our ends of QEMU's fds in *v, QEMU's in source[]. */
+static int vm_open(struct ktest *k, int *source)
+{
+	struct vm *v = &k->vm;
+	const struct snapshot *s = &k->snapshot;
+	const bool save = k->attempt.boot == BOOT_SAVE;
+
+	for (int i = 0; i < FD_END; i++) {
+		const enum fd_kind kind = fd_kind_of(&k->guest, &k->attempt, i);
+
+		if (kind == FD_SOCKET
+		    ? spawn_socket(k, &v->fd[i], &source[i]) < 0
+		    : (kind == FD_FROM_QEMU || kind == FD_TO_QEMU)
+		      && spawn_pipe(k, &v->fd[i], &source[i],
+				    kind == FD_TO_QEMU) < 0)
+			return -1;
+		if (kind == FD_FILE)
+			source[i] = i == FD_INITRAMFS ? k->initramfs
+				    : save ? s->memory : s->fd;
+	}
+	return spawn_pipe(k, &v->fd[FD_LOG], &source[FD_END], false);
+}
+
+/* The streams between the caller and QEMU. Without a program the console is
+ * the output. */
+static void vm_streams(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+
+	v->out.to = k->out.fd;
+	v->out.chunk = k->out.chunk;
+	v->err.to = k->err.fd;
+	v->err.chunk = k->err.chunk;
+	v->in.chunk = v->job.chunk = SIZE_MAX;
+	if (k->guest.mode == MODE_MONOGON) {
+		v->out.from = v->fd[FD_CONSOLE];
+		return;
+	}
+	v->out.from = v->fd[FD_STDOUT];
+	v->err.from = v->fd[FD_STDERR];
+	v->in.to = v->fd[FD_STDIN];
+	v->in.from = k->o->stdin_fd;
+	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
+}
+
+/* Hears of the child whether it became QEMU. */
+static int spawn_result(struct ktest *k, int error)
+{
+	struct spawn_error e;
+	ssize_t n;
+
+	do
+		n = read(error, &e, sizeof e);
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof e)
+		return 0;
+	errno = e.why == EINVAL && e.fds ? EMFILE : e.why;
+	return e.fds ? fail(k, "-qemu %s: no room for its fds (ulimit -n):",
+			    k->qemu.argv[0])
+		     : fail(k, "-qemu %s: cannot be executed:",
+			    k->qemu.argv[0]);
+}
+
+/* Ends QEMU and its group, and waits for them. */
+static void vm_end(struct vm *v)
+{
+	kill_group(v->warden);
+	while (v->pid > 0 && !v->ended
+	       && waitpid(v->pid, &v->wait_status, 0) < 0 && errno == EINTR)
+		;
+	while (v->warden > 0 && waitpid(v->warden, NULL, 0) < 0
+	       && errno == EINTR)
+		;
+	v->warden = 0;
+}
+
+/* Starts QEMU; on failure nothing is left open or running. */
+static int vm_spawn(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const struct guest *g = &k->guest;
+	int source[FD_END + WIRES_MAX], error[2] = { -1, -1 }, log, result = -1;
+
+	vm_reset(v);
+	for (size_t i = 0; i < COUNT(source); i++)
+		source[i] = -1;
+	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0)
+		result = warden_start(k);
+	log = source[FD_END];
+	for (size_t i = 0; i < COUNT(g->wire); i++)
+		source[FD_END + i] = i < g->wire_count ? g->wire[i].fd : -1;
+	if (result == 0 && (v->pid = fork()) == 0)
+		spawn_child(k->qemu.argv, source, FD_END + (int)g->wire_count,
+			    log, error[1], v->warden);
+	if (result == 0 && v->pid < 0)
+		result = fail(k, "fork:");
+	for (int i = 0; i < FD_END; i++)
+		if (fd_kind_of(g, &k->attempt, i) != FD_FILE)
+			close_fd(&source[i]);
+	close_fd(&log);
+	close_fd(&error[1]);
+	if (result == 0)
+		result = spawn_result(k, error[0]);
+	close_fd(&error[0]);
+	if (result < 0) {
+		vm_end(v);
+		vm_close(v);
+		v->pid = 0;
+		return -1;
+	}
+	v->phase = PHASE_BOOT;
+	vm_streams(k);
+	step(k, "QEMU runs: pid %ld, %s, acpi=%s", (long)v->pid,
+	     accel_names[k->attempt.accel], acpi_names[k->attempt.acpi]);
+	return 0;
+}
+
+/* ==== 11. Supervise ======================================================
+ * struct vm -> struct vm: moves bytes between QEMU and the caller, and speaks
+ * with QEMU's monitor, until there is a reason to stop, k->end; then leaves
+ * no process behind. Everything is an event of one loop: vm_poll() waits and
+ * hands on, vm_done() judges. The control port is specified in init.c.
+ */
+
+/* -- Deadlines: one for each ending that the mere lapse of time causes -- */
+static void deadline_set(struct ktest *k, enum ending end, long long ms)
+{
+	k->vm.deadline[end] = ms > 0 ? now_ms() + ms : 0;
+}
+
+/* What runs out when nothing moves, once QEMU has ended or the verdict is
+ * there, begins anew. */
+static void deadlines_move(struct ktest *k)
+{
+	if (k->vm.deadline[END_QEMU] > 0)
+		deadline_set(k, END_QEMU, BYTE_WAIT_MS);
+	if (k->vm.deadline[END_STALL] > 0)
+		deadline_set(k, END_STALL, STALL_WAIT_MS);
+}
+
+/* All of them are put off by a time in which we did not run ourselves. */
+static void deadlines_pause(struct ktest *k, long long ms)
+{
+	for (size_t i = 0; i < COUNT(k->vm.deadline); i++)
+		if (k->vm.deadline[i] > 0)
+			k->vm.deadline[i] += ms;
+}
+
+/* When something has to be looked at without an event. */
+static long long vm_patience(const struct vm *v)
+{
+	long long until = now_ms() + CHILD_TICK_MS;
+
+	if (v->fd[FD_LOG] < 0 && !v->ended) /* QEMU is about to end */
+		until = now_ms() + 10;
+	for (size_t i = 0; i < COUNT(v->deadline); i++)
+		if (v->deadline[i] > 0 && v->deadline[i] < until)
+			until = v->deadline[i];
+	return until;
+}
+
+/* -- What QEMU and the kernel say -- */
+/* The black box keeps what the console says. */
+static void console_bytes(struct ktest *k, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
+	k->ring_total += n;
+	if (k->vm.deadline[END_KVM] > 0) /* a sign of life */
+		deadline_set(k, END_KVM, KVM_WAIT_MS);
+	if (k->o->console)
+		show(k, -1, s, n, true);
+}
+
+/* QEMU's stderr; its beginning is kept. */
+static void log_bytes(struct ktest *k, const char *s, size_t n)
+{
+	size_t room = LOG_SIZE - k->said_len;
+
+	memcpy(k->said + k->said_len, s, n < room ? n : room);
+	k->said_len += n < room ? n : room;
+	if (k->o->verbose)
+		show(k, -1, s, n, true);
+	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
+	if (find_bytes(k->said, k->said_len, "KVM internal error", 18) != NULL)
+		run_stop(k, END_KVM);
+}
+
+/* -- The control port -- */
 /* The answer to init's hello, and the job if it has none (-1). */
 static void control_answer(struct ktest *k, int job)
 {
-	struct stream *s = &k->vm.job;
+	struct vm *v = &k->vm;
+	struct stream *s = &v->job;
 	struct stat st = { 0 };
 	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 
@@ -6064,20 +6100,259 @@ static void control_answer(struct ktest *k, int job)
 	put_le(s->data + 40, (uint64_t)st.st_size, 8);
 	s->len = ANSWER_SIZE;
 	s->from = job;
-	s->to = k->vm.control;
-	k->vm.hello = true;
+	s->to = v->fd[FD_CONTROL];
+	v->phase = PHASE_RUN;
+	deadline_set(k, END_KVM, 0);
+	deadline_set(k, END_ASLEEP, 0);
 	step(k, "init is there");
 	terminal_take(k);
-	k->vm.resized = k->o->tty; /* it may be, while the guest booted */
+	v->resized = k->o->tty; /* it may be, while the guest booted */
 }
 
+/* -- The monitor --
+ * Saves the machine that runs in QEMU, or has QEMU restore one, by QMP: JSON,
+ * one line for each request, each answer and each event (QEMU's docs/interop/
+ * qmp-spec.txt). What is asked is fixed; an answer is known by its beginning.
+ */
+struct monitor_step {
+	const char *request;   /* NULL: only the answer is waited for */
+	const char *answer;    /* in the line that ends the step; NULL: the end */
+	int (*then)(struct ktest *k); /* NULL: nothing to do */
+};
+
+#define QMP_RETURN "{\"return\":"
+#define QMP_EVENT "{\"timestamp\":"
+
+/* Sends a request, and a fd with it (-1: none). */
+static int monitor_send(struct ktest *k, const char *request, int fd)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof fd)];
+	} u = { .room = { 0 } };
+	struct iovec v = { (void *)(uintptr_t)request, strlen(request) };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		m.msg_control = u.room;
+		m.msg_controllen = sizeof u.room;
+		u.header.cmsg_len = CMSG_LEN(sizeof fd);
+		u.header.cmsg_level = SOL_SOCKET;
+		u.header.cmsg_type = SCM_RIGHTS;
+		memcpy(CMSG_DATA(&u.header), &fd, sizeof fd);
+	}
+	if (sendmsg(k->vm.fd[FD_MONITOR], &m, MSG_NOSIGNAL) < 0)
+		return fail(k, "QEMU's monitor:");
+	return 0;
+}
+
+/* Gives QEMU the pipe that the devices' state will come through. */
+static int monitor_give_state(struct ktest *k)
+{
+	int theirs, result;
+
+	if (spawn_pipe(k, &k->vm.fd[FD_STATE], &theirs, false) < 0)
+		return -1;
+	result = monitor_send(k, "{'execute': 'getfd', 'arguments':"
+			      " {'fdname': 'state'}}\n", theirs);
+	(void)close(theirs);
+	return result;
+}
+
+/* Whether the guest's clock would run right, whose rate was fixed when it was
+ * booted, and whether this QEMU is the one that saved it. */
+static int monitor_fits(struct ktest *k)
+{
+	const struct trailer *t = &k->snapshot.saved;
+	unsigned long now = t->tick_khz != 0 ? tick_khz(k) : 0;
+	uint64_t off = now > t->tick_khz ? now - t->tick_khz
+					 : t->tick_khz - now;
+
+	if (off > t->tick_khz / TICK_TOLERANCE)
+		return fail(k, "the host's clock ticks with %lu kHz, the"
+			    " snapshot's with %lu", now,
+			    (unsigned long)t->tick_khz);
+	if (strcmp(t->qemu, k->snapshot.now.qemu) != 0)
+		return fail(k, "QEMU's version: %s", k->snapshot.now.qemu);
+	return 0;
+}
+
+static int monitor_version(struct ktest *k)
+{
+	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
+		       "%.255s", k->vm.reply);
+	return k->attempt.boot == BOOT_RESTORE ? monitor_fits(k) : 0;
+}
+
+static int monitor_incoming(struct ktest *k)
+{
+	char request[128];
+
+	(void)snprintf(request, sizeof request, "{'execute':"
+		       " 'migrate-incoming', 'arguments': {'uri': 'fd:%d'}}\n",
+		       FD_FIRST + FD_STATE);
+	return monitor_send(k, request, -1);
+}
+
+/* The guest runs until its devices are saved, and resumes by itself. The save
+ * is over when its state has come to an end, too. */
+static int monitor_saved(struct ktest *k)
+{
+	k->vm.phase = PHASE_SAVED;
+	return 0;
+}
+
+static int monitor_resumed(struct ktest *k)
+{
+	deadline_set(k, END_MONITOR, 0);
+	control_answer(k, k->initramfs);
+	return 0;
+}
+
+#define MONITOR_BEGIN \
+	{ NULL, "{\"QMP\":", monitor_version }, \
+	{ "{'execute': 'qmp_capabilities'}\n", QMP_RETURN, NULL }, \
+	{ "{'execute': 'migrate-set-capabilities', 'arguments':" \
+	  " {'capabilities': [" \
+	  "{'capability': 'x-ignore-shared', 'state': true}," \
+	  "{'capability': 'events', 'state': true}]}}\n", QMP_RETURN, NULL }
+
+static const struct monitor_step save_steps[] = {
+	MONITOR_BEGIN,
+	{ NULL, NULL, monitor_give_state }, { NULL, QMP_RETURN, NULL },
+	{ "{'execute': 'migrate', 'arguments': {'uri': 'fd:state'}}\n",
+	  QMP_RETURN, NULL },
+	{ NULL, "\"MIGRATION\", \"data\": {\"status\": \"completed\"}",
+	  monitor_saved },
+};
+
+static const struct monitor_step restore_steps[] = {
+	MONITOR_BEGIN,
+	{ NULL, NULL, monitor_incoming }, { NULL, QMP_RETURN, NULL },
+	{ NULL, "\"event\": \"RESUME\"", monitor_resumed },
+};
+
+/* Goes on to the next step that has something to wait for. */
+static int monitor_next(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const bool save = k->attempt.boot == BOOT_SAVE;
+	const struct monitor_step *steps = save ? save_steps : restore_steps;
+	const size_t count = save ? COUNT(save_steps) : COUNT(restore_steps);
+
+	for (; v->step < count; v->step++) {
+		const struct monitor_step *s = &steps[v->step];
+
+		if (s->request != NULL && monitor_send(k, s->request, -1) < 0)
+			return -1;
+		if (s->answer != NULL)
+			return 0;
+		if (s->then(k) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* A line of the monitor, which is in v->reply. */
+static int monitor_line(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const struct monitor_step *s = k->attempt.boot == BOOT_SAVE
+				       ? save_steps : restore_steps;
+
+	if (v->phase != PHASE_MONITOR)
+		return 0;
+	if (strstr(v->reply, s[v->step].answer) != NULL) {
+		if (s[v->step].then != NULL && s[v->step].then(k) < 0)
+			return -1;
+		v->step++;
+		return monitor_next(k);
+	}
+	if (strncmp(v->reply, QMP_EVENT, strlen(QMP_EVENT)) != 0
+	    || strstr(v->reply, "\"failed\"") != NULL)
+		return fail(k, "QEMU's monitor says %.500s", v->reply);
+	return 0;
+}
+
+static void monitor_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct vm *v = &k->vm;
+	int result = 0;
+
+	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
+		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
+		if (s[i] == '\n') {
+			v->reply_len = 0;
+			result = monitor_line(k);
+		} else if (++v->reply_len == sizeof v->reply) {
+			result = fail(k, "QEMU's monitor says too much");
+		}
+	}
+	if (result < 0)
+		run_stop(k, END_MONITOR);
+}
+
+/* Moves some of the devices' state: behind the memory of a machine that is
+ * saved, from there to one that is restored. */
+static int monitor_move(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	int *fd = &v->fd[FD_STATE];
+	const struct snapshot *s = &k->snapshot;
+	const bool save = k->attempt.boot == BOOT_SAVE;
+	const off_t at = (off_t)(s->now.memory + v->state_len);
+	const uint64_t left = s->saved.state - v->state_len;
+	ssize_t n;
+
+	if (save)
+		n = read(*fd, k->scratch, STREAM_SIZE);
+	else
+		n = pread(s->fd, k->scratch, left < STREAM_SIZE
+			  ? (size_t)left : STREAM_SIZE, at);
+	if (n > 0)
+		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
+			 : write(*fd, k->scratch, (size_t)n);
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return fail(k, "the devices' state:");
+	if (n > 0)
+		v->state_len += (uint64_t)n;
+	if (n == 0)
+		close_fd(fd);
+	return 0;
+}
+
+/* Begins to save the machine, or to restore it. */
+static void monitor_start(struct ktest *k)
+{
+	k->vm.phase = PHASE_MONITOR;
+	deadline_set(k, END_KVM, 0);
+	deadline_set(k, END_ASLEEP, 0);
+	deadline_set(k, END_MONITOR, MONITOR_WAIT_MS);
+	if (monitor_next(k) < 0)
+		run_stop(k, END_MONITOR);
+}
+
+/* -- What init says -- */
 static void control_hello(struct ktest *k)
 {
-	if (k->guest.attempt.boot != BOOT_SAVE)
-		control_answer(k, -1);
+	if (k->attempt.boot == BOOT_SAVE)
+		monitor_start(k);
 	else
-		run_stop(k, monitor_save(k) == 0 ? END_SAVED
-						     : END_MONITOR);
+		control_answer(k, -1);
+}
+
+static void control_verdict(struct ktest *k, const char *message)
+{
+	struct vm *v = &k->vm;
+
+	v->status = (unsigned char)message[1];
+	v->want_out = get_le(message + 2, 8);
+	v->want_err = get_le(message + 10, 8);
+	v->phase = PHASE_OUTPUT;
+	deadline_set(k, END_STALL, STALL_WAIT_MS);
+	step(k, "the program ended: status %d, %llu and %llu bytes",
+	     v->status, (unsigned long long)v->want_out,
+	     (unsigned long long)v->want_err);
 }
 
 /* One byte of the control port, when there is a program. */
@@ -6085,31 +6360,20 @@ static void control_byte(struct ktest *k, char c)
 {
 	struct vm *v = &k->vm;
 
-	if (v->init_error_len > 0) { /* TEXT; [0] is its 'e' */
+	if (k->end != END_NONE || v->phase == PHASE_OUTPUT)
+		return;
+	if (v->message_len < sizeof v->message)
+		v->message[v->message_len++] = c;
+	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
+		v->message_len = 0;
+		control_hello(k);
+	} else if (v->message[0] == 'e') {
 		if (c == '\n')
 			run_stop(k, END_INIT);
-		else if (v->init_error_len < sizeof v->init_error - 1)
-			v->init_error[v->init_error_len++] = c;
-		return;
-	}
-	if (v->have_status || k->end == END_GARBAGE)
-		return;
-	v->message[v->message_len++] = c;
-	if (v->message[0] == 'h' && !v->hello) {
-		control_hello(k);
-		v->message_len = 0;
-	} else if (v->message[0] == 'e') {
-		v->init_error[v->init_error_len++] = c;
-	} else if (v->message[0] != 'x' || !v->hello) {
+	} else if (v->message[0] != 'x' || v->phase != PHASE_RUN) {
 		run_stop(k, END_GARBAGE);
-	} else if (v->message_len == sizeof v->message) {
-		v->have_status = true;
-		v->status = (unsigned char)v->message[1];
-		v->want_out = get_le(v->message + 2, 8);
-		v->want_err = get_le(v->message + 10, 8);
-		step(k, "the program ended: status %d, %llu and %llu bytes",
-		     v->status, (unsigned long long)v->want_out,
-		     (unsigned long long)v->want_err);
+	} else if (v->message_len == VERDICT_SIZE) {
+		control_verdict(k, v->message);
 	}
 }
 
@@ -6117,61 +6381,38 @@ static void control_bytes(struct ktest *k, const char *s, size_t n)
 {
 	struct vm *v = &k->vm;
 
-	if (k->o->argv == NULL && !v->have_status) {
+	if (k->guest.mode == MODE_MONOGON && v->phase != PHASE_OUTPUT) {
 		ports_report(k);
-		v->have_status = true;
+		v->phase = PHASE_OUTPUT;
 		v->status = (unsigned char)s[0];
-		v->stall_deadline = now_ms() + STALL_WAIT_MS;
+		deadline_set(k, END_STALL, STALL_WAIT_MS);
 	}
-	for (size_t i = 0; k->o->argv != NULL && i < n; i++)
+	for (size_t i = 0; k->guest.mode == MODE_PROGRAM && i < n; i++)
 		control_byte(k, s[i]);
 }
 
-/* Reads what fd has now and hands it on; closes it at its end. */
-static void drain(struct ktest *k, int *fd,
-		  void (*bytes)(struct ktest *, const char *, size_t))
-{
-	ssize_t n = *fd < 0 ? -1 : read(*fd, k->scratch, sizeof k->scratch);
-
-	if (n > 0)
-		bytes(k, k->scratch, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-		close_fd(fd);
-}
-
-/* Whether a write of any size to fd returns at once. To others not more is
- * written than poll() has promised room for. */
-static bool never_blocks(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-}
-
+/* -- Streams -- */
 static void stream_write(struct ktest *k, struct stream *s)
 {
-	size_t len = s->len;
-	ssize_t n;
+	const size_t len = s->len < s->chunk ? s->len : s->chunk;
+	const bool ours = s == &k->vm.in || s == &k->vm.job;
+	const ssize_t n = ours
+		? send(s->to, s->data + s->at, len, MSG_NOSIGNAL)
+		: write(s->to, s->data + s->at, len);
 
-	if (s == &k->vm.in || s == &k->vm.job) {
-		n = send(s->to, s->data + s->at, len, MSG_NOSIGNAL);
-	} else {
-		if (len > PIPE_BUF && !never_blocks(s->to))
-			len = PIPE_BUF;
-		n = write(s->to, s->data + s->at, len);
-	}
 	if (n >= 0) {
 		s->at += (size_t)n;
 		s->len -= (size_t)n;
+		deadlines_move(k);
 		return;
 	}
 	if (errno == EINTR || errno == EAGAIN)
 		return;
 	s->len = 0;
-	if (s == &k->vm.in || s == &k->vm.job) { /* nobody reads it now */
+	if (ours) { /* nobody reads it now */
 		s->from = -1;
 	} else if (errno == EPIPE) {
-		k->signal = SIGPIPE;
+		k->signal = k->end == END_NONE ? SIGPIPE : k->signal;
 		run_stop(k, END_SIGNAL);
 	} else {
 		(void)fail(k, "%s:", s == &k->vm.out ? "stdout" : "stderr");
@@ -6183,28 +6424,22 @@ static void stream_read(struct ktest *k, struct stream *s)
 {
 	ssize_t n = read(s->from, s->data, sizeof s->data);
 
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
 	if (n > 0) {
 		s->at = 0;
 		s->len = (size_t)n;
 		s->total += (uint64_t)n;
 		if (s == &k->vm.in)
 			terminal_typed(k, s->data, s->len);
-		if (k->o->argv == NULL) /* the guest's console */
+		if (k->guest.mode == MODE_MONOGON) /* the guest's console */
 			ports_report(k);
-		k->vm.stall_deadline = now_ms() + STALL_WAIT_MS;
-		return;
-	}
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	if (s == &k->vm.out || s == &k->vm.err) {
-		close_fd(&s->from);
+		deadlines_move(k);
 		return;
 	}
 	s->from = -1;
-	if (s == &k->vm.job)
-		return;
-	/* not close(): QEMU may drop what it has not read at a hang-up */
-	(void)shutdown(s->to, SHUT_WR);
+	if (s == &k->vm.in) /* QEMU may drop what it has not read at a close() */
+		(void)shutdown(s->to, SHUT_WR);
 }
 
 /* What has to be waited for before the stream can move on. */
@@ -6223,36 +6458,59 @@ static void stream_move(struct ktest *k, struct stream *s)
 		stream_read(k, s);
 }
 
-static void vm_look(struct ktest *k)
+/* Tells the guest how large the terminal is now, behind what it is told. */
+static void terminal_tell(struct ktest *k)
+{
+	struct stream *s = &k->vm.job;
+	unsigned size[2];
+
+	if (!k->vm.resized || s->to < 0 || s->from >= 0 || s->len > 0)
+		return;
+	terminal_size(k->o->stdin_fd, size);
+	s->data[0] = 'w';
+	put_le(s->data + 1, size[0], 2);
+	put_le(s->data + 3, size[1], 2);
+	s->at = 0;
+	s->len = 5;
+	k->vm.resized = false;
+}
+
+/* -- The loop -- */
+/* Takes QEMU's end, if it has ended. */
+static void vm_reap(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-
-	pid_t pid = v->ended ? 0 : waitpid(v->pid, &v->wait_status, WNOHANG);
+	pid_t pid = v->ended || v->pid == 0 ? 0
+		    : waitpid(v->pid, &v->wait_status, WNOHANG);
 
 	if (pid == 0 || (pid < 0 && errno != ECHILD))
 		return; /* ECHILD: it ended, and somebody else waited for it */
 	v->ended = true;
-	v->end_deadline = now_ms() + BYTE_WAIT_MS;
+	deadline_set(k, END_QEMU, BYTE_WAIT_MS);
 	step(k, "QEMU ended");
 }
 
 /* Whether a guest that should boot sleeps. On a busy host Linux may take the
  * APIC timer for broken, which TCG's ticks then miss (calibrate_APIC_clock()
- * in arch/x86/kernel/apic/apic.c), and have no other that works. */
+ * in arch/x86/kernel/apic/apic.c), and have no other that works. A child that
+ * is not QEMU (yet) says nothing of the guest. */
 static bool vm_asleep(struct ktest *k)
 {
 	struct vm *v = &k->vm;
+	char link[32], exe[PATH_SIZE];
 	clockid_t clock;
 	uint64_t used;
+	ssize_t n;
 
-	if (v->hello || v->ended || k->o->argv == NULL || k->o->gdb != NULL
-	    || k->guest.attempt.accel != ACCEL_TCG
-	    || !deadline_passed(v->asleep_deadline)
+	deadline_set(k, END_ASLEEP, ASLEEP_WAIT_MS);
+	(void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)v->pid);
+	n = readlink(link, exe, sizeof exe - 1);
+	exe[n > 0 ? n : 0] = '\0';
+	if (v->ended || strstr(exe, "qemu") == NULL
 	    || clock_getcpuclockid(v->pid, &clock) != 0)
 		return false;
 	used = clock_ns(clock) - v->cpu_ns;
 	v->cpu_ns += used;
-	v->asleep_deadline = now_ms() + ASLEEP_WAIT_MS;
 	return used < ASLEEP_CPU_MS * 1000000u;
 }
 
@@ -6260,90 +6518,99 @@ static bool vm_asleep(struct ktest *k)
 static bool vm_done(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	const bool program = k->o->argv != NULL;
+	const bool program = k->guest.mode == MODE_PROGRAM;
 	const bool flushed = v->out.len == 0 && v->err.len == 0;
-	const bool all_read = v->control < 0 && v->console < 0 && v->early < 0
-			      && v->log < 0 && v->out.from < 0
+	const bool all_read = v->fd[FD_CONTROL] < 0 && v->fd[FD_EARLY] < 0
+			      && (v->fd[FD_CONSOLE] < 0 || !program)
+			      && v->fd[FD_LOG] < 0 && v->out.from < 0
 			      && v->err.from < 0;
 
-	if (!v->hello && deadline_passed(v->kvm_deadline))
-		run_stop(k, END_KVM);
-	if (vm_asleep(k))
-		run_stop(k, END_ASLEEP);
-	if (program && v->have_status && flushed
+	if (!flushed) /* the reader takes its time */
+		deadlines_move(k);
+	if (program && v->phase == PHASE_OUTPUT && flushed
 	    && v->out.total == v->want_out && v->err.total == v->want_err)
 		run_stop(k, END_VERDICT);
-	if (v->ended && flushed && (all_read || deadline_passed(v->end_deadline)))
+	if (v->phase == PHASE_SAVED && v->fd[FD_STATE] < 0)
+		run_stop(k, END_SAVED);
+	if (v->ended && flushed && all_read)
 		run_stop(k, END_QEMU);
-	if (v->have_status && flushed && !v->ended
-	    && deadline_passed(v->stall_deadline))
-		run_stop(k, program ? END_STALL : END_VERDICT);
+	if (deadline_passed(v->deadline[END_MONITOR]))
+		(void)fail(k, "QEMU's monitor does not answer");
+	for (int i = 0; i < ENDINGS; i++)
+		if (deadline_passed(v->deadline[i])
+		    && (i != END_ASLEEP || vm_asleep(k)))
+			run_stop(k, i != END_STALL || program
+				 ? (enum ending)i : END_VERDICT);
 	return k->end != END_NONE;
 }
 
-/* Milliseconds until something has to be looked at without an event. */
-static int vm_patience(const struct ktest *k)
+/* Reads what fd has now and hands it on; closes it at its end. */
+static void drain(struct ktest *k, int *fd,
+		  void (*bytes)(struct ktest *, const char *, size_t))
 {
-	const struct vm *v = &k->vm;
-	const long long at[] = { k->deadline, v->end_deadline,
-		v->hello ? 0 : v->kvm_deadline,
-		v->have_status ? v->stall_deadline : 0 };
-	long long now = now_ms(), wait = CHILD_TICK_MS;
+	ssize_t n = *fd < 0 ? -1 : read(*fd, k->scratch, sizeof k->scratch);
 
-	if (v->log < 0 && !v->ended) /* QEMU is about to end */
-		wait = 10;
-	for (size_t i = 0; i < COUNT(at); i++)
-		if (at[i] > 0 && at[i] - now < wait)
-			wait = at[i] > now ? at[i] - now : 0;
-	return (int)wait;
+	if (n > 0)
+		bytes(k, k->scratch, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		close_fd(fd);
 }
 
+/* Who reads what comes from QEMU, but for the streams. */
+static const struct {
+	enum qemu_fd fd;
+	void (*bytes)(struct ktest *k, const char *s, size_t n);
+} readers[] = {
+	{ FD_CONTROL, control_bytes }, { FD_CONSOLE, console_bytes },
+	{ FD_EARLY, console_bytes }, { FD_LOG, log_bytes },
+	{ FD_MONITOR, monitor_bytes },
+};
+
+/* One turn: waits for an event, and hands on what there is. */
 static void vm_poll(struct ktest *k)
 {
-	enum { WAKE, CONTROL, CONSOLE, EARLY, LOG, JOB, IN, OUT, ERR, ALL };
+	enum { WAKE, READERS, STATE = READERS + COUNT(readers), JOB, IN, OUT,
+	       ERR, ALL };
 	struct vm *v = &k->vm;
-	struct pollfd p[ALL] = {
-		[WAKE] = { .fd = k->o->wake_fd, .events = POLLIN },
-		[CONTROL] = { .fd = v->control, .events = POLLIN },
-		[CONSOLE] = { .fd = v->console, .events = POLLIN },
-		[EARLY] = { .fd = v->early, .events = POLLIN },
-		[LOG] = { .fd = v->log, .events = POLLIN },
-		[IN] = stream_poll(&v->in),
-		[OUT] = stream_poll(&v->out),
-		[ERR] = stream_poll(&v->err),
-	};
+	const bool save = k->attempt.boot == BOOT_SAVE;
+	struct stream *stream[] = { &v->job, &v->in, &v->out, &v->err };
+	struct pollfd p[ALL];
+	const long long until = vm_patience(v);
+	long long late;
 
 	terminal_tell(k);
-	p[JOB] = stream_poll(&v->job);
-	if (!v->hello) /* another attempt may have to start from nothing */
+	for (size_t i = 0; i < COUNT(readers); i++)
+		p[READERS + i] = (struct pollfd){ .fd = v->fd[readers[i].fd],
+						  .events = POLLIN };
+	if (k->guest.mode == MODE_MONOGON) /* it is the output */
+		p[READERS + 1].fd = -1;
+	if (v->phase != PHASE_MONITOR) /* its greeting waits for us */
+		p[READERS + 4].fd = -1;
+	p[STATE] = (struct pollfd){ .fd = v->fd[FD_STATE],
+				    .events = save ? POLLIN : POLLOUT };
+	for (size_t i = 0; i < COUNT(stream); i++)
+		p[JOB + i] = stream_poll(stream[i]);
+	if (v->phase < PHASE_RUN) /* another attempt may have to start anew */
 		p[IN].fd = -1;
-	if (v->control < 0)
+	if (v->fd[FD_CONTROL] < 0)
 		p[JOB].fd = -1;
-	if (poll(p, ALL, vm_patience(k)) < 0 && errno != EINTR) {
-		(void)fail(k, "poll:");
-		run_stop(k, END_OUTPUT);
+	(void)run_poll(k, p, ALL, until);
+	late = now_ms() - until;
+	if (late > BYTE_WAIT_MS)
+		deadlines_pause(k, late);
+	for (size_t i = 0; i < COUNT(readers); i++)
+		if (p[READERS + i].revents != 0)
+			drain(k, &v->fd[readers[i].fd], readers[i].bytes);
+	if (p[STATE].revents != 0 && monitor_move(k) < 0)
+		run_stop(k, END_MONITOR);
+	if (v->phase == PHASE_MONITOR && v->fd[FD_MONITOR] < 0) {
+		(void)fail(k, "QEMU ended");
+		run_stop(k, END_MONITOR);
 	}
-	/* A signal for all of us has ended QEMU, too: poll() sees that first,
-	 * and then runs our handler. */
-	if (p[WAKE].revents || poll(&p[WAKE], 1, 0) > 0)
-		run_wake(k);
-	if (p[CONTROL].revents)
-		drain(k, &v->control, control_bytes);
-	if (p[CONSOLE].revents)
-		drain(k, &v->console, console_bytes);
-	if (p[EARLY].revents)
-		drain(k, &v->early, console_bytes);
-	if (p[LOG].revents)
-		drain(k, &v->log, log_bytes);
-	if (p[JOB].revents)
-		stream_move(k, &v->job);
-	if (p[IN].revents)
-		stream_move(k, &v->in);
-	if (p[OUT].revents)
-		stream_move(k, &v->out);
-	if (p[ERR].revents)
-		stream_move(k, &v->err);
-	vm_look(k);
+	for (size_t i = 0; i < COUNT(stream); i++)
+		if (p[JOB + i].revents != 0)
+			stream_move(k, stream[i]);
+	vm_reap(k);
 }
 
 /* Supervises until there is an end, then leaves no process behind. */
@@ -6351,34 +6618,36 @@ static void vm_supervise(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	const struct ktest_options *o = k->o;
+	const bool program = k->guest.mode == MODE_PROGRAM;
 
-	if (o->accel == ACCEL_AUTO && k->guest.attempt.accel == ACCEL_KVM
-	    && o->argv != NULL && o->gdb == NULL)
-		v->kvm_deadline = now_ms() + KVM_WAIT_MS;
-	v->asleep_deadline = now_ms() + ASLEEP_WAIT_MS;
+	if (k->attempt.boot == BOOT_RESTORE)
+		monitor_start(k);
+	else if (program && o->gdb == NULL) {
+		if (o->accel == ACCEL_AUTO && k->attempt.accel == ACCEL_KVM)
+			deadline_set(k, END_KVM, KVM_WAIT_MS);
+		if (k->attempt.accel == ACCEL_TCG)
+			deadline_set(k, END_ASLEEP, ASLEEP_WAIT_MS);
+	}
 	while (!vm_done(k))
 		vm_poll(k);
-	if (!v->ended) {
-		(void)kill(v->pid, SIGKILL);
-		while (waitpid(v->pid, &v->wait_status, 0) < 0
-		       && errno == EINTR)
-			;
-	}
+	vm_end(v);
 	terminal_give_back(k);
 	/* last words: all that the pipes can hold */
 	for (int i = 0; i < 2 * CONSOLE_PIPE_SIZE / STREAM_SIZE; i++) {
-		drain(k, &v->console, console_bytes);
-		drain(k, &v->early, console_bytes);
+		if (program)
+			drain(k, &v->fd[FD_CONSOLE], console_bytes);
+		drain(k, &v->fd[FD_EARLY], console_bytes);
+		drain(k, &v->fd[FD_LOG], log_bytes);
 	}
-	drain(k, &v->log, log_bytes);
 	vm_close(v);
 	step(k, "the guest is gone; ktest's own CPU time: %llu us",
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
 /* ==== 12. Verdict =======================================================
- * struct vm -> the exit status and, if there is none, the one line that says
- * why, with what the guest's kernel and QEMU said last.
+ * struct vm -> another attempt, if what ended this one has a remedy, or the
+ * exit status; and if there is none, the one line that says why, with what the
+ * guest's kernel and QEMU said last. ktest_run() and ktest_parse() stand here.
  */
 
 #define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
@@ -6425,8 +6694,12 @@ static void show_text(struct ktest *k, const char *title, const char *s,
 
 static void explain_init(struct ktest *k)
 {
-	(void)fail(k, "init gave up: %.*s", (int)k->vm.init_error_len - 1,
-		   k->vm.init_error + 1);
+	const char *text = k->vm.message + 1; /* behind its 'e' */
+	const size_t n = k->vm.message_len - 1;
+	const char *nl = memchr(text, '\n', n);
+
+	(void)fail(k, "init gave up: %.*s",
+		   (int)(nl != NULL ? (size_t)(nl - text) : n), text);
 }
 
 /* There is a verdict, but not all the output that came before it. */
@@ -6459,9 +6732,9 @@ static void explain_qemu(struct ktest *k)
 	else if (WEXITSTATUS(v->wait_status) != 0)
 		(void)fail(k, "QEMU ended with status %d: %s",
 			   WEXITSTATUS(v->wait_status), first);
-	else if (v->init_error_len > 0)
+	else if (v->message_len > 0 && v->message[0] == 'e')
 		explain_init(k);
-	else if (v->have_status)
+	else if (v->phase == PHASE_OUTPUT)
 		explain_lost(k);
 	else if (find_line(k->scratch, n, PANIC, line, sizeof line))
 		(void)fail(k, "the guest panicked: %s", line + strlen(PANIC));
@@ -6476,9 +6749,10 @@ static void explain_qemu(struct ktest *k)
 			   line + 10, k->o->memory);
 	else
 		(void)fail(k, "the guest ended without an exit code, %s",
-			   v->hello ? "while the program ran (restarted,"
+			   v->phase == PHASE_RUN ? "while the program ran (restarted,"
 			   " powered off, or a triple fault)"
-			   : k->o->argv != NULL ? "before init was ready"
+			   : k->guest.mode == MODE_PROGRAM
+			   ? "before init was ready"
 			   : "or with no byte on its control port");
 }
 
@@ -6497,8 +6771,8 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "the caller ended the run");
 		break;
 	case END_QEMU:
-		if (k->o->argv == NULL && v->have_status
-		    && v->wait_status == 0)
+		if (k->guest.mode == MODE_MONOGON
+		    && v->phase == PHASE_OUTPUT && v->wait_status == 0)
 			return v->status;
 		explain_qemu(k);
 		break;
@@ -6546,227 +6820,268 @@ static void last_words(struct ktest *k)
 		show_text(k, "the console's last words", k->scratch, n);
 }
 
-/* Whether QEMU could not bind a port, and others are to be tried: somebody
- * took one between our choice and its bind. One that was asked for is named. */
-static bool ports_again(struct ktest *k, struct attempt *a)
+/* -- Attempts --
+ * An attempt that came to nothing before a program could run may be followed
+ * by another, on another machine. What ended it picks its remedies from the
+ * table; the first one that says AGAIN is taken.
+ */
+enum remedy_word { NO_REMEDY, AGAIN, GIVE_UP /* k->error says why */ };
+
+/* Whether QEMU failed, and not the guest. */
+static bool qemu_failed(const struct ktest *k)
+{
+	return k->end == END_KVM || k->end == END_MONITOR
+	       || (k->end == END_QEMU && k->vm.wait_status != 0);
+}
+
+/* QEMU could not bind a port: somebody took it between our choice and its
+ * bind. Others are tried; one that was asked for is named. */
+static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
 {
 	struct guest *g = &k->guest;
 	char rule[64];
 
-	for (size_t i = 0; i < g->port_count; i++) {
+	for (size_t i = 0; qemu_failed(k) && i < g->port_count; i++) {
 		port_rule(&g->port[i], rule);
 		if (find_bytes(k->said, k->said_len, rule, strlen(rule)) == NULL)
 			continue;
+		k->error[0] = '\0';
 		if (!g->port[i].any || a->port_tries == PORT_TRIES) {
 			(void)fail(k, "-port %s: 127.0.0.1:%d: QEMU cannot"
 				   " bind it, it is taken",
 				   k->o->ports.item[i], g->port[i].host);
-			return false;
+			return GIVE_UP;
 		}
 		step(k, "port %d was taken: trying others", g->port[i].host);
 		a->port_tries++;
-		return ports_choose(k, g) == 0;
+		return ports_choose(k, g) == 0 ? AGAIN : GIVE_UP;
 	}
-	return false;
+	return NO_REMEDY;
 }
 
-/* Whether to try again, on another machine, after an attempt that came to
- * nothing: never once a program may have run. Says why. */
-static bool attempt_other(struct ktest *k, struct attempt *a)
+/* This QEMU was built without seccomp. */
+static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 {
-	const struct vm *v = &k->vm;
 	char why[512];
-	bool failed = k->end == END_KVM
-		      || (k->end == END_QEMU && v->wait_status != 0);
 
-	if (v->hello || v->init_error_len > 0 || v->have_status
-	    || v->out.total > 0
-	    || (k->end != END_QEMU && k->end != END_KVM
-		&& k->end != END_ASLEEP))
-		return false;
-	if (k->end == END_ASLEEP) {
-		step(k, "the guest hangs");
-		return ++a->asleep_tries < ASLEEP_TRIES;
+	if (!qemu_failed(k) || !a->sandbox
+	    || (!find_line(k->said, k->said_len, " -sandbox", why, sizeof why)
+		&& !find_line(k->said, k->said_len, "seccomp syscall filter",
+			      why, sizeof why)))
+		return NO_REMEDY;
+	if (k->o->sandbox == SANDBOX_ON) {
+		(void)fail(k, "-sandbox on: this QEMU has none (-sandbox auto"
+			   " goes without):%s", why);
+		return GIVE_UP;
 	}
-	if (failed && ports_again(k, a))
-		return true;
-	if (k->error[0] != '\0')
-		return false;
-	if (failed && a->sandbox
-	    && (find_line(k->said, k->said_len, " -sandbox", why, sizeof why)
-		|| find_line(k->said, k->said_len, "seccomp syscall filter",
-			     why, sizeof why))) {
-		if (k->o->sandbox == SANDBOX_ON)
-			return fail(k, "-sandbox on: this QEMU has none (-sandbox"
-				    " auto goes without):%s", why) > 0;
-		step(k, "QEMU has no sandbox: trying without:%s", why);
-		a->sandbox = false;
-		return true;
-	}
-	if (failed && k->o->accel == ACCEL_AUTO && a->accel == ACCEL_KVM) {
-		if (!find_line(k->said, k->said_len, k->end == END_KVM
-			       ? "KVM internal error" : "", why, sizeof why)
-		    || why[0] == '\0')
-			(void)snprintf(why, sizeof why, "no sign of life");
-		warn(k, "using tcg, because kvm failed: %s", why);
-		a->accel = ACCEL_TCG;
-		return true;
-	}
-	if (!failed && k->o->acpi == ACPI_AUTO && !a->acpi_turned
-	    && k->o->argv != NULL /* else it may have run, silently */
-	    && !find_line(k->scratch, ring_text(k), PANIC, why, sizeof why)
-	    && !find_line(k->scratch, ring_text(k), "firmware: ", why,
-			  sizeof why)
-	    && (!find_line(k->scratch, ring_text(k), "] ktest: ", why,
-			   sizeof why) || strstr(why, ": no virtio") != NULL)) {
-		a->acpi_turned = true;
-		a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;
-		step(k, "the guest found no ports: trying acpi=%s",
-		     acpi_names[a->acpi]);
-		return true;
-	}
-	return false;
+	step(k, "QEMU has no sandbox: trying without:%s", why);
+	a->sandbox = false;
+	return AGAIN;
 }
 
-/* What follows a machine that was to be saved, or restored. */
-static bool attempt_snapshot(struct ktest *k, struct attempt *a)
+static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 {
-	const enum ending end = k->end;
+	char why[512];
+
+	if (!qemu_failed(k) || k->o->accel != ACCEL_AUTO
+	    || a->accel != ACCEL_KVM)
+		return NO_REMEDY;
+	if (!find_line(k->said, k->said_len, k->end == END_KVM
+		       ? "KVM internal error" : "", why, sizeof why)
+	    || why[0] == '\0')
+		(void)snprintf(why, sizeof why, "no sign of life");
+	warn(k, "using tcg, because kvm failed: %s", why);
+	a->accel = ACCEL_TCG;
+	return AGAIN;
+}
+
+/* The guest found no ports, and did not panic, or did not say why it ended:
+ * its devices are announced the other way. */
+static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
+{
+	const size_t n = ring_text(k);
+	char why[512];
+
+	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
+	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
+	    || find_line(k->scratch, n, PANIC, why, sizeof why)
+	    || find_line(k->scratch, n, "firmware: ", why, sizeof why)
+	    || (find_line(k->scratch, n, "] ktest: ", why, sizeof why)
+		&& strstr(why, ": no virtio") == NULL))
+		return NO_REMEDY;
+	a->acpi_turned = true;
+	a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;
+	step(k, "the guest found no ports: trying acpi=%s",
+	     acpi_names[a->acpi]);
+	return AGAIN;
+}
+
+static enum remedy_word remedy_asleep(struct ktest *k, struct attempt *a)
+{
+	step(k, "the guest hangs");
+	return ++a->asleep_tries < ASLEEP_TRIES ? AGAIN : NO_REMEDY;
+}
+
+/* The machine is saved: now it is restored. If its file cannot be written,
+ * that is for this run alone. */
+static enum remedy_word remedy_restore(struct ktest *k, struct attempt *a)
+{
 	struct snapshot *s = &k->snapshot;
 
-	if (k->vm.hello || end == END_TIMEOUT || end == END_SIGNAL
-	    || end == END_OUTPUT)
-		return false;
-	/* a guest that ends by itself does so cold, too */
-	if (a->boot == BOOT_SAVE && (end == END_INIT
-	    || (end == END_QEMU && k->vm.wait_status == 0)))
-		return false;
-	if (end == END_SAVED && snapshot_name(k) == 0) {
-		if (snapshot_write(k) < 0) { /* then just for this run */
-			warn(k, "-snapshot: it is not kept: %s", k->error);
-			k->error[0] = '\0';
-			s->fd = s->memory;
-			s->memory = -1;
-		}
-		a->boot = BOOT_RESTORE;
-		a->saved = true;
-		return true;
-	}
-	if (a->boot == BOOT_RESTORE && !a->saved) {
-		step(k, "snapshot %s: stale because of %s", s->path, k->error);
+	if (snapshot_finish(k) < 0)
+		return NO_REMEDY;
+	if (snapshot_write(k) < 0) {
+		warn(k, "-snapshot: it is not kept: %s", k->error);
 		k->error[0] = '\0';
-		close_fd(&s->fd);
-		*a = s->first;
-		a->boot = BOOT_SAVE;
-		return true;
+		s->fd = s->memory;
+		s->memory = -1;
 	}
-	if (end != END_SAVED && end != END_MONITOR)
-		(void)fail(k, "the machine to be saved ended early");
-	snapshot_off(k);
-	return true;
+	a->boot = BOOT_RESTORE;
+	a->saved = true;
+	return AGAIN;
 }
 
-static bool attempt_next(struct ktest *k, struct attempt *a)
+/* A machine that was not restored is stale: it is saved anew. */
+static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
 {
-	char error[MESSAGE_SIZE];
-	bool told;
+	struct snapshot *s = &k->snapshot;
 
-	if (k->end == END_MONITOR && !k->vm.hello) {
-		/* QEMU may have had a reason that has another remedy */
-		memcpy(error, k->error, sizeof error);
-		k->error[0] = '\0';
-		if (ports_again(k, a))
-			return true;
-		if (k->error[0] != '\0')
-			return false;
-		memcpy(k->error, error, sizeof error);
-	}
-	told = k->error[0] != '\0';
-	if (attempt_other(k, a))
-		return true;
-	if (!told && k->error[0] != '\0') /* no other machine helps */
+	if (a->boot != BOOT_RESTORE || a->saved)
+		return NO_REMEDY;
+	step(k, "snapshot %s: stale because of %s", s->path, k->error);
+	k->error[0] = '\0';
+	close_fd(&s->fd);
+	*a = s->first;
+	snapshot_reserve(k);
+	return AGAIN;
+}
+
+/* Without snapshots it may do. A guest that ends by itself does so cold, too. */
+static enum remedy_word remedy_cold(struct ktest *k, struct attempt *a)
+{
+	if (a->boot == BOOT_COLD
+	    || (a->boot == BOOT_SAVE && k->end == END_QEMU
+		&& k->vm.wait_status == 0))
+		return NO_REMEDY;
+	if (k->end != END_SAVED && k->end != END_MONITOR)
+		(void)fail(k, "the machine to be saved ended early");
+	snapshot_off(k);
+	return AGAIN;
+}
+
+#define WHEN(end) (1u << (end))
+static const struct {
+	unsigned ends;         /* that it is for: WHEN(END_...) */
+	enum remedy_word (*apply)(struct ktest *k, struct attempt *a);
+} remedies[] = {
+	{ WHEN(END_ASLEEP), remedy_asleep },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
+	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_sandbox },
+	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
+	{ WHEN(END_QEMU), remedy_acpi },
+	{ WHEN(END_SAVED), remedy_restore },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
+	  | WHEN(END_ASLEEP), remedy_stale },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
+	  | WHEN(END_ASLEEP) | WHEN(END_SAVED), remedy_cold },
+};
+
+/* Whether to try again: never once a program may have run. */
+static bool attempt_next(struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+
+	if (k->over || v->phase == PHASE_RUN || v->phase == PHASE_OUTPUT
+	    || v->message_len > 0 || v->out.total > 0)
 		return false;
-	return a->boot != BOOT_COLD && attempt_snapshot(k, a);
+	for (size_t i = 0; i < COUNT(remedies); i++)
+		if (remedies[i].ends & WHEN(k->end))
+			switch (remedies[i].apply(k, &k->attempt)) {
+			case AGAIN:
+				return true;
+			case GIVE_UP:
+				return false;
+			default:
+				break;
+			}
+	return false;
 }
 
 /* What this attempt's machine needs in files: an initramfs, and memory that
  * is to become a snapshot's. Both hold what only this attempt is about. */
-static int attempt_files(struct ktest *k, int *initramfs)
+static int attempt_files(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
-	const enum boot boot = k->guest.attempt.boot;
+	const enum boot boot = k->attempt.boot;
 
-	close_fd(initramfs);
+	close_fd(&k->initramfs);
 	close_fd(&s->memory);
-	if (k->o->argv == NULL || k->o->dry_run || boot == BOOT_RESTORE)
+	if (k->guest.mode == MODE_MONOGON || k->o->dry_run
+	    || boot == BOOT_RESTORE)
 		return 0;
 	if (boot == BOOT_SAVE) { /* what is wrong with the job costs no boot */
-		*initramfs = job_build(k, &k->guest);
-		if (*initramfs < 0)
+		k->initramfs = job_build(k, &k->guest);
+		if (k->initramfs < 0)
 			return -1;
-		close_fd(initramfs);
+		close_fd(&k->initramfs);
 	}
-	*initramfs = initramfs_build(k, &k->guest);
-	if (*initramfs < 0 || boot == BOOT_COLD)
-		return *initramfs < 0 ? -1 : 0;
+	k->initramfs = initramfs_build(k, &k->guest);
+	if (k->initramfs < 0 || boot == BOOT_COLD)
+		return k->initramfs < 0 ? -1 : 0;
 	s->memory = temporary_file(k);
 	if (s->memory >= 0
 	    && ftruncate(s->memory, (off_t)s->now.memory) == 0)
 		return 0;
 	(void)fail(k, "the guest's memory:");
 	snapshot_off(k);
-	return attempt_files(k, initramfs);
+	return attempt_files(k);
 }
 
 /* From a machine that QEMU was started for to the end of that attempt. The
  * job of one that is restored is made while QEMU starts. */
-static void attempt_run(struct ktest *k, int *initramfs)
+static void attempt_run(struct ktest *k)
 {
-	if (k->guest.attempt.boot == BOOT_RESTORE) {
-		*initramfs = job_build(k, &k->guest);
-		if (*initramfs < 0)
-			run_stop(k, END_OUTPUT);
-		else if (monitor_restore(k) == 0)
-			control_answer(k, *initramfs);
-		else
-			run_stop(k, END_MONITOR);
-	}
+	const char *gdb = k->o->gdb;
+
+	if (gdb != NULL)
+		warn(k, "the guest waits for gdb: target remote %s%s",
+		     unix_path(gdb) != NULL ? "" : "127.0.0.1:",
+		     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);
+	if (k->attempt.boot == BOOT_RESTORE
+	    && (k->initramfs = job_build(k, &k->guest)) < 0)
+		run_stop(k, END_OUTPUT);
 	vm_supervise(k);
 }
 
-static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
+/* Attempts until there is a verdict; its status, or -1. */
+static int run_attempts(struct ktest *k)
 {
-	struct guest *g = &k->guest;
+	struct attempt *a = &k->attempt;
 
 	do {
 		if (!k->over)
 			k->end = END_NONE;
 		k->said_len = 0;
-		if (!g->attempt.acpi_turned) /* else both are worth showing */
+		if (!a->acpi_turned) /* else both are worth showing */
 			k->ring_total = 0;
-		if (attempt_files(k, initramfs) < 0)
+		if (attempt_files(k) < 0)
 			return -1;
-		if (g->attempt.accel != ACCEL_KVM && g->tick_khz == 0
-		    && g->attempt.boot != BOOT_RESTORE)
-			g->tick_khz = tick_khz(k);
-		if (qemu_build(k, g, kernel) < 0)
+		if (a->accel == ACCEL_TCG && a->tick_khz == 0
+		    && a->boot != BOOT_RESTORE)
+			a->tick_khz = tick_khz(k);
+		if (qemu_build(k, a) < 0)
 			return -1;
 		if (k->o->dry_run) {
 			qemu_print(&k->qemu, stdout);
-			return 0;
+			return fflush(stdout) == 0 ? 0
+				: fail(k, "stdout:");
 		}
 		if (k->o->verbose)
-			log_args(k, -1, k->o->name,
-				       k->qemu.argv);
-		if (vm_spawn(k, g, *initramfs) < 0)
+			log_args(k, -1, k->o->name, k->qemu.argv);
+		if (k->over || vm_spawn(k) < 0)
 			return -1;
-		if (k->o->gdb != NULL)
-			warn(k, "the guest waits for gdb: target remote %s%s",
-			     unix_path(k->o->gdb) != NULL ? "" : "127.0.0.1:",
-			     unix_path(k->o->gdb) != NULL
-			     ? unix_path(k->o->gdb) : k->o->gdb);
-		attempt_run(k, initramfs);
-	} while (attempt_next(k, &g->attempt));
+		attempt_run(k);
+	} while (attempt_next(k));
 	return verdict(k);
 }
 
@@ -6787,7 +7102,12 @@ static struct ktest *run_begin(const struct ktest_options *o,
 	k->start = now_ms();
 	k->deadline = o->timeout > 0 ? k->start + o->timeout : 0;
 	k->log = sink_open(o->log_fd);
-	k->initrd = k->snapshot.fd = k->snapshot.memory = -1;
+	k->out = sink_open(o->stdout_fd);
+	k->err = sink_open(o->stderr_fd);
+	k->initrd = k->initramfs = -1;
+	k->snapshot.fd = k->snapshot.memory = -1;
+	k->snapshot.part = -1;
+	vm_reset(&k->vm);
 	return k;
 }
 
@@ -6803,7 +7123,10 @@ static void run_end(struct ktest *k, struct ktest_result *r)
 	r->signal = k->signal;
 	if (k->vm.pid > 0)
 		r->qemu_status = k->vm.wait_status;
-	r->warm = k->vm.hello && k->guest.attempt.boot == BOOT_RESTORE;
+	r->warm = k->vm.phase >= PHASE_RUN
+		  && k->attempt.boot == BOOT_RESTORE;
+	sink_close(&k->out);
+	sink_close(&k->err);
 	sink_close(&k->log);
 	(void)munmap(k, sizeof *k);
 }
@@ -6858,9 +7181,8 @@ static int options_shell(struct ktest *k)
 
 int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 {
-	char kernel[PATH_SIZE];
-	int initramfs = -1, status = -1;
 	struct ktest *k = run_begin(o, r);
+	int status = -1;
 	sigset_t pipe_set, old;
 	bool pending;
 
@@ -6868,20 +7190,21 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 		return r->status = KTEST_NO_VERDICT;
 	sigpipe_block(&pipe_set, &pending, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
-	if (options_shell(k) == 0 && guest_describe(k, &k->guest, kernel) == 0
-	    && snapshot_find(k, kernel) == 0)
-		status = run_attempts(k, kernel, &initramfs);
-	close_fd(&initramfs);
-	close_fd(&k->initrd);
-	close_fd(&k->snapshot.fd);
-	close_fd(&k->snapshot.memory);
-	ports_close(&k->guest, true);
-	wires_close(&k->guest);
+	if (options_shell(k) == 0 && guest_describe(k, &k->guest) == 0
+	    && snapshot_find(k) == 0)
+		status = run_attempts(k);
 	if (status < 0 && k->over && k->error[0] == '\0')
 		status = verdict(k);
 	if (status < 0)
 		status = k->fail_status != 0 ? k->fail_status
 					     : KTEST_NO_VERDICT;
+	close_fd(&k->initramfs);
+	close_fd(&k->initrd);
+	close_fd(&k->snapshot.fd);
+	close_fd(&k->snapshot.memory);
+	part_remove(&k->snapshot);
+	ports_close(&k->guest, true);
+	wires_close(&k->guest);
 	if (k->error[0] != '\0') {
 		say_line(k, k->error);
 		last_words(k);
@@ -6924,7 +7247,7 @@ static void signal_handler(int number)
 static void signals_catch(struct ktest_options *o)
 {
 	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP,
-				      SIGWINCH };
+				      SIGQUIT, SIGWINCH, SIGTSTP };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
 	o->wake_fd = -1;
@@ -6941,15 +7264,15 @@ static void signals_catch(struct ktest_options *o)
 	(void)signal(SIGXFSZ, SIG_IGN); /* ulimit -f: an error as others */
 }
 
-/* 0, 1 and 2 have to be something, or our own fds would be taken for them. */
+/* 0, 1 and 2 have to be something, or our own fds would be taken for them. In
+ * place of a stdout that is closed it is what cannot be written to, either. */
 static void standard_fds(void)
 {
-	int fd;
+	static const int modes[] = { O_RDWR, O_RDONLY, O_RDWR };
 
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= 2);
-	close_fd(&fd);
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", modes[fd]);
 }
 
 static void die_by(int number)

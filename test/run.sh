@@ -205,7 +205,7 @@ shift $((OPTIND - 1))
 
 # Those of a minute and more
 longest='cold:runners cold:warm cold:stream cold:rootfs cold:exit cold:guest
-	cold:hostile cold:net cold:bios cold:snapshot warm:rootfs cold:lint
+	cold:hostile cold:net cold:bios warm:rootfs cold:lint cold:reader
 	cold:unit cold:embed cold:verdict'
 warm=
 [ $# -gt 0 ] || {

@@ -1358,22 +1358,22 @@ static void test_kernel_facts(void)
 /* Which file is taken: the option, and how it is named when it is none. */
 static void test_guest_kernel(void)
 {
-	static char image[BZ_SIZE], path[PATH_SIZE];
+	static char image[BZ_SIZE];
 	static struct guest g;
 
 	make_bzimage(image);
 	make_file("kernel,x", image, BZ_SIZE, 0644);
 	fresh();
 	o.kernel_path = "kernel,x";
-	is_int(HERE, guest_kernel(&k, &g, path), 0, "guest_kernel: a file");
-	is_text(HERE, path, "kernel,x", "guest_kernel: its path");
+	is_int(HERE, guest_kernel(&k, &g), 0, "guest_kernel: a file");
+	is_text(HERE, g.kernel_path, "kernel,x", "guest_kernel: its path");
 	o.kernel_path = "dir";
-	(void)guest_kernel(&k, &g, path);
+	(void)guest_kernel(&k, &g);
 	is_error(HERE, "-kernel-path dir: is a directory, not a file",
 		 "guest_kernel: a directory");
 	fresh();
 	o.kernel_path = "no";
-	(void)guest_kernel(&k, &g, path);
+	(void)guest_kernel(&k, &g);
 	is_error(HERE, "-kernel-path no: No such file or directory",
 		 "guest_kernel: no file");
 }
@@ -1762,7 +1762,7 @@ static const struct describe_case {
 static void describe(int line, const struct describe_case *c, struct guest *g,
 		     const char *name)
 {
-	static char image[BZ_SIZE], kernel[PATH_SIZE];
+	static char image[BZ_SIZE];
 	char *argv[13] = { word("ktest"), word("-accel=tcg"),
 		word("-kernel-path=kernel-d"), word("-init=init-elf") };
 
@@ -1781,7 +1781,7 @@ static void describe(int line, const struct describe_case *c, struct guest *g,
 	o.stdout_fd = open("out", O_WRONLY | O_CREAT, 0644);
 	o.stderr_fd = open(c->merged ? "out" : "err", O_WRONLY | O_CREAT,
 			   0644);
-	is_int(line, guest_describe(&k, g, kernel), c->error != NULL ? -1 : 0,
+	is_int(line, guest_describe(&k, g), c->error != NULL ? -1 : 0,
 	       name);
 	close_fd(&o.stdout_fd);
 	close_fd(&o.stderr_fd);
@@ -1800,9 +1800,9 @@ static void test_describe(void)
 		is_error(HERE, c->error, name);
 		if (c->error != NULL)
 			continue;
-		is_int(HERE, g.attempt.accel, ACCEL_TCG, name);
-		is_int(HERE, g.attempt.acpi, c->acpi, name);
-		is_int(HERE, g.attempt.sandbox, 1, name);
+		is_int(HERE, k.attempt.accel, ACCEL_TCG, name);
+		is_int(HERE, k.attempt.acpi, c->acpi, name);
+		is_int(HERE, k.attempt.sandbox, 1, name);
 		is_int(HERE, g.merged, c->merged, name);
 		is_text(HERE, g.modules, c->modules, name);
 	}
@@ -2580,18 +2580,27 @@ static void qemu_start(struct guest *g, bool program, int accel)
 	fresh();
 	memset(g, 0, sizeof *g);
 	g->kernel.cmdline_max = DEFAULT_CMDLINE_MAX;
-	g->attempt = (struct attempt){ .accel = accel, .acpi = ACPI_ON,
-				       .sandbox = true };
-	g->tick_khz = 2500000;
+	k.attempt = (struct attempt){ .accel = accel, .acpi = ACPI_ON,
+		.sandbox = true, .tick_khz = 2500000 };
+	g->mode = program ? MODE_PROGRAM : MODE_MONOGON;
+	(void)strcpy(g->kernel_path, "KERNEL");
 	(void)strcpy(g->bios, "BIOS");
 	o.argv = program ? argv : NULL;
 	o.initrd_path = program ? NULL : "INITRD";
 }
 
+/* The vector of k.attempt's machine, in k.qemu. */
+static int build(const struct guest *g)
+{
+	if (g != &k.guest)
+		k.guest = *g;
+	return qemu_build(&k, &k.attempt);
+}
+
 #define STDERR_WANT "-chardev\nsocket,id=err0,fd=8\n" \
 	"-device\nvirtserialport,chardev=err0,name=ktest.stderr\n"
 #define SNAPSHOT_ARGS(share) "-object\nmemory-backend-file,id=ram0," \
-	"size=1024M,mem-path=/dev/fd/10,share=" share "\n" \
+	"size=1024M,mem-path=/proc/self/fd/10,share=" share "\n" \
 	"-M\nmemory-backend=ram0\n-chardev\nsocket,id=qmp0,fd=11\n" \
 	"-mon\nchardev=qmp0,mode=control\n"
 
@@ -2621,7 +2630,7 @@ static void vector(struct guest *g, const char *without, const char *end,
 	struct text t;
 	char *at;
 
-	(void)qemu_build(&k, g, "KERNEL");
+	(void)build(g);
 	text_init(&t, out, ARGV_SIZE);
 	for (size_t i = 0; i < k.qemu.argc; i++)
 		text_printf(&t, "%s\n", k.qemu.argv[i]);
@@ -2647,7 +2656,7 @@ static void test_boots(void)
 		qemu_start(&g, true, accel);
 		vector(&g, c->less, c->end, want);
 		g.merged = c->merged;
-		g.attempt.boot = c->boot;
+		k.attempt.boot = c->boot;
 		vector(&g, c->more, NULL, got);
 		is_text(HERE, got, want, name_of("argv: %s under %s", c->name,
 			accel == ACCEL_KVM ? "KVM" : "TCG"));
@@ -2661,8 +2670,8 @@ static const char *snapshot_words(struct guest *g, enum boot boot)
 	struct text t;
 	size_t i = 0;
 
-	g->attempt.boot = boot;
-	(void)qemu_build(&k, g, "KERNEL");
+	k.attempt.boot = boot;
+	(void)build(g);
 	text_init(&t, got, sizeof got);
 	while (i < k.qemu.argc && strstr(k.qemu.argv[i], "ktest.stderr") == NULL)
 		i++;
@@ -2764,17 +2773,17 @@ static void test_changes(void)
 			argv[j + 1] = word(c->words[j]);
 		qemu_start(&g, true, c->accel);
 		(void)opt_parse(&k, &o, argv);
-		g.attempt.sandbox = o.sandbox != SANDBOX_OFF;
-		g.attempt.acpi = o.acpi != ACPI_AUTO ? o.acpi : ACPI_ON;
-		is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, name);
+		k.attempt.sandbox = o.sandbox != SANDBOX_OFF;
+		k.attempt.acpi = o.acpi != ACPI_AUTO ? o.acpi : ACPI_ON;
+		is_int(HERE, build(&g), 0, name);
 		for (size_t j = 0; j < k.qemu.argc && got == NULL; j++)
 			if (strcmp(k.qemu.argv[j], c->option) == 0)
 				got = k.qemu.argv[j + 1];
 		is_text(HERE, got, c->want, name);
 	}
 	qemu_start(&g, true, ACCEL_TCG);
-	g.tick_khz = 0;
-	(void)qemu_build(&k, &g, "KERNEL");
+	k.attempt.tick_khz = 0;
+	(void)build(&g);
 	is_true(HERE, strstr(k.qemu.cmdline.at, "tsc_early") == NULL,
 		"argv: a tick that is not known is not told");
 }
@@ -2800,13 +2809,13 @@ static void test_cmdline_limits(void)
 
 		qemu_start(&g, true, ACCEL_KVM);
 		g.kernel.cmdline_max = limits[i / 2].kernel_max;
-		g.attempt.acpi = limits[i / 2].acpi;
-		(void)qemu_build(&k, &g, "KERNEL");
+		k.attempt.acpi = limits[i / 2].acpi;
+		(void)build(&g);
 		base = k.qemu.cmdline.len;
 		(void)strcpy(long_one, many('c', limits[i / 2].max - base - 1
 					    + over));
 		o.cmdline.item[o.cmdline.count++] = long_one;
-		is_int(HERE, qemu_build(&k, &g, "KERNEL"), over ? -1 : 0,
+		is_int(HERE, build(&g), over ? -1 : 0,
 		       name);
 		if (over)
 			is_error(HERE, "the kernel command line is too long",
@@ -2817,8 +2826,8 @@ static void test_cmdline_limits(void)
 	}
 	qemu_start(&g, true, ACCEL_KVM);
 	g.kernel.cmdline_max = 100;
-	g.attempt.acpi = ACPI_OFF;
-	is_int(HERE, qemu_build(&k, &g, "KERNEL"), -1,
+	k.attempt.acpi = ACPI_OFF;
+	is_int(HERE, build(&g), -1,
 	       "cmdline: a limit of less than 128 bytes");
 }
 
@@ -2828,13 +2837,13 @@ static void test_qemu_limits(void)
 
 	qemu_start(&g, true, ACCEL_KVM);
 	o.qemu_args.item[o.qemu_args.count++] = many('q', ARGV_SIZE);
-	is_int(HERE, qemu_build(&k, &g, "KERNEL"), -1, "argv: 64 KiB");
+	is_int(HERE, build(&g), -1, "argv: 64 KiB");
 	is_error(HERE, "-qemu-arg: QEMU's arguments are too long",
 		 "argv: 64 KiB");
 	qemu_start(&g, true, ACCEL_KVM);
 	while (o.qemu_args.count < LIST_MAX)
 		o.qemu_args.item[o.qemu_args.count++] = "-x";
-	is_int(HERE, qemu_build(&k, &g, "KERNEL"), 0, "argv: 256 -qemu-arg");
+	is_int(HERE, build(&g), 0, "argv: 256 -qemu-arg");
 	qemu_reset(&k.qemu);
 	for (int i = 0; i < ARGV_MAX; i++)
 		qemu_arg(&k.qemu, "");
@@ -2985,11 +2994,17 @@ static const struct control_case {
 	  true, 'h', 0, 0, NULL },
 };
 
+/* A run that has come so far. */
+static void as_in(bool program, bool hello, bool have_status)
+{
+	k.guest.mode = program ? MODE_PROGRAM : MODE_MONOGON;
+	k.vm.phase = have_status ? PHASE_OUTPUT : hello ? PHASE_RUN
+							: PHASE_BOOT;
+}
+
 /* In pieces of any length. */
 static void test_control(void)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
-
 	for (size_t i = 0; i < COUNT(control_cases); i++) {
 		const struct control_case *c = &control_cases[i];
 		const struct vm *v = &k.vm;
@@ -2997,21 +3012,22 @@ static void test_control(void)
 
 		for (size_t step_len = 1; step_len <= c->n; step_len++) {
 			fresh();
-			o.argv = c->program ? argv : NULL;
+			as_in(c->program, false, false);
 			for (size_t at = 0; at < c->n; at += step_len)
 				control_bytes(&k, c->bytes + at,
 					      c->n - at < step_len
 					      ? c->n - at : step_len);
-			ok = ok && k.end == c->end && v->hello == c->hello
-			     && v->have_status == c->have_status
+			ok = ok && k.end == c->end && v->phase == (c->have_status
+			     ? PHASE_OUTPUT : c->hello ? PHASE_RUN
+			     : PHASE_BOOT)
 			     && v->status == c->status
 			     && v->want_out == c->out && v->want_err == c->err;
 			if (c->init_error != NULL)
-				ok = ok && v->init_error[0] == 'e'
-				     && v->init_error_len
-					== strlen(c->init_error) + 1
-				     && memcmp(v->init_error + 1, c->init_error,
-					       v->init_error_len - 1) == 0;
+				ok = ok && v->message[0] == 'e'
+				     && v->message_len >= 1
+					+ strlen(c->init_error)
+				     && memcmp(v->message + 1, c->init_error,
+					       strlen(c->init_error)) == 0;
 		}
 		is_true(HERE, ok, name_of("control: %s", c->name));
 	}
@@ -3021,17 +3037,16 @@ static void test_control(void)
 static void test_control_flood(void)
 {
 	static const char *const first[] = { "q", "hq", "x", "hh", "e", "he" };
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
 
 	for (size_t i = 0; i < COUNT(first); i++) {
 		fresh();
-		o.argv = argv;
+		as_in(true, false, false);
 		k.deadline = 12345;
 		control_bytes(&k, first[i], strlen(first[i]));
 		control_bytes(&k, many('x', ARGV_SIZE), ARGV_SIZE);
 		is_true(HERE, k.vm.message_len <= sizeof k.vm.message
-			&& k.vm.init_error_len < sizeof k.vm.init_error
-			&& k.deadline == 12345 && !k.vm.have_status,
+			&& k.deadline == 12345
+			&& k.vm.phase != PHASE_OUTPUT,
 			name_of("control: 64 KiB behind '%s'", first[i]));
 	}
 }
@@ -3039,15 +3054,14 @@ static void test_control_flood(void)
 /* The answer to hello, once: the time of day, a seed, no job. */
 static void test_control_answer(void)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
 	const char *p = k.vm.job.data;
 	uint64_t before = clock_ns(CLOCK_REALTIME), told;
 	char seed[32];
 	int theirs = -1;
 
 	fresh();
-	o.argv = argv;
-	(void)spawn_socket(&k, &k.vm.control, &theirs);
+	as_in(true, false, false);
+	(void)spawn_socket(&k, &k.vm.fd[FD_CONTROL], &theirs);
 	control_bytes(&k, "hx", 2);
 	is_int(HERE, (long long)k.vm.job.len, ANSWER_SIZE,
 	       "control: the answer");
@@ -3060,48 +3074,68 @@ static void test_control_answer(void)
 	control_answer(&k, -1);
 	is_true(HERE, memcmp(seed, p + 8, sizeof seed) != 0,
 		"control: another seed at every answer");
+	k.vm.job.chunk = SIZE_MAX;
 	stream_move(&k, &k.vm.job);
 	is_int(HERE, recv(theirs, seed, sizeof seed, MSG_DONTWAIT), 32,
 	       "control: the answer is sent");
-	close_fd(&k.vm.control);
+	close_fd(&k.vm.fd[FD_CONTROL]);
 	close_fd(&theirs);
 }
 
 /* ==== Supervising ======================================================= */
 enum { PAST = 1 }; /* a deadline; every clock is later than this */
 
-/* A guest that has yet to boot and a QEMU that does nothing: it hangs. */
+/* A guest that has yet to boot and a QEMU that does nothing: it hangs. Only
+ * what is QEMU by its name is asked. */
 static void test_asleep(void)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
+	static const struct {
+		const char *name, *program, *script;
+		bool asleep;
+	} cases[] = {
+		{ "an idle QEMU", "./qemu-sh", "read x", true },
+		{ "a busy QEMU", "./qemu-sh", "while :; do :; done", false },
+		{ "a wrapper", "./wrapper", "read x", false },
+	};
+	struct map shell;
 	clockid_t clock;
+	int fd[2] = { -1, -1 };
 
-	for (int busy = 0; busy < 2; busy++) {
+	(void)map_file(&k, "shell", "/bin/sh", &shell);
+	make_file("qemu-sh", shell.at, shell.size, 0755);
+	make_file("wrapper", shell.at, shell.size, 0755);
+	unmap_file(&shell);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const bool busy = strncmp(cases[i].script, "while", 5) == 0;
+
 		fresh();
-		o.argv = argv;
-		k.guest.attempt.accel = ACCEL_TCG;
+		(void)!pipe(fd);
 		k.vm.pid = fork();
-		while (k.vm.pid == 0)
-			if (!busy)
-				(void)pause();
+		if (k.vm.pid == 0) {
+			(void)dup2(fd[0], 0);
+			(void)close(fd[1]);
+			(void)execl(cases[i].program, "sh", "-c",
+				    cases[i].script, (char *)NULL);
+			_exit(127);
+		}
+		close_fd(&fd[0]);
 		while (busy && (clock_getcpuclockid(k.vm.pid, &clock) != 0
 				|| clock_ns(clock) < ASLEEP_CPU_MS * 1500000u))
 			continue;
-		is_true(HERE, !vm_asleep(&k), "asleep: not asked yet");
-		k.vm.asleep_deadline = PAST;
-		is_int(HERE, vm_asleep(&k), !busy, "asleep: by its CPU time");
-		is_true(HERE, k.vm.asleep_deadline > now_ms(),
+		while (cases[i].asleep && !vm_asleep(&k))
+			(void)poll(NULL, 0, 1); /* exec() takes its time */
+		is_int(HERE, vm_asleep(&k), cases[i].asleep,
+		       name_of("asleep: %s", cases[i].name));
+		is_true(HERE, k.vm.deadline[END_ASLEEP] > now_ms(),
 			"asleep: asked again later");
-		k.vm.hello = true;
-		k.vm.asleep_deadline = PAST;
-		is_true(HERE, !vm_asleep(&k), "asleep: not once it booted");
 		(void)kill(k.vm.pid, SIGKILL);
 		(void)waitpid(k.vm.pid, NULL, 0);
+		close_fd(&fd[1]);
 	}
 	fresh();
 	k.end = END_ASLEEP;
 	for (int i = 1; i <= ASLEEP_TRIES; i++)
-		is_int(HERE, attempt_next(&k, &k.guest.attempt),
+		is_int(HERE, attempt_next(&k),
 		       i < ASLEEP_TRIES, "asleep: booted again, but not for ever");
 }
 
@@ -3110,7 +3144,6 @@ static const struct done_case {
 	bool program, have_status, ended, open, pending;
 	uint64_t want, came;   /* bytes of stdout */
 	long long end_deadline, kvm_deadline, stall_deadline;
-	bool hello;
 	enum ending end;
 } done_cases[] = {
 	{ .name = "nothing yet", .program = true, .open = true },
@@ -3140,37 +3173,29 @@ static const struct done_case {
 	  .have_status = true, .end = END_VERDICT },
 	{ .name = "no word under KVM", .program = true, .open = true,
 	  .kvm_deadline = PAST, .end = END_KVM },
-	{ .name = "a word under KVM", .program = true, .open = true,
-	  .kvm_deadline = PAST, .hello = true },
 	{ .name = "original: a byte", .open = true, .have_status = true },
 	{ .name = "original: a byte, QEMU ended", .have_status = true,
 	  .ended = true, .end = END_QEMU },
 	{ .name = "original: a byte, QEMU stays", .have_status = true,
 	  .open = true, .stall_deadline = PAST, .end = END_VERDICT },
-	{ .name = "original: no byte, QEMU stays", .open = true,
-	  .stall_deadline = PAST },
 };
 
 static void test_done(void)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
-
 	for (size_t i = 0; i < COUNT(done_cases); i++) {
 		const struct done_case *c = &done_cases[i];
 		struct vm *v = &k.vm;
 
 		fresh();
-		o.argv = c->program ? argv : NULL;
-		v->have_status = c->have_status;
+		as_in(c->program, false, c->have_status);
 		v->ended = c->ended;
-		v->console = c->open ? 99 : -1;
+		v->fd[FD_CONTROL] = c->open ? 99 : -1;
 		v->out.len = c->pending;
 		v->out.total = c->came;
 		v->want_out = c->want;
-		v->hello = c->hello;
-		v->end_deadline = c->end_deadline;
-		v->kvm_deadline = c->kvm_deadline;
-		v->stall_deadline = c->stall_deadline;
+		v->deadline[END_QEMU] = c->end_deadline;
+		v->deadline[END_KVM] = c->kvm_deadline;
+		v->deadline[END_STALL] = c->stall_deadline;
 		is_int(HERE, vm_done(&k), c->end != END_NONE,
 		       name_of("done: %s", c->name));
 		is_int(HERE, (int)k.end, (int)c->end,
@@ -3183,21 +3208,52 @@ static void test_patience(void)
 	struct vm *v = &k.vm;
 
 	fresh();
-	v->log = 99;
-	is_int(HERE, vm_patience(&k), CHILD_TICK_MS, "patience: no deadline");
-	v->kvm_deadline = PAST;
-	is_int(HERE, vm_patience(&k), 0, "patience: a deadline that passed");
-	v->hello = true;
-	is_int(HERE, vm_patience(&k), CHILD_TICK_MS, "patience: KVM spoke");
-	v->stall_deadline = PAST;
-	is_int(HERE, vm_patience(&k), CHILD_TICK_MS, "patience: no verdict");
-	k.deadline = now_ms() + 200;
-	is_true(HERE, vm_patience(&k) > 100 && vm_patience(&k) <= 200,
-		"patience: a deadline to come");
-	k.deadline = now_ms() + 366LL * 24 * 3600000;
-	is_int(HERE, vm_patience(&k), CHILD_TICK_MS, "patience: far away");
-	v->log = -1;
-	is_true(HERE, vm_patience(&k) <= 10, "patience: QEMU is about to end");
+	v->fd[FD_LOG] = 99;
+	is_true(HERE, vm_patience(v) > now_ms() + CHILD_TICK_MS / 2
+		&& vm_patience(v) <= now_ms() + CHILD_TICK_MS,
+		"patience: no deadline");
+	v->deadline[END_KVM] = PAST;
+	is_int(HERE, vm_patience(v), PAST, "patience: one that has passed");
+	v->deadline[END_KVM] = now_ms() + 366LL * 24 * 3600000;
+	is_true(HERE, vm_patience(v) <= now_ms() + CHILD_TICK_MS,
+		"patience: one that is far away");
+	v->fd[FD_LOG] = -1;
+	is_true(HERE, vm_patience(v) <= now_ms() + 10,
+		"patience: QEMU is about to end");
+	deadlines_pause(&k, 1000);
+	is_true(HERE, v->deadline[END_KVM] > now_ms() + 366LL * 24 * 3600000
+		&& v->deadline[END_STALL] == 0,
+		"patience: a time in which we did not run is added");
+}
+
+/* The end of a run: its own deadline, or the caller's word; both end every
+ * wait, and what is written after them is not waited for. */
+static void test_wait(void)
+{
+	struct pollfd p[1];
+	int fd[2] = { -1, -1 };
+	long long start;
+	char byte;
+
+	fresh();
+	is_int(HERE, run_poll(&k, p, 1, now_ms() + 20), 0, "wait: until then");
+	k.deadline = now_ms() + 20;
+	is_int(HERE, run_poll(&k, p, 1, 0), -1, "wait: or the end");
+	is_true(HERE, k.end == END_TIMEOUT && k.over, "wait: -timeout");
+	fresh();
+	(void)make_pipe(&k, fd);
+	k.deadline = now_ms() + 20;
+	is_int(HERE, run_read(&k, fd[0], &byte, 1), -1,
+	       "wait: a read that nobody answers");
+	is_int(HERE, k.end, END_TIMEOUT, "wait: ... ends with the run");
+	(void)fcntl(fd[1], F_SETPIPE_SZ, 4096);
+	k.log = sink_open(fd[1]);
+	start = now_ms();
+	log_write(&k, many('x', 20000), 20000);
+	is_true(HERE, now_ms() >= start + BYTE_WAIT_MS && k.log.fd < 0,
+		"wait: a message after the end is dropped in a second");
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
 }
 
 /* A stream whose far end fails: what that means for the run. */
@@ -3212,12 +3268,14 @@ static void test_streams(void)
 	(void)!pipe(fd);
 	close_fd(&fd[0]);
 	v->out.to = fd[1];
+	v->out.chunk = PIPE_BUF;
 	v->out.len = 5;
 	stream_move(&k, &v->out);
 	is_true(HERE, k.end == END_SIGNAL && k.signal == SIGPIPE,
 		"stream: nobody reads stdout");
 	close_fd(&fd[1]);
 	fresh();
+	v->err.chunk = SIZE_MAX;
 	v->err.to = open("/dev/full", O_WRONLY);
 	v->err.len = 5;
 	stream_move(&k, &v->err);
@@ -3233,6 +3291,7 @@ static void test_streams(void)
 		"stream: stdin's end is passed on");
 	close_fd(&theirs);
 	v->in.from = 0;
+	v->in.chunk = SIZE_MAX;
 	v->in.len = 5;
 	stream_move(&k, &v->in);
 	is_true(HERE, v->in.from == -1 && v->in.len == 0
@@ -3250,6 +3309,7 @@ static void test_stream_pipe(void)
 	fresh();
 	(void)!pipe(fd);
 	v->out.to = fd[1];
+	v->out.chunk = PIPE_BUF;
 	v->out.len = 3 * PIPE_BUF;
 	stream_move(&k, &v->out);
 	first = v->out.at;
@@ -3257,6 +3317,7 @@ static void test_stream_pipe(void)
 		&& v->out.len == 3 * PIPE_BUF - first,
 		"stream: a pipe gets what poll promises");
 	v->out.to = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	v->out.chunk = sink_open(v->out.to).chunk;
 	stream_move(&k, &v->out);
 	is_true(HERE, v->out.len == 0, "stream: a file gets all at once");
 	close_fd(&v->out.to);
@@ -3435,26 +3496,23 @@ static const struct next_case {
 	  .hello = true, .have_status = true },
 };
 
-static void next_start(const struct next_case *c, struct attempt *a)
+static void next_start(const struct next_case *c)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
 	struct vm *v = &k.vm;
 
 	fresh();
-	o.argv = c->original ? NULL : argv;
+	as_in(!c->original, c->hello, c->have_status);
 	o.accel = c->accel_asked;
 	o.acpi = c->acpi_asked;
 	o.sandbox = c->sandbox_asked ? SANDBOX_ON : SANDBOX_AUTO;
-	*a = (struct attempt){ .accel = c->accel, .acpi = ACPI_ON,
+	k.attempt = (struct attempt){ .accel = c->accel, .acpi = ACPI_ON,
 		.sandbox = !c->no_sandbox, .acpi_turned = c->turned };
-	v->hello = c->hello;
-	v->have_status = c->have_status;
 	v->out.total = c->out;
 	k.end = (enum ending)c->end;
 	v->wait_status = c->wait_status;
 	if (c->init_error != NULL) {
-		(void)strcpy(v->init_error, c->init_error);
-		v->init_error_len = strlen(c->init_error);
+		(void)strcpy(v->message, c->init_error);
+		v->message_len = strlen(c->init_error);
 	}
 	if (c->log != NULL) {
 		k.said_len = strlen(c->log);
@@ -3469,18 +3527,18 @@ static void test_next(void)
 	for (size_t i = 0; i < COUNT(next_cases); i++) {
 		const struct next_case *c = &next_cases[i];
 		const char *name = name_of("attempt: %s", c->name);
-		struct attempt a;
+		const struct attempt *a = &k.attempt;
 
-		next_start(c, &a);
-		is_int(HERE, attempt_next(&k, &a), c->to != 0 && c->to != '-',
+		next_start(c);
+		is_int(HERE, attempt_next(&k), c->to != 0 && c->to != '-',
 		       name);
 		is_error(HERE, c->to == '-' ? "-sandbox on: this QEMU has none"
 			 : NULL, name);
-		is_int(HERE, a.accel, c->to == 't' ? ACCEL_TCG : c->accel,
+		is_int(HERE, a->accel, c->to == 't' ? ACCEL_TCG : c->accel,
 		       name);
-		is_int(HERE, a.acpi, c->to == 'a' ? ACPI_OFF : ACPI_ON, name);
-		is_int(HERE, a.sandbox, c->to != 's' && !c->no_sandbox, name);
-		is_int(HERE, a.acpi_turned, c->to == 'a' || c->turned, name);
+		is_int(HERE, a->acpi, c->to == 'a' ? ACPI_OFF : ACPI_ON, name);
+		is_int(HERE, a->sandbox, c->to != 's' && !c->no_sandbox, name);
+		is_int(HERE, a->acpi_turned, c->to == 'a' || c->turned, name);
 	}
 }
 
@@ -3551,25 +3609,23 @@ static const struct verdict_case {
 
 static void verdict_start(const struct verdict_case *c)
 {
-	static char word_at[] = "prog", *argv[] = { word_at, NULL };
 	struct vm *v = &k.vm;
 
 	fresh();
-	o.argv = c->original ? NULL : argv;
+	as_in(!c->original, c->hello, c->have_status);
 	o.timeout = 1500;
 	k.end = c->end;
 	k.signal = c->end == END_SIGNAL ? SIGINT : 0;
 	v->wait_status = c->wait_status;
-	v->have_status = c->have_status;
 	v->status = c->status;
-	v->hello = c->hello;
 	v->message[0] = 'q';
+	v->message_len = 1;
 	v->out.total = 3;
 	v->want_out = 5;
 	v->want_err = 7;
 	if (c->init_error != NULL) {
-		v->init_error_len = strlen(c->init_error);
-		memcpy(v->init_error, c->init_error, v->init_error_len);
+		v->message_len = strlen(c->init_error);
+		memcpy(v->message, c->init_error, v->message_len);
 	}
 	if (c->log != NULL) {
 		k.said_len = strlen(c->log);
@@ -4026,6 +4082,7 @@ static void test_machine(void)
 	test_asleep();
 	test_done();
 	test_patience();
+	test_wait();
 	test_streams();
 	test_stream_pipe();
 	test_wake();

@@ -65,7 +65,7 @@ for fd in 3 4 5 6 7 8 9; do
 		own=$((own + $(grep -c "is ktest's own" "$err")))
 	done
 done
-is "$own" 8 'ends of the pipe of signals, and stderr anew'
+ok "the pipe of signals, and stderr anew: $own times" [ "$own" -ge 8 ]
 KTEST=$real_ktest
 
 # -- A tree of -file, on the 256 KiB of stack that a run may take --

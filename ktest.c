@@ -7349,6 +7349,8 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
 	sink_close(&rs->k->log);
+	sink_close(&rs->k->out);
+	sink_close(&rs->k->err);
 	/* a -chardev could take them for the caller's */
 	(void)close(null);
 	(void)close(r->out);

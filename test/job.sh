@@ -65,7 +65,7 @@ for fd in 3 4 5 6 7 8 9; do
 		own=$((own + $(grep -c "is ktest's own" "$err")))
 	done
 done
-is "$own" 8 'ends of the pipe of signals, and stderr anew'
+ok "the pipe of signals, and stderr anew: $own times" [ "$own" -ge 8 ]
 KTEST=$real_ktest
 
 # -- A tree of -file, on the 256 KiB of stack that a run may take --
@@ -184,6 +184,18 @@ if command -v musl-gcc >/dev/null; then
 else
 	skip 'no musl-gcc' "musl's loader"
 fi
+
+# Signals while a loader lists libraries, which takes long in many directories
+# shellcheck disable=SC2016
+printf '#!/bin/sh\n"%s" "$@" &\nfor i in %s; do kill -WINCH $! 2>&-; sleep 0.005
+done; wait $!\n' "$KTEST" "$(echo 1 2 3 4 5 6 7 8 9 | sed 'p;p;p;p;p' |
+    tr '\n' ' ')" >"$T/storm"
+chmod 755 "$T/storm"
+paths=$(awk 'BEGIN { while (i++ < 4000) printf "/nonexistent/%d:", i }')
+KTEST=$T/storm fake 'hello;clock;go;x=3' -env "LD_LIBRARY_PATH=$paths" -- \
+    "$T/plain"
+is "$status $(starts)" '3 1' 'SIGWINCH while libraries are listed: no harm'
+empty "$err" 'SIGWINCH while libraries are listed: no word'
 
 # -- What is read takes no longer than the run, and is read once --
 mkfifo "$T/fifo"

@@ -1982,6 +1982,90 @@ static void test_cpio_errors(void)
 	close_fd(&c.fd);
 }
 
+/* Packing ends with the run, and where memory does. */
+static void test_cpio_stops(void)
+{
+	static struct cpio c;
+	char term = SIGTERM;
+	int fd[2] = { -1, -1 };
+
+	cpio_start(&c);
+	o.memory = 32;
+	c.file = "F:/x";
+	c.at = 32 * 1024 / 3 * 1024;
+	is_int(HERE, cpio_flush(&c), 0, "cpio: as much as fits");
+	c.at += 1024;
+	is_int(HERE, cpio_flush(&c), -1, "cpio: more than fits");
+	is_error(HERE, "-memory 32M: is too little for an initramfs that has"
+		 " 10M with -file F:/x and needs three", "cpio: more than fits");
+	close_fd(&c.fd);
+	cpio_start(&c);
+	k.deadline = now_ms() - 1;
+	is_int(HERE, cpio_file(&c, "exe", "n", 0), -1, "cpio: -timeout");
+	is_true(HERE, k.end == END_TIMEOUT && k.error[0] == '\0',
+		"cpio: -timeout");
+	close_fd(&c.fd);
+	cpio_start(&c);
+	(void)make_pipe(&k, fd);
+	o.wake_fd = fd[0];
+	(void)!write(fd[1], &term, 1);
+	is_int(HERE, cpio_flush(&c), -1, "cpio: a signal");
+	is_true(HERE, k.end == END_SIGNAL && k.signal == SIGTERM
+		&& k.error[0] == '\0', "cpio: a signal");
+	close_fd(&c.fd);
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
+}
+
+/* Setuid and setgid bits, told once in a run. */
+static const struct {
+	const char *user;
+	mode_t mode, want;
+} setuid_table[] = {
+	{ "", 04755, 04755 }, { "0 0", 06755, 06755 }, { "0 7", 02755, 02755 },
+	{ "7 7", 04755, 0755 }, { "7 0", 02711, 0711 }, { "7 7", 06777, 0777 },
+	{ "7 7", 0755, 0755 }, { "7 7", 01644, 01644 }, { "00", 04755, 0755 },
+};
+
+static void test_setuid(void)
+{
+	static struct archive a;
+	static struct cpio c;
+	size_t n;
+
+	for (size_t i = 0; i < COUNT(setuid_table); i++) {
+		const mode_t mode = setuid_table[i].mode;
+		const bool said = mode != setuid_table[i].want;
+		const char *name = name_of("setuid: %03o for '%s'",
+					   (unsigned)mode, setuid_table[i].user);
+		char *got, *log;
+
+		make_file("setuid", "x", 1, mode);
+		cpio_start(&c);
+		(void)strcpy(k.guest.user, setuid_table[i].user);
+		o.user = "U";
+		k.log = (struct sink){ temporary_file(&k), false, SIZE_MAX };
+		(void)job_same_file(&c, "setuid");
+		(void)cpio_file(&c, "setuid", "n", 0);
+		(void)cpio_trailer(&c);
+		(void)cpio_flush(&c);
+		got = read_fd(c.fd, &n);
+		read_archive(&a, got, n);
+		is_int(HERE, (long long)a.entry[0].mode & 07777,
+		       setuid_table[i].want, name);
+		is_int(HERE, (long long)a.entry[1].mode & 07777,
+		       setuid_table[i].want, name);
+		free(got);
+		log = read_fd(k.log.fd, &n);
+		is_text(HERE, log, said ? "ktest: setuid: its setuid and setgid"
+			" bits are left out, they would make -user U root\n"
+			: "", name);
+		free(log);
+		close_fd(&k.log.fd);
+		close_fd(&c.fd);
+	}
+}
+
 /* ==== Interpreters ====================================================== */
 static const struct {
 	const char *text, *interp, *rest; /* interp NULL: none */
@@ -2118,6 +2202,114 @@ static void test_libraries(const char *scratch)
 			is_text(HERE, c.seen.at, library_table[i].want != NULL
 				? want : "", name);
 		close_fd(&c.fd);
+	}
+}
+
+/* A program of three headers, whose dynamic section is at 0x180 in the file and
+ * at 0x10180 in memory: four tags with values, 1, 5, the end, 1. What is
+ * changed: a word of it, or what the header says of its place. */
+enum { AUDIT_SIZE = 512, DYNAMIC_AT = 0x180 };
+
+static const struct {
+	const char *name;
+	size_t tag;        /* which word of the section, from 0 */
+	char head;         /* o, a, s: the header's offset, address, size */
+	uint64_t value;
+	bool want;
+} audit_table[] = {
+	{ "none", 0, 0, 1, false },
+	{ "DT_AUDIT", 2, 0, 0x6ffffefc, true },
+	{ "DT_DEPAUDIT", 0, 0, 0x6ffffefb, true },
+	{ "DT_CONFIG", 2, 0, 0x6ffffefa, false },
+	{ "a value like it", 1, 0, 0x6ffffefc, false },
+	{ "DT_AUDIT behind the end", 6, 0, 0x6ffffefc, false },
+	{ "no end", 4, 0, 1, true },
+	{ "the file's offset lies", 2, 'o', 0x6ffffefc, true },
+	{ "an address of no segment", 0, 'a', 0x20000, true },
+	{ "behind the file", 0, 'a', 0x10ff8, true },
+	{ "an address that wraps", 0, 'a', UINT64_MAX - 16, true },
+	{ "a size that wraps", 0, 's', UINT64_MAX - 16, true },
+	{ "a size of nothing", 0, 's', 0, true },
+	{ "a second segment over it", 0, 0, 2, true },
+};
+
+static bool audits(size_t i, bool wide)
+{
+	static char image[AUDIT_SIZE];
+	const size_t word = wide ? 8 : 4, head = wide ? 56 : 32;
+	char *table = image + 64, *dynamic = table + head;
+	struct map m;
+	bool result;
+
+	(void)make_program(image, wide);
+	put_le(image + (wide ? 56 : 44), 3, 2);
+	for (size_t h = 0; h < 3; h++) { /* LOAD, DYNAMIC, INTERP or LOAD */
+		char *p = table + h * head;
+
+		put_le(p, h == 1 ? PT_DYNAMIC_TYPE : h == 0
+		       || strstr(audit_table[i].name, "second") != NULL
+		       ? PT_LOAD_TYPE : PT_INTERP_TYPE, 4);
+		put_le(p + word, h == 1 ? DYNAMIC_AT : 0, word);
+		put_le(p + 2 * word, 0x10000 + (h == 1 ? DYNAMIC_AT : 0), word);
+		put_le(p + (wide ? 32 : 16), h == 1 ? 8 * word : AUDIT_SIZE,
+		       word);
+	}
+	memset(image + DYNAMIC_AT, 0, AUDIT_SIZE - DYNAMIC_AT);
+	put_le(image + DYNAMIC_AT, 1, word);
+	put_le(image + DYNAMIC_AT + 2 * word, 5, word);
+	put_le(image + DYNAMIC_AT + 6 * word, 1, word);
+	if (audit_table[i].head == 'o') /* of harmless bytes */
+		put_le(dynamic + word, DYNAMIC_AT + 4 * word, word);
+	if (audit_table[i].head == 'a')
+		put_le(dynamic + 2 * word, audit_table[i].value, word);
+	else if (audit_table[i].head == 's')
+		put_le(dynamic + (wide ? 32 : 16), audit_table[i].value, word);
+	else
+		put_le(image + DYNAMIC_AT + audit_table[i].tag * word,
+		       audit_table[i].value, word);
+	m = map_copy(image, AUDIT_SIZE);
+	result = program_audits(&m);
+	map_free(&m);
+	return result;
+}
+
+static void test_audits(void)
+{
+	for (size_t i = 0; i < COUNT(audit_table); i++) {
+		const char *name = name_of("audit: %s", audit_table[i].name);
+
+		is_int(HERE, audits(i, true), audit_table[i].want, name);
+		is_int(HERE, audits(i, false), audit_table[i].want, name);
+	}
+}
+
+static const struct {
+	const char *path; /* "~": the scratch directory */
+	bool known;
+} loader_table[] = {
+	{ "~/file", false }, { "~/no", false }, { "/bin/sh", false },
+	{ "~/ld.so.1", false }, { "~/to-loader", true },
+	{ "/lib64/ld-linux-x86-64.so.2", true },
+	{ "/lib64/../lib64/ld-linux-x86-64.so.2", true },
+	{ "/usr/lib/os-release", false }, { "/lib64", false },
+};
+
+static void test_loaders(const char *scratch)
+{
+	static char path[2 * PATH_SIZE], real[PATH_SIZE];
+	static const char loader[] = "/lib64/ld-linux-x86-64.so.2";
+
+	if (!is_file(loader))
+		return;
+	(void)!symlink(loader, "to-loader");
+	make_file("ld.so.1", "\177ELF", 4, 0755);
+	for (size_t i = 0; i < COUNT(loader_table); i++) {
+		const char *p = loader_table[i].path;
+
+		(void)snprintf(path, sizeof path, "%s%s", *p == '~' ? scratch
+			       : "", p + (*p == '~'));
+		is_int(HERE, loader_known(path, real), loader_table[i].known,
+		       name_of("loader: %s", p));
 	}
 }
 
@@ -3869,9 +4061,13 @@ static void test_all(const char *scratch, const char *copy)
 	test_describe();
 	test_cpio_members();
 	test_cpio_errors();
+	test_cpio_stops();
+	test_setuid();
 	test_scripts();
 	test_elf_interpreter();
 	test_libraries(scratch);
+	test_audits();
+	test_loaders(scratch);
 	test_limit_text();
 	test_initramfs(scratch, copy);
 	test_initramfs_errors(scratch);

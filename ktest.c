@@ -809,27 +809,29 @@ static void write_all(int fd, const char *s, size_t n)
 	}
 }
 
-/* A run's messages wait for their reader, too, but once the run is over only
- * for a second: then this one, and all that follow, are dropped. */
-static void log_write(struct ktest *k, const char *s, size_t n)
+/* Writes all of it to where the caller wants it, and waits for the reader;
+ * once the run is over only for a second: then this and all that follows are
+ * dropped. -1 and errno if it cannot be written. */
+static int sink_write(struct ktest *k, struct sink *to, const char *s, size_t n)
 {
-	while (k->log.fd >= 0 && n > 0) {
+	while (to->fd >= 0 && n > 0) {
 		struct pollfd p[2] = { { .fd = -1 },
-			{ .fd = k->log.fd, .events = POLLOUT } };
+			{ .fd = to->fd, .events = POLLOUT } };
 		const bool was_over = k->over;
 		ssize_t w;
 
 		if (wait_fds(k, p, 2, was_over ? now_ms() + BYTE_WAIT_MS : 0)
 				== 0 && was_over)
-			sink_close(&k->log);
+			sink_close(to);
 		if (p[1].revents == 0)
 			continue;
-		w = write(k->log.fd, s, n < k->log.chunk ? n : k->log.chunk);
+		w = write(to->fd, s, n < to->chunk ? n : to->chunk);
 		if (w < 0 && errno != EINTR && errno != EAGAIN)
-			return;
+			return -1;
 		s += w > 0 ? w : 0;
 		n -= w > 0 ? (size_t)w : 0;
 	}
+	return 0;
 }
 
 /* Prints what others said, made visible, in pieces that fit and that cut no
@@ -848,7 +850,7 @@ static void show(struct ktest *k, int fd, const char *s, size_t n, bool lines)
 		text_init(&t, buf, sizeof buf);
 		text_visible(&t, s, part, lines);
 		if (k != NULL)
-			log_write(k, t.at, t.len);
+			(void)sink_write(k, &k->log, t.at, t.len);
 		else
 			write_all(fd, t.at, t.len);
 		s += part;
@@ -870,7 +872,7 @@ static void say_line(struct ktest *k, const char *s)
 	if (k->vm.raw)
 		t.at[t.len++] = '\r';
 	t.at[t.len++] = '\n';
-	log_write(k, t.at, t.len);
+	(void)sink_write(k, &k->log, t.at, t.len);
 }
 
 static void format(char *out, const char *fmt, va_list ap)
@@ -1351,6 +1353,7 @@ struct opt {
 	bool may_be_empty;
 	bool dashes;                  /* values may look like options */
 	bool one;                     /* names what one machine can have */
+	bool program;                 /* says something of a program */
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
 	long long min, max;           /* OPT_SIZE: MiB, OPT_COUNT */
@@ -1375,33 +1378,43 @@ static const struct opt opt_table[] = {
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
 	  .path = PATH_ALL,
+	  .program = true,
 	  .help = "the one with modules.dep",
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
 	  .offset = AT(modules),
+	  .program = true,
 	  .help = "load this one and what it needs (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
+	  .program = true,
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
 	{ .name = "env-all", .kind = OPT_FLAG, .offset = AT(env_all),
+	  .program = true,
 	  .help = "all of our environment, before -env" },
 	{ .name = "user", .value = "UID[:GID]|NAME", .offset = AT(user),
+	  .program = true,
 	  .help = "whom it runs as; GID is UID if not given",
 	  .def = "root" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd), .path = PATH_ALL,
+	  .program = true,
 	  .help = "its working directory, made if missing",
 	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
 	  .offset = AT(files), .path = PATH_ALL,
+	  .program = true,
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
 	  .offset = AT(mounts), .path = PATH_ALL,
+	  .program = true,
 	  .help = "a directory of ours to be seen there (repeatable)" },
 	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
 	  .path = PATH_ALL,
+	  .program = true,
 	  .help = "its root is this directory; rw: may change it" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
+	  .program = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
 	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell), .one = true,
 	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
@@ -1985,6 +1998,15 @@ static int opt_words(struct ktest *k, struct ktest_options *o,
 	return -1;
 }
 
+/* Whether an option was given; a list begins with its first item. */
+static bool opt_given(const struct ktest_options *o, const struct opt *opt)
+{
+	const void *field = (const char *)o + opt->offset;
+
+	return opt->kind == OPT_FLAG ? *(const int *)field != 0
+				     : *(const char *const *)field != NULL;
+}
+
 /* One machine's things cannot be those of several. */
 static int opt_kernels(struct ktest *k, struct ktest_options *o)
 {
@@ -1996,19 +2018,11 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		return fail(k, "-snapshot %s: is for one machine, not for %zu"
 			    " -kernel-path (say auto)", o->snapshot,
 			    o->kernels.count);
-	for (size_t i = 0; o->kernels.count > 1 && i < COUNT(opt_table); i++) {
-		const struct opt *opt = &opt_table[i];
-		/* a list begins with its first item */
-		const void *field = (const char *)o + opt->offset;
-		const bool set = opt->one && (opt->kind == OPT_FLAG
-			? *(const int *)field != 0
-			: *(const char *const *)field != NULL);
-
-		if (set)
+	for (size_t i = 0; o->kernels.count > 1 && i < COUNT(opt_table); i++)
+		if (opt_table[i].one && opt_given(o, &opt_table[i]))
 			return fail(k, "-%s: is for one machine, not for %zu"
-				    " -kernel-path", opt->name,
+				    " -kernel-path", opt_table[i].name,
 				    o->kernels.count);
-	}
 	return 0;
 }
 
@@ -2862,19 +2876,14 @@ static int guest_cwd(struct ktest *k, struct guest *g)
 /* Options that say something of a program, when there is none. */
 static int guest_monogon(struct ktest *k)
 {
-	const struct ktest_options *o = k->o;
-	const char *useless = o->cwd != NULL ? "cwd"
-		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
-		: o->user != NULL ? "user" : o->tty ? "tty" : o->files.count > 0 ? "file"
-		: o->rootfs != NULL ? "rootfs"
-		: o->mounts.count > 0 ? "mount"
-		: o->modules_dir != NULL ? "modules"
-		: o->modules.count > 0 ? "module" : NULL;
-
-	if (o->initrd_path == NULL)
+	if (k->o->initrd_path == NULL)
 		return fail(k, "PROGRAM is missing (or -initrd-path with a"
 			    " /tester in it); ktest -h explains");
-	return useless == NULL ? 0 : fail(k, "-%s: needs a PROGRAM", useless);
+	for (size_t i = 0; i < COUNT(opt_table); i++)
+		if (opt_table[i].program && opt_given(k->o, &opt_table[i]))
+			return fail(k, "-%s: needs a PROGRAM",
+				    opt_table[i].name);
+	return 0;
 }
 
 /* Everything about one machine, before anything is made of it. */
@@ -4522,12 +4531,7 @@ static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
 }
 
 /* How QEMU is told of a fd that it opens as a file. */
-static void fd_path(int fd, char out[32])
-{
-	(void)snprintf(out, 32, "/proc/self/fd/%d", FD_FIRST + fd);
-}
-
-#define KEYS(...) (const struct ktest_key[]){ __VA_ARGS__, { NULL, NULL } }
+#define FD_PATH "/proc/self/fd/%d"
 
 static void qemu_arg(struct qemu *q, const char *s)
 {
@@ -4540,6 +4544,13 @@ static void qemu_arg(struct qemu *q, const char *s)
 	}
 	q->argv[q->argc++] = at;
 	q->argv[q->argc] = NULL;
+}
+
+/* Adds to the argument that was added last. */
+static void qemu_more(struct qemu *q, const char *s)
+{
+	q->args.len--; /* its NUL */
+	text_bytes(&q->args, s, strlen(s) + 1);
 }
 
 /* Appends a value, commas doubled: QEMU's util/keyval.c, "value-expr". */
@@ -4568,16 +4579,27 @@ int ktest_encode(char *out, size_t size, const char *name,
 	return t.full ? -1 : (int)t.len;
 }
 
-/* Adds "-option NAME,KEY=VALUE,...". */
-static void qemu_option(struct qemu *q, const char *option, const char *name,
-			const struct ktest_key *keys)
+/* Adds "-option VALUE". In fmt %s is a string, whose commas are doubled, and
+ * %d an int. */
+static void qemu_add(struct qemu *q, const char *option, const char *fmt, ...)
 {
 	char buf[PATH_SIZE * 2 + 1024];
+	struct text t;
+	va_list ap;
 
-	q->args.full = ktest_encode(buf, sizeof buf, name, keys) < 0
-		       || q->args.full;
+	text_init(&t, buf, sizeof buf);
+	va_start(ap, fmt);
+	for (; *fmt != '\0'; fmt++)
+		if (*fmt != '%')
+			text_bytes(&t, fmt, 1);
+		else if (*++fmt == 's')
+			text_value(&t, va_arg(ap, const char *));
+		else
+			text_printf(&t, "%d", va_arg(ap, int));
+	va_end(ap);
 	qemu_arg(q, option);
 	qemu_arg(q, buf);
+	q->args.full = q->args.full || t.full;
 }
 
 static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
@@ -4599,39 +4621,31 @@ static void qemu_machine(struct qemu *q)
 {
 	const struct ktest_options *o = q->o;
 	const bool kvm = q->a->accel == ACCEL_KVM;
-	const bool on = q->a->acpi == ACPI_ON;
-	char n[32];
+	const int memory = (int)o->memory;
 
 	qemu_arg(q, "-nodefaults");
 	qemu_arg(q, "-no-user-config");
 	qemu_arg(q, "-nographic");
 	qemu_arg(q, "-no-reboot");
-	qemu_arg(q, "-accel");
-	qemu_arg(q, accel_names[q->a->accel]);
-	qemu_arg(q, "-cpu");
-	qemu_arg(q, kvm ? "host" : "max");
-	(void)snprintf(n, sizeof n, "%lld%c", o->memory % 1024 == 0
-		       ? o->memory / 1024 : o->memory,
-		       o->memory % 1024 == 0 ? 'G' : 'M');
-	qemu_arg(q, "-m");
-	qemu_arg(q, n);
-	if (o->cpus > 1) {
-		(void)snprintf(n, sizeof n, "%lld", o->cpus);
-		qemu_arg(q, "-smp");
-		qemu_arg(q, n);
-	}
+	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
+	qemu_add(q, "-cpu", "%s", kvm ? "host" : "max");
+	if (memory % 1024 == 0)
+		qemu_add(q, "-m", "%dG", memory / 1024);
+	else
+		qemu_add(q, "-m", "%dM", memory);
+	if (o->cpus > 1)
+		qemu_add(q, "-smp", "%d", (int)o->cpus);
 	qemu_arg(q, "-bios");
 	qemu_arg(q, q->g->bios);
-	qemu_option(q, "-M", "microvm", kvm
-		? KEYS({ "x-option-roms", "off" }, { "pic", "off" },
-		       { "pit", "off" }, { "rtc", "off" },
-		       { "isa-serial", "off" },
-		       { on ? NULL : "acpi", "off" })
-		: KEYS({ "x-option-roms", "off" }, { "pit", "on" },
-		       { "pic", "on" }, { "rtc", "on" },
-		       { "isa-serial", "off" },
-		       { !on ? "acpi" : guest_serves_both(q->g, q->a) ? "ioapic2"
-			 : NULL, "off" }));
+	qemu_arg(q, "-M");
+	qemu_arg(q, kvm ? "microvm,x-option-roms=off,pic=off,pit=off,rtc=off,"
+			  "isa-serial=off"
+			: "microvm,x-option-roms=off,pit=on,pic=on,rtc=on,"
+			  "isa-serial=off");
+	if (q->a->acpi == ACPI_OFF)
+		qemu_more(q, ",acpi=off");
+	else if (guest_serves_both(q->g, q->a))
+		qemu_more(q, ",ioapic2=off");
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
 	qemu_kernel_arg(q, "reboot=t");
@@ -4651,84 +4665,65 @@ static void qemu_machine(struct qemu *q)
  * writes to a copy of its own of the pages that it changes. */
 static void qemu_snapshot(struct qemu *q)
 {
-	const enum boot boot = q->a->boot;
-	char size[32], path[32], fd[16];
-
-	if (boot == BOOT_COLD)
+	if (q->a->boot == BOOT_COLD)
 		return;
-	(void)snprintf(size, sizeof size, "%lldM", q->o->memory);
-	fd_path(FD_MEMORY, path);
-	(void)snprintf(fd, sizeof fd, "%d", FD_FIRST + FD_MONITOR);
-	qemu_option(q, "-object", "memory-backend-file", KEYS(
-		{ "id", "ram0" }, { "size", size }, { "mem-path", path },
-		{ "share", boot == BOOT_SAVE ? "on" : "off" }));
-	qemu_option(q, "-M", "", KEYS({ "memory-backend", "ram0" }));
-	qemu_option(q, "-chardev", "socket", KEYS({ "id", "qmp0" },
-						  { "fd", fd }));
-	qemu_option(q, "-mon", "", KEYS({ "chardev", "qmp0" },
-					{ "mode", "control" }));
-	if (boot == BOOT_RESTORE) {
-		qemu_arg(q, "-incoming");
-		qemu_arg(q, "defer");
-	}
+	qemu_add(q, "-object", "memory-backend-file,id=ram0,size=%dM,"
+		 "mem-path=" FD_PATH ",share=%s", (int)q->o->memory,
+		 FD_FIRST + FD_MEMORY, q->a->boot == BOOT_SAVE ? "on" : "off");
+	qemu_add(q, "-M", "memory-backend=ram0");
+	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
+	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
+	if (q->a->boot == BOOT_RESTORE)
+		qemu_add(q, "-incoming", "defer");
 }
 
 static void qemu_sandbox(struct qemu *q)
 {
 	if (q->a->sandbox)
-		qemu_option(q, "-sandbox", "on", KEYS(
-			{ "obsolete", "deny" }, { "elevateprivileges", "deny" },
-			{ "spawn", "deny" }, { "resourcecontrol", "deny" }));
-}
-
-/* A console's bytes come one by one and are dropped when there is no room.
- * A socket has room for 280 of them, a pipe for as many as it holds. */
-static void qemu_pipe(struct qemu *q, const char *id, int fd, bool mux)
-{
-	char path[32];
-
-	fd_path(fd, path);
-	qemu_option(q, "-chardev", "file", KEYS({ "id", id }, { "path", path },
-		{ mux ? "mux" : NULL, "on" }));
+		qemu_add(q, "-sandbox", "on,obsolete=deny,"
+			 "elevateprivileges=deny,spawn=deny,"
+			 "resourcecontrol=deny");
 }
 
 /* The consoles. What is said before /dev/hvc0 exists comes over the serial
- * line; the firmware writes to the debug console. */
+ * line; the firmware writes to the debug console. A console's bytes come one
+ * by one and are dropped when there is no room: a socket has room for 280 of
+ * them, a pipe for as many as it holds. */
 static void qemu_consoles(struct qemu *q)
 {
-	qemu_option(q, "-device", "virtio-rng-device", KEYS(
-		{ "max-bytes", "1024" }, { "period", "1000" }));
-	qemu_option(q, "-device", "virtio-serial-device",
-		    KEYS({ "max_ports", "16" }));
-	qemu_pipe(q, "con0", FD_CONSOLE, false);
-	qemu_option(q, "-device", "virtconsole", KEYS({ "chardev", "con0" }));
-	qemu_pipe(q, "early0", FD_EARLY, true);
-	qemu_option(q, "-device", "isa-serial", KEYS({ "chardev", "early0" }));
-	qemu_option(q, "-device", "isa-debugcon", KEYS(
-		{ "iobase", "0x402" }, { "chardev", "early0" }));
+	qemu_add(q, "-device", "virtio-rng-device,max-bytes=1024,period=1000");
+	qemu_add(q, "-device", "virtio-serial-device,max_ports=%d", VPORTS_MAX);
+	qemu_add(q, "-chardev", "file,id=con0,path=" FD_PATH,
+		 FD_FIRST + FD_CONSOLE);
+	qemu_add(q, "-device", "virtconsole,chardev=con0");
+	qemu_add(q, "-chardev", "file,id=early0,path=" FD_PATH ",mux=on",
+		 FD_FIRST + FD_EARLY);
+	qemu_add(q, "-device", "isa-serial,chardev=early0");
+	qemu_add(q, "-device", "isa-debugcon,iobase=0x402,chardev=early0");
 	qemu_kernel_arg(q, "earlyprintk=serial");
 }
 
-static void qemu_vport(struct qemu *q, const char *id, int fd,
-		       const char *name)
+static void qemu_vport(struct qemu *q, const char *id, const char *name)
 {
-	char n[16];
+	qemu_add(q, "-device", "virtserialport,chardev=%s,name=%s", id, name);
+}
 
-	(void)snprintf(n, sizeof n, "%d", FD_FIRST + fd);
-	qemu_option(q, "-chardev", "socket", KEYS({ "id", id }, { "fd", n }));
-	qemu_option(q, "-device", "virtserialport",
-		    KEYS({ "chardev", id }, { "name", name }));
+static void qemu_socket(struct qemu *q, const char *id, int fd,
+			const char *name)
+{
+	qemu_add(q, "-chardev", "socket,id=%s,fd=%d", id, FD_FIRST + fd);
+	qemu_vport(q, id, name);
 }
 
 static void qemu_vports(struct qemu *q)
 {
-	qemu_vport(q, "ctl0", FD_CONTROL, "ktest.control");
+	qemu_socket(q, "ctl0", FD_CONTROL, "ktest.control");
 	if (q->g->mode == MODE_MONOGON)
 		return;
-	qemu_vport(q, "in0", FD_STDIN, "ktest.stdin");
-	qemu_vport(q, "out0", FD_STDOUT, "ktest.stdout");
+	qemu_socket(q, "in0", FD_STDIN, "ktest.stdin");
+	qemu_socket(q, "out0", FD_STDOUT, "ktest.stdout");
 	if (fd_kind_of(q->g, q->a, FD_STDERR) != FD_NONE)
-		qemu_vport(q, "err0", FD_STDERR, "ktest.stderr");
+		qemu_socket(q, "err0", FD_STDERR, "ktest.stderr");
 }
 
 /* The network of Monogon's launcher, but for the forwarded ports, which are
@@ -4737,47 +4732,43 @@ static void qemu_network(struct qemu *q)
 {
 	const struct ktest_options *o = q->o;
 	const struct guest *g = q->g;
-	char forward[PORTS_MAX][64];
-	struct ktest_key keys[2 * PORTS_MAX + 8] = { { "id", "usernet0" },
-		{ "net", "10.42.0.0/24" }, { "dhcpstart", "10.42.0.10" },
-		{ "ipv6", "off" } };
 	const bool saving = q->a->boot == BOOT_SAVE;
-	size_t n = 4;
+	char rule[64];
 
 	if (!o->net)
 		return;
+	qemu_add(q, "-netdev", "user,id=usernet0,net=10.42.0.0/24,"
+		 "dhcpstart=10.42.0.10,ipv6=off");
 	for (size_t i = 0; !saving && i < g->port_count; i++) {
-		port_rule(&g->port[i], forward[i]);
-		keys[n++] = (struct ktest_key){ "hostfwd", forward[i] };
+		port_rule(&g->port[i], rule);
+		qemu_more(q, ",hostfwd=");
+		qemu_more(q, rule);
 	}
-	for (size_t i = 0; !saving && i < o->services.count; i++)
-		keys[n++] = (struct ktest_key){ "guestfwd", g->service[i] };
-	qemu_option(q, "-netdev", "user", keys);
-	qemu_option(q, "-device", "virtio-net-device", KEYS(
-		{ "netdev", "usernet0" }, { "mac", KTEST_HOST_MAC }));
+	for (size_t i = 0; !saving && i < o->services.count; i++) {
+		qemu_more(q, ",guestfwd=");
+		qemu_more(q, g->service[i]);
+	}
+	qemu_add(q, "-device", "virtio-net-device,netdev=usernet0,mac="
+		 KTEST_HOST_MAC);
 	if (o->pcap != NULL && !saving)
-		qemu_option(q, "-object", "filter-dump", KEYS(
-			{ "id", "dump0" }, { "netdev", "usernet0" },
-			{ "file", o->pcap }));
+		qemu_add(q, "-object", "filter-dump,id=dump0,netdev=usernet0,"
+			 "file=%s", o->pcap);
 }
 
 /* One more interface. In a machine that is saved its address is its place,
  * which the job changes, and its cable leads nowhere. */
-static void qemu_cable(struct qemu *q, size_t i, const char *fd)
+static void qemu_cable(struct qemu *q, size_t i)
 {
-	char mac[MAC_SIZE], id[32];
+	const int fd = FD_FIRST + FD_END + (int)i;
+	char mac[MAC_SIZE];
 
 	cable_mac(q->a->boot != BOOT_COLD ? (unsigned)i
 		  : cable_number(&q->g->wire[i]), mac);
-	(void)snprintf(id, sizeof id, "cable%s", fd);
-	if (q->a->boot == BOOT_SAVE)
-		qemu_option(q, "-netdev", "hubport", KEYS(
-			{ "id", id }, { "hubid", fd }));
-	else
-		qemu_option(q, "-netdev", "socket", KEYS(
-			{ "id", id }, { "fd", fd }));
-	qemu_option(q, "-device", "virtio-net-device",
-		    KEYS({ "netdev", id }, { "mac", mac }));
+	qemu_add(q, "-netdev", q->a->boot == BOOT_SAVE
+		 ? "hubport,id=cable%d,hubid=%d" : "socket,id=cable%d,fd=%d",
+		 fd, fd);
+	qemu_add(q, "-device", "virtio-net-device,netdev=cable%d,mac=%s", fd,
+		 mac);
 }
 
 /* One more vport. In a machine that is saved it leads nowhere. What QEMU opens
@@ -4785,77 +4776,57 @@ static void qemu_cable(struct qemu *q, size_t i, const char *fd)
 static void qemu_wire(struct qemu *q, size_t i)
 {
 	const struct wire *w = &q->g->wire[i];
-	char id[32], path[32];
+	char id[32];
 
 	(void)snprintf(id, sizeof id, "extra%zu", i);
-	fd_path(FD_END + (int)i, path);
 	if (q->a->boot == BOOT_SAVE)
-		qemu_option(q, "-chardev", "null", KEYS({ "id", id }));
-	else if (w->kind == WIRE_SOCKET) {
-		qemu_vport(q, id, FD_END + (int)i, w->name);
-		return;
-	} else if (w->kind == WIRE_TTY)
-		qemu_option(q, "-chardev", "pipe", KEYS({ "id", id },
-							{ "path", path }));
+		qemu_add(q, "-chardev", "null,id=%s", id);
 	else
-		qemu_option(q, "-chardev", "file", KEYS({ "id", id },
-			{ "path", path }, { "append", "on" }));
-	qemu_option(q, "-device", "virtserialport",
-		    KEYS({ "chardev", id }, { "name", w->name }));
+		qemu_add(q, "-chardev",
+			 w->kind == WIRE_SOCKET ? "socket,id=%s,fd=%d"
+			 : w->kind == WIRE_TTY ? "pipe,id=%s,path=" FD_PATH
+			 : "file,id=%s,path=" FD_PATH ",append=on", id,
+			 FD_FIRST + FD_END + (int)i);
+	qemu_vport(q, id, w->name);
 }
 
 static void qemu_wires(struct qemu *q)
 {
-	char fd[16];
-
-	for (size_t i = 0; i < q->g->wire_count; i++) {
-		(void)snprintf(fd, sizeof fd, "%d", FD_FIRST + FD_END + (int)i);
+	for (size_t i = 0; i < q->g->wire_count; i++)
 		if (q->g->wire[i].kind == WIRE_CABLE)
-			qemu_cable(q, i, fd);
+			qemu_cable(q, i);
 		else
 			qemu_wire(q, i);
-	}
 }
 
 /* The host's directories. What the guest writes belongs to us, or, for root,
  * to whom the guest says; nothing is hidden in attributes. */
 static void qemu_mounts(struct qemu *q)
 {
-	const struct guest *g = q->g;
 	const bool saving = q->a->boot == BOOT_SAVE;
 
-	for (size_t i = 0; i < g->mount_count; i++) {
-		const struct mount *m = &g->mount[i];
-		char id[32], tag[32];
+	for (size_t i = 0; i < q->g->mount_count; i++) {
+		const struct mount *m = &q->g->mount[i];
 
-		(void)snprintf(id, sizeof id, "fs%zu", i);
-		(void)snprintf(tag, sizeof tag, "ktest%zu", i);
-		qemu_option(q, "-fsdev", "local", KEYS(
-			{ "id", id }, { "path", saving ? "/" : m->host },
-			{ "security_model", "none" }, { "multidevs", "remap" },
-			{ m->rw && !saving ? NULL : "readonly", "on" }));
-		qemu_option(q, "-device", "virtio-9p-device",
-			    KEYS({ "fsdev", id }, { "mount_tag", tag }));
+		qemu_add(q, "-fsdev", "local,id=fs%d,path=%s,"
+			 "security_model=none,multidevs=remap", (int)i,
+			 saving ? "/" : m->host);
+		if (saving || !m->rw)
+			qemu_more(q, ",readonly=on");
+		qemu_add(q, "-device", "virtio-9p-device,fsdev=fs%d,"
+			 "mount_tag=ktest%d", (int)i, (int)i);
 	}
 }
 
 /* Stops before the first instruction; addresses are those of the symbols. */
 static void qemu_gdb(struct qemu *q)
 {
-	const struct ktest_options *o = q->o;
-	char buf[512];
-	struct text t;
+	const char *gdb = q->o->gdb;
 
-	if (o->gdb == NULL)
+	if (gdb == NULL)
 		return;
-	text_init(&t, buf, sizeof buf);
-	if (unix_path(o->gdb) == NULL)
-		text_add(&t, "tcp:127.0.0.1:");
-	text_value(&t, o->gdb);
-	if (unix_path(o->gdb) != NULL)
-		text_add(&t, ",server=on,wait=off");
-	qemu_arg(q, "-gdb");
-	qemu_arg(q, buf);
+	qemu_add(q, "-gdb", unix_path(gdb) == NULL ? "tcp:127.0.0.1:%s"
+		 : "%s,server=on,wait=off", gdb);
 	qemu_arg(q, "-S");
 	qemu_kernel_arg(q, "nokaslr");
 }
@@ -4866,9 +4837,7 @@ static int qemu_kernel(struct ktest *k, struct qemu *q)
 {
 	const struct ktest_list *more = &q->o->cmdline;
 	size_t max = q->g->kernel.cmdline_max;
-	char path[32];
 
-	fd_path(FD_INITRAMFS, path);
 	for (size_t i = 0; i < more->count; i++) {
 		if (more->item[i][0] == '\0')
 			continue;
@@ -4888,8 +4857,12 @@ static int qemu_kernel(struct ktest *k, struct qemu *q)
 	qemu_arg(q, q->g->kernel_path);
 	qemu_arg(q, "-append");
 	qemu_arg(q, q->cmdline.at);
-	qemu_arg(q, "-initrd");
-	qemu_arg(q, q->g->mode == MODE_PROGRAM ? path : q->o->initrd_path);
+	if (q->g->mode == MODE_PROGRAM) {
+		qemu_add(q, "-initrd", FD_PATH, FD_FIRST + FD_INITRAMFS);
+	} else {
+		qemu_arg(q, "-initrd");
+		qemu_arg(q, q->o->initrd_path);
+	}
 	return 0;
 }
 
@@ -7309,14 +7282,12 @@ struct run {
 };
 
 struct runs {
-	struct ktest *k;
+	struct ktest *k;      /* of the suite itself: messages, and its end */
 	struct ktest_options *o;
 	struct run run[LIST_MAX];
 	size_t started, printed;
 	long long running;
-	int signal;           /* that ended us, or 0 */
-	bool stop;            /* start no more of them */
-	bool mute;            /* print no more, nobody reads it */
+	bool told;            /* that k->over: nothing is started any more */
 };
 
 /* How much of the kernels' paths is the same, and not worth repeating. */
@@ -7342,9 +7313,7 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	const int old[2] = { signal_pipe[0], signal_pipe[1] };
 	int null = open("/dev/null", O_RDONLY);
 
-#ifdef __linux__
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-#endif
 	(void)dup2(null, 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
@@ -7362,12 +7331,16 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	return getppid() == parent ? run_one(rs->o) : KTEST_NO_VERDICT;
 }
 
-static void runs_end(struct runs *rs, int number)
+/* Tells the runs of our end, once. */
+static void runs_tell(struct runs *rs)
 {
-	rs->stop = true;
-	for (size_t i = 0; i < rs->started; i++)
+	const int number = rs->k->signal != 0 && rs->k->signal != SIGPIPE
+			   ? rs->k->signal : SIGTERM;
+
+	for (size_t i = 0; !rs->told && i < rs->started; i++)
 		if (rs->run[i].pid > 0)
 			(void)kill(rs->run[i].pid, number);
+	rs->told = true;
 }
 
 static void runs_start(struct runs *rs)
@@ -7389,22 +7362,16 @@ static void runs_start(struct runs *rs)
 		rs->running++;
 	} else {
 		(void)fail(rs->k, "fork:"); /* if it was not the file */
-		runs_end(rs, SIGTERM);
+		rs->k->over = true;
 	}
 }
 
-/* Hears of signals, and takes in the runs that have ended. */
-static void runs_wake(struct runs *rs)
+/* Waits for news: signals, and runs that have ended. */
+static void runs_wait(struct runs *rs)
 {
-	char bytes[64];
-	ssize_t n = read(signal_pipe[0], bytes, sizeof bytes);
+	struct pollfd p[1];
 
-	for (ssize_t i = 0; i < n; i++)
-		if (bytes[i] != SIGCHLD) {
-			if (!rs->stop) /* it may be what we told a child */
-				rs->signal = bytes[i];
-			runs_end(rs, bytes[i]);
-		}
+	(void)wait_fds(rs->k, p, 1, now_ms() + CHILD_TICK_MS);
 	for (size_t i = 0; i < rs->started; i++) {
 		struct run *r = &rs->run[i];
 		int status = KTEST_NO_VERDICT << 8;
@@ -7420,36 +7387,22 @@ static void runs_wake(struct runs *rs)
 }
 
 /* Writes all, unless nobody reads it: then there is no use in going on. */
-static void runs_write(struct runs *rs, int to, const char *s, size_t n)
+static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n)
 {
-	while (n > 0 && !rs->mute) {
-		struct pollfd p[] = { { .fd = signal_pipe[0], .events = POLLIN },
-				      { .fd = to, .events = POLLOUT } };
-		int ready = poll(p, 2, BYTE_WAIT_MS);
-		ssize_t done = 0;
+	struct ktest *k = rs->k;
 
-		if (p[0].revents != 0)
-			runs_wake(rs);
-		if (p[1].revents != 0)
-			done = write(to, s, n < PIPE_BUF ? n : PIPE_BUF);
-		rs->mute = ready == 0 && rs->stop;
-		if (done > 0) {
-			s += done;
-			n -= (size_t)done;
-		} else if (done < 0 && errno != EINTR && errno != EAGAIN) {
-			rs->mute = true;
-			if (errno == EPIPE)
-				rs->signal = rs->stop ? rs->signal : SIGPIPE;
-			else
-				(void)fail(rs->k, "%s:", to == 1 ? "stdout"
-								 : "stderr");
-			runs_end(rs, SIGTERM);
-		}
-	}
+	if (sink_write(k, to, s, n) == 0)
+		return;
+	if (errno != EPIPE)
+		(void)fail(k, "%s:", to == &k->out ? "stdout" : "stderr");
+	else if (!k->over)
+		k->signal = SIGPIPE;
+	sink_close(to);
+	k->over = true;
 }
 
 /* Writes s made visible, for which there is room, with what is around it. */
-static void runs_text(struct runs *rs, int to, const char *before,
+static void runs_text(struct runs *rs, struct sink *to, const char *before,
 		      const char *s, size_t n, const char *after)
 {
 	struct text t;
@@ -7463,16 +7416,16 @@ static void runs_text(struct runs *rs, int to, const char *before,
 
 /* Prints what a run has written to the file from: as it is, under its name,
  * or as comments of TAP. */
-static void runs_output(struct runs *rs, const char *name, int from, int to,
-			bool comments)
+static void runs_output(struct runs *rs, const char *name, int from,
+			struct sink *to, bool comments)
 {
 	char path[32];
 	struct map m;
 	size_t n;
 
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", from);
+	(void)snprintf(path, sizeof path, FD_PATH, from);
 	if (map_file(rs->k, "output", path, &m) < 0)
-		runs_end(rs, SIGTERM);
+		rs->k->over = true;
 	if (!comments && m.size > 0) {
 		runs_text(rs, to, "==> ", name, strlen(name), " <==\n");
 		runs_write(rs, to, m.at, m.size);
@@ -7498,16 +7451,16 @@ static void runs_result(struct runs *rs, const struct run *r)
 	(void)snprintf(after, sizeof after, "\n  ---\n  status: %d\n"
 		       "  seconds: %lld.%03lld\n  ...\n", r->status,
 		       r->ms / 1000, r->ms % 1000);
-	runs_text(rs, 1, before, r->name, strcspn(r->name, "#"), after);
+	runs_text(rs, &rs->k->out, before, r->name, strcspn(r->name, "#"), after);
 }
 
 static void runs_print(struct runs *rs, struct run *r)
 {
 	if (rs->o->tap)
 		runs_result(rs, r);
-	runs_output(rs, r->name, r->out, 1, rs->o->tap);
+	runs_output(rs, r->name, r->out, &rs->k->out, rs->o->tap);
 	if (r->err != r->out) {
-		runs_output(rs, r->name, r->err, 2, false);
+		runs_output(rs, r->name, r->err, &rs->k->err, false);
 		close_fd(&r->err);
 	}
 	close_fd(&r->out);
@@ -7533,24 +7486,25 @@ static int runs_summary(struct runs *rs)
 		warn(rs->k, "%zu kernels: %zu passed, %zu failed, %zu not run",
 		     rs->o->kernels.count, rs->printed - failed, failed,
 		     rs->o->kernels.count - rs->printed);
-	else if (rs->stop)
-		runs_text(rs, 1, "Bail out! ktest was ended\n", "", 0, "");
+	else if (rs->k->over)
+		runs_text(rs, &rs->k->out, "Bail out! ktest was ended\n", "", 0, "");
 	return status;
 }
 
 static void runs_loop(struct runs *rs)
 {
-	for (;;) {
-		struct pollfd p = { .fd = signal_pipe[0], .events = POLLIN };
+	struct ktest *k = rs->k;
 
-		while (!rs->stop && rs->started < rs->o->kernels.count
+	for (;;) {
+		while (!k->over && rs->started < rs->o->kernels.count
 		       && rs->running < rs->o->jobs)
 			runs_start(rs);
+		if (k->over)
+			runs_tell(rs);
 		if (rs->printed == rs->started)
 			return;
 		if (rs->run[rs->printed].pid > 0) {
-			(void)poll(&p, 1, CHILD_TICK_MS);
-			runs_wake(rs);
+			runs_wait(rs);
 		} else {
 			runs_print(rs, &rs->run[rs->printed]);
 			rs->printed++;
@@ -7569,20 +7523,21 @@ static int runs_all(struct ktest_options *o)
 	if (rs.k == NULL)
 		return KTEST_NO_VERDICT;
 	rs.o = o;
+	rs.k->deadline = 0; /* each run has its own */
 	if (o->wake_fd < 0)
-		rs.stop = rs.mute = fail(rs.k, "pipe:") < 0;
+		rs.k->over = fail(rs.k, "pipe:") < 0;
 	(void)snprintf(plan, sizeof plan, "TAP version 13\n1..%zu\n",
 		       o->kernels.count);
-	runs_write(&rs, 1, plan, o->tap ? strlen(plan) : 0);
+	runs_write(&rs, &rs.k->out, plan, o->tap ? strlen(plan) : 0);
 	runs_loop(&rs);
-	status = rs.mute ? 0 : runs_summary(&rs);
+	status = rs.k->out.fd >= 0 && rs.k->err.fd >= 0 ? runs_summary(&rs) : 0;
 	if (rs.k->error[0] != '\0') {
 		say_line(rs.k, rs.k->error);
 		status = KTEST_NO_VERDICT;
 	}
 	run_end(rs.k, &result);
-	if (rs.signal != 0)
-		die_by(rs.signal);
+	if (result.signal != 0)
+		die_by(result.signal);
 	return status;
 }
 

@@ -16,14 +16,23 @@
  *     126     the program could not be executed
  *     127     the program was not found
  *
- * Data flows one way, each stage reads what the one before it made:
- *     options -> guest description -> initramfs -> QEMU argv -> spawn
- *             -> supervise -> verdict
- * and the sections below follow that order. With -snapshot there are up to two
- * rounds through the last five: one saves a machine, one restores it. Between
- * options and spawn nothing is done but reading files, asking an ELF
- * interpreter for libraries, and opening the ports, cables and sockets that
- * options name.
+ * The rooms, in which data flows from top to bottom; each reads what those
+ * above it made, by const pointer, and calls nothing below it:
+ *      0 Interface   what a program that embeds ktest sees
+ *      1 Constants   limits, times
+ *      2 Types       a run, and what the rooms hand to each other
+ *      3 Utilities   text, waiting, messages, files; knows nothing of VMs
+ *      4 Options     argv, @FILE, environment -> struct ktest_options
+ *      5 Describe    the files that options name -> struct guest
+ *      6 Claim       what a run takes of the host, and gives back
+ *      7 Initramfs   what the guest is to hold -> a cpio archive
+ *      8 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
+ *      9 Snapshot    the file of a saved machine: search, check, write
+ *     10 Spawn       QEMU, and our ends of its fds
+ *     11 Supervise   the one poll loop: streams, control port, monitor
+ *     12 Verdict     another attempt, or the exit status and why
+ *     13 Suite       several kernels
+ *     14 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -99,7 +108,7 @@ struct ktest_options {
 	const char *name;  /* for the log */
 	const char *kernel_path, *initrd_path, *modules_dir;
 	struct ktest_list cmdline, modules;
-	char *const *argv; /* the program's, NULL: the original's mode */
+	char *const *argv; /* the program's, NULL: Monogon mode */
 	const char *cwd, *rootfs, *user;
 	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
@@ -157,7 +166,7 @@ void ktest_defaults(struct ktest_options *o);
 int ktest_parse(struct ktest_options *o, char *const *argv,
 		struct ktest_result *r);
 void ktest_usage(FILE *f);
-/* Both ends of a cable for netfds, or of a port for chardevs; 0, or -1 and
+/* Both ends of a cable for netfds, or of a vport for chardevs; 0, or -1 and
  * errno. They close on exec. */
 int ktest_socket_pair(int fd[2]);
 /* Writes "NAME,KEY=VALUE,...", keys in their order up to one that is NULL,
@@ -179,6 +188,8 @@ void ktest_log_args(int fd, const char *name, char *const *argv);
 #define KTEST_LIBEXEC "/usr/local/libexec/ktest"
 #endif
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 enum { /* ktest's own exit statuses */
 	KTEST_TIMEOUT = 124,
 	KTEST_NO_VERDICT = 125,
@@ -198,11 +209,11 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	PORTS_MAX = 64,         /* forwarded ports; services, too */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
-	ASLEEP_TRIES = 3,       /* boots that may hang */
+	BOOT_TRIES = 3,       /* boots that may hang */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
-	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
-	NAME_SIZE = 64,         /* of a port, as init takes it */
+	VPORTS_MAX = 16,        /* of the virtio serial device, max_ports */
+	NAME_SIZE = 64,         /* of a vport, as init takes it */
 	MAC_SIZE = 18,          /* of an address, as text */
 	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
 	RING_SIZE = 32768,      /* last words of the kernel's console */
@@ -229,8 +240,8 @@ enum { /* times, in milliseconds */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
 	LINK_WAIT_MS = 60000,   /* for the other end of a -link */
-	ASLEEP_WAIT_MS = 5000,  /* a guest that boots uses more than */
-	ASLEEP_CPU_MS = 100,    /* that much CPU time in this time */
+	BOOT_WAIT_MS = 5000,  /* a guest that boots uses more than */
+	BOOT_CPU_MS = 100,    /* that much CPU time in this time */
 	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
 	WRITER_TICK_MS = 10,
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
@@ -275,7 +286,7 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
 	int port_tries;        /* how often free ports were chosen anew */
-	int asleep_tries;      /* boots that hung */
+	int boot_tries;      /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
 };
 
@@ -287,11 +298,12 @@ struct port { /* one that is forwarded from 127.0.0.1:host */
 
 enum wire_kind { WIRE_CABLE, WIRE_SOCKET, WIRE_FILE, WIRE_TTY };
 
-struct wire { /* a fd for QEMU: a network interface's, or a port's */
+struct wire { /* a fd for QEMU: a network interface's, or a vport's */
 	enum wire_kind kind;
-	int fd;
-	bool ours;             /* we opened it */
-	char name[NAME_SIZE];  /* the port's */
+	int fd;                /* -1: it is not open yet */
+	const char *path;      /* where it is opened; NULL: it is the caller's */
+	int listen;            /* of a link whose other end is waited for, or -1 */
+	char name[NAME_SIZE];  /* the vport's */
 };
 
 struct mount { /* a directory of the host in the guest, over 9p */
@@ -361,7 +373,7 @@ enum ending { /* why the supervisor stopped */
 	END_SIGNAL,            /* ktest was signalled, or nobody reads it */
 	END_INIT,              /* init gave up and said why */
 	END_KVM,               /* an internal error, or no sign of life */
-	END_ASLEEP,            /* it will not wake up any more */
+	END_BOOT_HUNG,         /* the guest sleeps, and init has not spoken */
 	END_STALL,             /* a verdict, but not all the output */
 	END_GARBAGE,           /* the control port made no sense */
 	END_LINK,              /* nobody came to the other end of a -link */
@@ -1182,19 +1194,6 @@ static void put_le(char *p, uint64_t v, size_t bytes)
 		p[i] = (char)(v >> (8 * i) & 0xff);
 }
 
-/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
- * with exec by themselves, and what was ignored before us stays so. */
-static void child_signals(void)
-{
-	sigset_t none;
-
-	(void)signal(SIGPIPE, SIG_DFL);
-	(void)signal(SIGTTIN, SIG_DFL);
-	(void)signal(SIGXFSZ, SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* Rows and columns of a terminal. */
 static void terminal_size(int fd, unsigned size[2])
 {
@@ -1212,55 +1211,117 @@ static void terminal_size(int fd, unsigned size[2])
 	size[1] = 80;
 }
 
-struct child { /* a helper program whose output we read */
-	pid_t pid;
-	int out;
-};
-
-/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
- * (NULL: ours). *c gets its stdout. A program that cannot be executed exits
- * with 127. */
-static int child_start(struct ktest *k, char *const *argv, char *const *envp,
-		       int in, struct child *c)
+/* -- Files in memory: lines, and ELF's program headers (System V ABI) -- */
+/* -- Modules --
+ * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
+ * nearest first, so they are loaded from the end of the line. Names in it
+ * may have '-' where the module has '_'. modules.builtin: one PATH a line.
+ */
+static const char *line_end(const char *p, const char *end)
 {
-	int fd[2], null;
+	const char *nl = memchr(p, '\n', (size_t)(end - p));
 
-	if (make_pipe(k, fd) < 0)
-		return -1;
-	c->pid = fork();
-	if (c->pid < 0) {
-		(void)close(fd[0]);
-		(void)close(fd[1]);
-		return fail(k, "fork:");
-	}
-	if (c->pid == 0) {
-		child_signals();
-		null = open("/dev/null", O_RDWR);
-		(void)dup2(in < 0 ? null : in, 0);
-		(void)dup2(fd[1], 1);
-		(void)dup2(null, 2);
-		if (envp != NULL)
-			(void)execve(argv[0], argv, envp);
-		else
-			(void)execvp(argv[0], argv);
-		_exit(127);
-	}
-	(void)close(fd[1]);
-	c->out = fd[0];
-	return 0;
+	return nl != NULL ? nl : end;
 }
 
-/* Waits for its end; returns its exit status, 128+N for a signal. */
-static int child_end(struct child *c)
-{
-	int status;
+enum {
+	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
+	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
+	PT_NOTE_TYPE = 4
+};
 
-	close_fd(&c->out);
-	while (waitpid(c->pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return 127;
-	return WIFEXITED(status) ? WEXITSTATUS(status)
-				 : 128 + WTERMSIG(status);
+struct elf_segment {
+	uint32_t type;
+	uint64_t offset, size; /* in the file */
+	uint64_t address;      /* in memory */
+};
+
+/* How many program headers an ELF file has, of which 64 bytes are there. */
+static size_t elf_segments(const char *p)
+{
+	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
+}
+
+/* Program header i of an ELF file of either class; false if it has none, or
+ * the header is not all there. System V ABI, chapters 4 and 5. */
+static bool elf_segment(const char *p, size_t n, size_t i,
+			struct elf_segment *s)
+{
+	bool wide;
+	uint64_t table, entry;
+
+	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
+	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
+		return false;
+	wide = p[ELF_CLASS] == 2;
+	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
+	entry = get_le(p + (wide ? 54 : 42), 2);
+	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
+	    || table > n || entry * (i + 1) > n - table)
+		return false;
+	p += table + entry * i;
+	s->type = (uint32_t)get_le(p, 4);
+	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
+	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
+	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
+	return true;
+}
+
+/* -- A run's memory -- */
+static void vm_reset(struct vm *v)
+{
+	const struct stream none = { .from = -1, .to = -1 };
+
+	*v = (struct vm){ .leash = -1 };
+	for (size_t i = 0; i < COUNT(v->fd); i++)
+		v->fd[i] = -1;
+	v->job = v->in = v->out = v->err = none;
+}
+
+/* A run's working memory; NULL and r->error if there is none. */
+static struct ktest *run_begin(const struct ktest_options *o,
+			       struct ktest_result *r)
+{
+	struct ktest *k = mmap(NULL, sizeof *k, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	*r = (struct ktest_result){ .qemu_status = -1 };
+	if (k == MAP_FAILED) {
+		(void)snprintf(r->error, sizeof r->error, "no memory: %s",
+			       strerror(errno));
+		return NULL;
+	}
+	k->o = o;
+	k->start = now_ms();
+	k->deadline = o->timeout > 0 ? k->start + o->timeout : 0;
+	k->log = sink_open(o->log_fd);
+	k->out = sink_open(o->stdout_fd);
+	k->err = sink_open(o->stderr_fd);
+	k->initrd = k->initramfs = -1;
+	k->snapshot.fd = k->snapshot.memory = -1;
+	k->snapshot.part = -1;
+	vm_reset(&k->vm);
+	return k;
+}
+
+/* Takes what a run leaves behind, and frees its memory. */
+static void run_end(struct ktest *k, struct ktest_result *r)
+{
+	size_t n = k->said_len < sizeof r->qemu_stderr
+		   ? k->said_len : sizeof r->qemu_stderr - 1;
+
+	memcpy(r->error, k->error, sizeof r->error);
+	memcpy(r->qemu_stderr, k->said, n);
+	r->qemu_stderr[n] = '\0';
+	r->signal = k->signal;
+	if (k->vm.pid > 0)
+		r->qemu_status = k->vm.wait_status;
+	r->warm = k->vm.phase >= PHASE_RUN
+		  && k->attempt.boot == BOOT_RESTORE;
+	sink_close(&k->out);
+	sink_close(&k->err);
+	sink_close(&k->log);
+	(void)munmap(k, sizeof *k);
 }
 
 /* ==== 4. Options ========================================================
@@ -1415,7 +1476,7 @@ static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "More devices" },
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
 	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
-	  .help = "a port: FD, FILE or unix:PATH (repeatable)" },
+	  .help = "a vport: FD, FILE or unix:PATH (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
 	  .path = PATH_TARGET, .one = true,
 	  .help = "the guest waits there for a debugger" },
@@ -1445,14 +1506,12 @@ static const char *const exit_table[] = {
 	"127     the program was not found",
 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 void ktest_usage(FILE *f)
 {
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n"
+		"Runs PROGRAM in a real Linux kernel, as if here. Defaults are in [brackets].\n"
 		"@FILE among the options stands for its lines, an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
@@ -1551,6 +1610,50 @@ static bool parse_duration(const char *s, long long *ms)
 		first = false;
 	} while (*s != '\0');
 	return true;
+}
+
+static bool parse_port_number(const char **s, int *out)
+{
+	long long n;
+
+	if (!parse_number(s, &n) || n < 1 || n > 65535)
+		return false;
+	*out = (int)n;
+	return true;
+}
+
+/* "[HOST:]GUEST", then nothing, "/tcp" or "/udp". */
+static bool parse_port(const char *s, struct port *p)
+{
+	*p = (struct port){ .fd = -1 };
+	if (!parse_port_number(&s, &p->guest))
+		return false;
+	p->any = *s != ':';
+	if (*s == ':') {
+		p->host = p->guest;
+		s++;
+		if (!parse_port_number(&s, &p->guest))
+			return false;
+	}
+	p->udp = strcmp(s, "/udp") == 0;
+	return p->udp || *s == '\0' || strcmp(s, "/tcp") == 0;
+}
+
+/* "IP:PORT" at *s, which moves past it; in out the same, normalized. */
+static bool parse_address(const char **s, struct in_addr *ip, char *out,
+			  size_t size)
+{
+	char buf[INET_ADDRSTRLEN];
+	size_t n = strcspn(*s, ":");
+	int port;
+
+	if (n >= sizeof buf || (*s)[n] != ':')
+		return false;
+	(void)snprintf(buf, sizeof buf, "%.*s", (int)n, *s);
+	*s += n + 1;
+	if (inet_pton(AF_INET, buf, ip) != 1 || !parse_port_number(s, &port))
+		return false;
+	return snprintf(out, size, "%s:%d", buf, port) < (int)size;
 }
 
 static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
@@ -1937,11 +2040,25 @@ void ktest_defaults(struct ktest_options *o)
 		o->qemu = "qemu-system-x86_64";
 }
 
-/* ==== 5. Guest description ==============================================
+int ktest_parse(struct ktest_options *o, char *const *argv,
+		struct ktest_result *r)
+{
+	struct ktest *k = run_begin(o, r);
+	int result = k != NULL ? opt_parse(k, o, argv) : -1;
+
+	if (result < 0 && k != NULL)
+		say_line(k, k->error);
+	if (k != NULL)
+		run_end(k, r);
+	r->status = result < 0 ? KTEST_NO_VERDICT : 0;
+	return result;
+}
+
+/* ==== 5. Describe =======================================================
  * options + the files they name -> struct guest: which kernel this is, what
  * it lacks, which program, init and firmware; and every policy: accelerator,
- * ACPI, sandbox, clock. Reads files, and takes of the host what a run needs:
- * ports, cables, sockets. ktest_run() gives these back.
+ * ACPI, sandbox. Reads files and changes nothing, so the caller's fds are
+ * looked at before there is one of ours that could be taken for them.
  */
 
 /* -- The kernel's file --
@@ -1955,49 +2072,9 @@ enum {
 	BZ_LOADFLAGS = 0x211, BZ_XLOADFLAGS = 0x236, BZ_CMDLINE_SIZE = 0x238,
 	BZ_HEADER_END = 0x268,
 	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
-	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
 	ELF_X86_64 = 62, ELF_I386 = 3,
-	ELF_NOTE_PVH = 18,
-	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
-	PT_NOTE_TYPE = 4
+	ELF_NOTE_PVH = 18
 };
-
-struct elf_segment {
-	uint32_t type;
-	uint64_t offset, size; /* in the file */
-	uint64_t address;      /* in memory */
-};
-
-/* How many program headers an ELF file has, of which 64 bytes are there. */
-static size_t elf_segments(const char *p)
-{
-	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
-}
-
-/* Program header i of an ELF file of either class; false if it has none, or
- * the header is not all there. System V ABI, chapters 4 and 5. */
-static bool elf_segment(const char *p, size_t n, size_t i,
-			struct elf_segment *s)
-{
-	bool wide;
-	uint64_t table, entry;
-
-	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
-	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
-		return false;
-	wide = p[ELF_CLASS] == 2;
-	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
-	entry = get_le(p + (wide ? 54 : 42), 2);
-	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
-	    || table > n || entry * (i + 1) > n - table)
-		return false;
-	p += table + entry * i;
-	s->type = (uint32_t)get_le(p, 4);
-	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
-	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
-	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
-	return true;
-}
 
 /* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
  * descriptor size, type, then both padded to four bytes. */
@@ -2185,18 +2262,6 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	return result;
 }
 
-/* -- Modules --
- * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
- * nearest first, so they are loaded from the end of the line. Names in it
- * may have '-' where the module has '_'. modules.builtin: one PATH a line.
- */
-static const char *line_end(const char *p, const char *end)
-{
-	const char *nl = memchr(p, '\n', (size_t)(end - p));
-
-	return nl != NULL ? nl : end;
-}
-
 /* Whether the path [p, end) is that of the module name. */
 static bool module_is(const char *p, const char *end, const char *name)
 {
@@ -2362,7 +2427,7 @@ static int module_missing(struct ktest *k, const struct guest *g,
 	return 0; /* built into a kernel whose list does not say so */
 }
 
-/* Fills g->modules: what our ports need and the kernel lacks built in, then
+/* Fills g->modules: what our vports need and the kernel lacks built in, then
  * what -module names. */
 static int modules_plan(struct ktest *k, struct guest *g)
 {
@@ -2764,6 +2829,185 @@ static bool kvm_usable(struct ktest *k)
 #endif
 }
 
+/* -- ACPI --
+ * With ACPI, devices are found in QEMU's tables; without, QEMU names them on
+ * the kernel's command line. A kernel without PCI cannot start its ACPI
+ * interpreter ("AE_BAD_PARAMETER, During Region initialization"), but our
+ * firmware names the devices to it all the same, if there is one IO-APIC.
+ */
+static bool guest_serves_both(const struct guest *g, const struct attempt *a)
+{
+	return g->own_bios && a->accel == ACCEL_TCG;
+}
+
+static int guest_acpi(const struct guest *g, const struct attempt *a)
+{
+	return g->kernel.no_acpi
+	       || (g->kernel.no_pci && !guest_serves_both(g, a))
+	       ? ACPI_OFF : ACPI_ON;
+}
+
+/* The working directory, made in the guest if it is not there. A relative one
+ * is this host's, by its absolute path; so is that of -rootfs. */
+static int guest_cwd(struct ktest *k, struct guest *g)
+{
+	const char *cwd = k->o->cwd != NULL ? k->o->cwd
+			  : k->o->rootfs != NULL ? "." : "/";
+
+	if (cwd[0] == '/')
+		return path_set(k, g->cwd, "%s", cwd);
+	return realpath(cwd, g->cwd) != NULL ? 0 : fail(k, "-cwd %s:", cwd);
+}
+
+/* Options that say something of a program, when there is none. */
+static int guest_monogon(struct ktest *k)
+{
+	const struct ktest_options *o = k->o;
+	const char *useless = o->cwd != NULL ? "cwd"
+		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
+		: o->user != NULL ? "user" : o->tty ? "tty" : o->files.count > 0 ? "file"
+		: o->rootfs != NULL ? "rootfs"
+		: o->mounts.count > 0 ? "mount"
+		: o->modules_dir != NULL ? "modules"
+		: o->modules.count > 0 ? "module" : NULL;
+
+	if (o->initrd_path == NULL)
+		return fail(k, "PROGRAM is missing (or -initrd-path with a"
+			    " /tester in it); ktest -h explains");
+	return useless == NULL ? 0 : fail(k, "-%s: needs a PROGRAM", useless);
+}
+
+/* Everything about one machine, before anything is made of it. */
+static int guest_describe(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *kernel = g->kernel_path;
+
+	g->mode = o->argv != NULL ? MODE_PROGRAM : MODE_MONOGON;
+	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0)
+		return -1;
+	if (g->mode == MODE_PROGRAM) {
+		if (!g->kernel.is64)
+			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
+				    " init is a 64-bit program", kernel);
+		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
+			return -1;
+		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
+		    || guest_user(k, g) < 0 || guest_program(k, g) < 0
+		    || modules_find(k, g, kernel) < 0
+		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
+			return -1;
+		g->merged = o->tty || same_file(o->stdout_fd, o->stderr_fd);
+		if (g->modules_dir[0] != '\0')
+			modules_step(k, g);
+	} else if (guest_monogon(k) < 0) {
+		return -1;
+	}
+	k->attempt = (struct attempt){
+		.accel = o->accel, .acpi = o->acpi,
+		.sandbox = o->sandbox != SANDBOX_OFF,
+	};
+	if (o->accel == ACCEL_AUTO)
+		k->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
+	if (o->acpi == ACPI_AUTO)
+		k->attempt.acpi = guest_acpi(g, &k->attempt);
+	return 0;
+}
+
+/* ==== 6. Claim ==========================================================
+ * options + struct guest -> what a run takes of the host, and gives back:
+ * temporary files, helper programs, the terminal, ports, cables, sockets.
+ * claim() takes what the options name, claim_undo() gives all of it back,
+ * however the run ends.
+ */
+
+/* -- The file -- */
+static int temporary_file(struct ktest *k)
+{
+	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
+	const char *first = getenv("TMPDIR");
+	char path[PATH_SIZE];
+	int fd = memfd_create("ktest", MFD_CLOEXEC);
+
+	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
+		const char *dir = i > 0 ? dirs[i - 1] : first;
+
+		if (dir == NULL || snprintf(path, sizeof path,
+			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
+			continue;
+		fd = mkostemp(path, O_CLOEXEC);
+		if (fd >= 0)
+			(void)unlink(path);
+	}
+	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
+				   " /tmp, /var/tmp or /dev/shm:");
+}
+
+/* -- Helper programs -- */
+struct child { /* a helper program whose output we read */
+	pid_t pid;
+	int out;
+};
+
+/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
+ * with exec by themselves, and what was ignored before us stays so. */
+static void child_signals(void)
+{
+	sigset_t none;
+
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGTTIN, SIG_DFL);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
+ * (NULL: ours). *c gets its stdout. A program that cannot be executed exits
+ * with 127. */
+static int child_start(struct ktest *k, char *const *argv, char *const *envp,
+		       int in, struct child *c)
+{
+	int fd[2], null;
+
+	if (make_pipe(k, fd) < 0)
+		return -1;
+	c->pid = fork();
+	if (c->pid < 0) {
+		(void)close(fd[0]);
+		(void)close(fd[1]);
+		return fail(k, "fork:");
+	}
+	if (c->pid == 0) {
+		child_signals();
+		null = open("/dev/null", O_RDWR);
+		(void)dup2(in < 0 ? null : in, 0);
+		(void)dup2(fd[1], 1);
+		(void)dup2(null, 2);
+		if (envp != NULL)
+			(void)execve(argv[0], argv, envp);
+		else
+			(void)execvp(argv[0], argv);
+		_exit(127);
+	}
+	(void)close(fd[1]);
+	c->out = fd[0];
+	return 0;
+}
+
+/* Waits for its end; returns its exit status, 128+N for a signal. */
+static int child_end(struct child *c)
+{
+	int status;
+
+	close_fd(&c->out);
+	while (waitpid(c->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 127;
+	return WIFEXITED(status) ? WEXITSTATUS(status)
+				 : 128 + WTERMSIG(status);
+}
+
 /* -- The guest's clock under TCG --
  * Its TSC is the host's tick counter (QEMU's cpu_get_host_ticks(), include/
  * qemu/timer.h): rdtsc on x86, nanoseconds on ARM, something else elsewhere.
@@ -2816,32 +3060,111 @@ static unsigned long tick_khz(struct ktest *k)
 #endif
 }
 
-/* -- Ports and services of the user network -- */
-static bool parse_port_number(const char **s, int *out)
+/* -- The terminal -- */
+/* Every key is the guest's from now on, if the terminal is ours to take. */
+static void terminal_take(struct ktest *k)
 {
-	long long n;
+	struct vm *v = &k->vm;
+	const int fd = k->o->stdin_fd;
+	struct termios t;
 
-	if (!parse_number(s, &n) || n < 1 || n > 65535)
-		return false;
-	*out = (int)n;
-	return true;
+	if (!k->o->tty || tcgetattr(fd, &v->terminal) < 0
+	    || tcgetpgrp(fd) != getpgrp())
+		return;
+	t = v->terminal;
+	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
+				 | IGNCR | ICRNL | IXON);
+	t.c_oflag &= ~(tcflag_t)OPOST;
+	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+	t.c_cc[VMIN] = 1;
+	t.c_cc[VTIME] = 0;
+	v->raw = terminal_set(fd, &t) == 0;
+	v->typed = 1; /* as if Enter had been pressed */
 }
 
-/* "[HOST:]GUEST", then nothing, "/tcp" or "/udp". */
-static bool parse_port(const char *s, struct port *p)
+static void terminal_give_back(struct ktest *k)
 {
-	*p = (struct port){ .fd = -1 };
-	if (!parse_port_number(&s, &p->guest))
-		return false;
-	p->any = *s != ':';
-	if (*s == ':') {
-		p->host = p->guest;
-		s++;
-		if (!parse_port_number(&s, &p->guest))
-			return false;
+	if (k->vm.raw)
+		(void)terminal_set(k->o->stdin_fd, &k->vm.terminal);
+	k->vm.raw = false;
+}
+
+/* -- Ports and services of the user network -- */
+static bool port_is_twice(const struct guest *g, const struct port *p)
+{
+	for (const struct port *q = g->port; q < p; q++)
+		if (q->udp == p->udp && (q->guest == p->guest
+					 || (!q->any && q->host == p->host)))
+			return true;
+	return false;
+}
+
+static int ports_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *asked = &k->o->ports;
+
+	for (size_t i = 0; i < asked->count; i++)
+		if (i == PORTS_MAX)
+			return fail(k, "-port %.100s: is one too many (limit"
+				    " %d)", asked->item[i], PORTS_MAX);
+		else if (!parse_port(asked->item[i], &g->port[i]))
+			return fail(k, "-port %.100s: is not [HOST:]GUEST or"
+				    " [HOST:]GUEST/udp, with ports from 1 to"
+				    " 65535", asked->item[i]);
+		else if (port_is_twice(g, &g->port[i]))
+			return fail(k, "-port %s: a port is there twice",
+				    asked->item[i]);
+		else
+			g->port_count++;
+	return 0;
+}
+
+static int services_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *asked = &k->o->services;
+
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *s = asked->item[i];
+		char guest[24], host[24];
+		struct in_addr ip, host_ip;
+		unsigned last;
+
+		if (i == PORTS_MAX)
+			return fail(k, "-service %.100s: is one too many"
+				    " (limit %d)", s, PORTS_MAX);
+		if (!parse_address(&s, &ip, guest, sizeof guest)
+		    || *s++ != '='
+		    || !parse_address(&s, &host_ip, host, sizeof host)
+		    || *s != '\0')
+			return fail(k, "-service %.100s: is not GUESTIP:PORT="
+				    "HOSTIP:PORT, with IPv4 addresses",
+				    asked->item[i]);
+		/* what libslirp would refuse, or never ask the service for */
+		last = ntohl(ip.s_addr) & 255;
+		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00 || last == 0
+		    || last == 2 || last == 3 || last == 10 || last == 255)
+			return fail(k, "-service %.100s: the guest's side is"
+				    " not in 10.42.0.0/24, or .2, .3 or .10",
+				    asked->item[i]);
+		(void)snprintf(g->service[i], sizeof g->service[i],
+			       "tcp:%s-tcp:%s", guest, host);
 	}
-	p->udp = strcmp(s, "/udp") == 0;
-	return p->udp || *s == '\0' || strcmp(s, "/tcp") == 0;
+	return 0;
+}
+
+static int network_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *needs = o->ports.count > 0 ? "port"
+		: o->services.count > 0 ? "service" : o->pcap != NULL ? "pcap"
+		: NULL;
+
+	if (!o->net && needs != NULL)
+		return fail(k, "-%s: needs -net user", needs);
+	if (o->port_file != NULL && o->ports.count == 0)
+		return fail(k, "-port-file %s: needs a -port", o->port_file);
+	return ports_read(k, g) < 0 ? -1 : services_read(k, g);
 }
 
 /* Binds 127.0.0.1:p->host, or any free port if that is 0. A socket that does
@@ -2910,141 +3233,74 @@ static int ports_choose(struct ktest *k, struct guest *g)
 	return 0;
 }
 
-static bool port_is_twice(const struct guest *g, const struct port *p)
+/* Writes the port file: complete or not there. */
+static int ports_file(struct ktest *k)
 {
-	for (const struct port *q = g->port; q < p; q++)
-		if (q->udp == p->udp && (q->guest == p->guest
-					 || (!q->any && q->host == p->host)))
-			return true;
-	return false;
-}
-
-static int guest_ports(struct ktest *k, struct guest *g)
-{
-	const struct ktest_list *asked = &k->o->ports;
-
-	for (size_t i = 0; i < asked->count; i++)
-		if (i == PORTS_MAX)
-			return fail(k, "-port %.100s: is one too many (limit"
-				    " %d)", asked->item[i], PORTS_MAX);
-		else if (!parse_port(asked->item[i], &g->port[i]))
-			return fail(k, "-port %.100s: is not [HOST:]GUEST or"
-				    " [HOST:]GUEST/udp, with ports from 1 to"
-				    " 65535", asked->item[i]);
-		else if (port_is_twice(g, &g->port[i]))
-			return fail(k, "-port %s: a port is there twice",
-				    asked->item[i]);
-		else
-			g->port_count++;
-	return ports_choose(k, g);
-}
-
-/* "IP:PORT" at *s, which moves past it; in out the same, normalized. */
-static bool parse_address(const char **s, struct in_addr *ip, char *out,
-			  size_t size)
-{
-	char buf[INET_ADDRSTRLEN];
-	size_t n = strcspn(*s, ":");
-	int port;
-
-	if (n >= sizeof buf || (*s)[n] != ':')
-		return false;
-	(void)snprintf(buf, sizeof buf, "%.*s", (int)n, *s);
-	*s += n + 1;
-	if (inet_pton(AF_INET, buf, ip) != 1 || !parse_port_number(s, &port))
-		return false;
-	return snprintf(out, size, "%s:%d", buf, port) < (int)size;
-}
-
-static int guest_services(struct ktest *k, struct guest *g)
-{
-	const struct ktest_list *asked = &k->o->services;
-
-	for (size_t i = 0; i < asked->count; i++) {
-		const char *s = asked->item[i];
-		char guest[24], host[24];
-		struct in_addr ip, host_ip;
-		unsigned last;
-
-		if (i == PORTS_MAX)
-			return fail(k, "-service %.100s: is one too many"
-				    " (limit %d)", s, PORTS_MAX);
-		if (!parse_address(&s, &ip, guest, sizeof guest)
-		    || *s++ != '='
-		    || !parse_address(&s, &host_ip, host, sizeof host)
-		    || *s != '\0')
-			return fail(k, "-service %.100s: is not GUESTIP:PORT="
-				    "HOSTIP:PORT, with IPv4 addresses",
-				    asked->item[i]);
-		/* what libslirp would refuse, or never ask the service for */
-		last = ntohl(ip.s_addr) & 255;
-		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00 || last == 0
-		    || last == 2 || last == 3 || last == 10 || last == 255)
-			return fail(k, "-service %.100s: the guest's side is"
-				    " not in 10.42.0.0/24, or .2, .3 or .10",
-				    asked->item[i]);
-		(void)snprintf(g->service[i], sizeof g->service[i],
-			       "tcp:%s-tcp:%s", guest, host);
-	}
-	return 0;
-}
-
-static int guest_network(struct ktest *k, struct guest *g)
-{
-	const struct ktest_options *o = k->o;
-	const char *needs = o->ports.count > 0 ? "port"
-		: o->services.count > 0 ? "service" : o->pcap != NULL ? "pcap"
-		: NULL;
-	struct stat st;
+	const struct guest *g = &k->guest;
+	char temporary[PATH_SIZE];
+	FILE *f;
 	int fd;
+	bool ok;
 
-	if (!o->net && needs != NULL)
-		return fail(k, "-%s: needs -net user", needs);
-	if (o->port_file != NULL && o->ports.count == 0)
-		return fail(k, "-port-file %s: needs a -port", o->port_file);
-	/* who waits for it must not find an earlier run's */
-	if (o->port_file != NULL && lstat(o->port_file, &st) == 0) {
-		if (!S_ISREG(st.st_mode))
-			return fail(k, "-port-file %s: is there, and is not a"
-				    " regular file", o->port_file);
-		if (!o->dry_run && unlink(o->port_file) < 0)
-			return fail(k, "-port-file %s:", o->port_file);
-	}
-	if (o->pcap != NULL && !o->dry_run) {
-		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-		if (fd < 0)
-			return fail(k, "-pcap %s:", o->pcap);
-		(void)close(fd);
-	}
-	return guest_ports(k, g) < 0 ? -1 : guest_services(k, g);
+	if (path_set(k, temporary, "%s.XXXXXX", k->o->port_file) < 0)
+		return -1;
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0 || (f = fdopen(fd, "w")) == NULL)
+		return fail(k, "-port-file %s:", k->o->port_file);
+	(void)fchmod(fd, 0644);
+	for (size_t i = 0; i < g->port_count; i++)
+		(void)fprintf(f, "%d%s %d\n", g->port[i].guest,
+			      g->port[i].udp ? "/udp" : "", g->port[i].host);
+	ok = !ferror(f);
+	if (fclose(f) == 0 && ok && rename(temporary, k->o->port_file) == 0)
+		return 0;
+	(void)fail(k, "-port-file %s:", k->o->port_file);
+	(void)unlink(temporary);
+	return -1;
 }
 
-/* -- Wires: cables and extra ports --
- * Each is a fd that QEMU inherits: the caller's, or one that is opened here.
+/* Tells the ports, once: QEMU has bound them, since the guest runs. */
+static void ports_report(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+
+	if (k->vm.ports_told)
+		return;
+	k->vm.ports_told = true;
+	for (size_t i = 0; i < g->port_count; i++) {
+		const struct port *p = &g->port[i];
+
+		warn(k, "port %d%s -> 127.0.0.1:%d", p->guest,
+		     p->udp ? "/udp" : "", p->host);
+		if (k->o->on_port != NULL)
+			k->o->on_port(k->o->on_port_arg, p->guest, p->udp,
+				      p->host);
+	}
+	if (k->o->port_file != NULL && ports_file(k) < 0)
+		run_stop(k, END_OUTPUT);
+}
+
+/* -- Wires: cables and extra vports --
+ * Each is a fd that QEMU inherits: the caller's, or one that is opened here,
+ * at its path.
  */
-/* Takes w; one of ours that cannot be taken is closed. */
 static int wire_add(struct ktest *k, struct guest *g, const char *option,
 		    const char *value, struct wire w)
 {
-	int result = 0;
-
 	if (g->wire_count == WIRES_MAX)
-		result = fail(k, "-%s %.100s: is one too many (limit %d with"
-			      " -netfd, -link and -chardev together)", option,
-			      value, WIRES_MAX);
-	for (size_t i = 0; result == 0 && i < g->wire_count; i++)
+		return fail(k, "-%s %.100s: is one too many (limit %d with"
+			    " -netfd, -link and -chardev together)", option,
+			    value, WIRES_MAX);
+	for (size_t i = 0; i < g->wire_count; i++)
 		if (w.fd >= 0 && g->wire[i].fd == w.fd)
-			result = fail(k, "-%s %.100s: the fd is used already",
-				      option, value);
+			return fail(k, "-%s %.100s: the fd is used already",
+				    option, value);
 		else if (w.name[0] != '\0'
 			 && strcmp(g->wire[i].name, w.name) == 0)
-			result = fail(k, "-%s %.100s: the name is used already",
-				      option, value);
-	if (result == 0)
-		g->wire[g->wire_count++] = w;
-	else if (w.ours)
-		close_fd(&w.fd);
-	return result;
+			return fail(k, "-%s %.100s: the name is used already",
+				    option, value);
+	g->wire[g->wire_count++] = w;
+	return 0;
 }
 
 /* Whether a fd is one of the few that a run has before it opens any: its sinks,
@@ -3084,37 +3340,6 @@ static int wire_fd(struct ktest *k, const char *option, const char *value,
 	return 0;
 }
 
-/* The fd's number in a -chardev NAME=FD; NULL: it is no such one. */
-static const char *chardev_digits(const char *value)
-{
-	const char *what = strchr(value, '=');
-
-	return what != NULL && what[1] != '\0'
-	       && what[1 + strspn(what + 1, "0123456789")] == '\0'
-	       ? what + 1 : NULL;
-}
-
-/* Looks at the caller's fds before anything of ours is opened that could be
- * taken for one of them. */
-static int wires_given(struct ktest *k)
-{
-	const struct ktest_options *o = k->o;
-	struct wire w;
-
-	for (size_t i = 0; i < o->netfds.count; i++)
-		if (wire_fd(k, "netfd", o->netfds.item[i], o->netfds.item[i],
-			    &w) < 0)
-			return -1;
-	for (size_t i = 0; i < o->chardevs.count; i++) {
-		const char *digits = chardev_digits(o->chardevs.item[i]);
-
-		if (digits != NULL && wire_fd(k, "chardev", o->chardevs.item[i],
-					      digits, &w) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 static const char *unix_path(const char *s)
 {
 	return strncmp(s, "unix:", 5) == 0 ? s + 5 : NULL;
@@ -3131,13 +3356,6 @@ static int unix_address(struct ktest *k, const char *option, const char *path,
 	return 0;
 }
 
-static int unix_socket(struct ktest *k)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	return fd >= 0 ? fd : fail(k, "socket:");
-}
-
 /* What a wire to path is, before it is opened. */
 static enum wire_kind wire_kind_of(const char *path)
 {
@@ -3148,119 +3366,10 @@ static enum wire_kind wire_kind_of(const char *path)
 	       : WIRE_FILE;
 }
 
-/* FILE as `>` takes it, a terminal both ways, a socket that listens. */
-static int wire_open(struct ktest *k, const char *value, const char *path,
-		     struct wire *w)
-{
-	struct sockaddr_un a;
-	struct stat st;
-
-	w->ours = true;
-	w->kind = wire_kind_of(path);
-	if (w->kind == WIRE_SOCKET) {
-		if (unix_address(k, "chardev", unix_path(path), &a) < 0
-		    || (w->fd = unix_socket(k)) < 0)
-			return -1;
-		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
-			return 0;
-		(void)fail(k, "-chardev %.200s:", value);
-		close_fd(&w->fd);
-		return -1;
-	}
-	/* O_RDWR: a FIFO without a reader does not hold us up */
-	w->fd = open(path, O_CLOEXEC | (w->kind == WIRE_TTY
-		? O_RDWR | O_NOCTTY
-		: stat(path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
-		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
-	return w->fd >= 0 ? 0 : fail(k, "-chardev %.200s:", value);
-}
-
-/* Waits for somebody who connects to fd; -1 if nobody does in time, or the
- * run is to end. */
-static int link_wait(struct ktest *k, const char *path, int fd)
-{
-	const long long end = k->start + (k->o->timeout > 0 ? k->o->timeout
-							    : LINK_WAIT_MS);
-	struct pollfd p[] = { { .fd = fd, .events = POLLIN },
-			      { .fd = k->o->wake_fd, .events = POLLIN } };
-	int other;
-
-	step(k, "waiting for the other end of -link %s", path);
-	while (p[0].revents == 0) {
-		if (now_ms() >= end && k->o->timeout > 0)
-			k->fail_status = KTEST_TIMEOUT;
-		if (now_ms() >= end)
-			return fail(k, "-link %s: nobody came to the other end"
-				    " within %lld s", path,
-				    (end - k->start) / 1000);
-		(void)poll(p, 2, (int)(end - now_ms()));
-		if (p[1].revents != 0)
-			run_wake(k);
-		if (k->end != END_NONE) {
-						return k->signal != 0 ? -1
-				: fail(k, "the caller ended the run");
-		}
-	}
-	other = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-	return other >= 0 ? other : fail(k, "-link %s:", path);
-}
-
-static bool is_socket(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
-/* A cable between the two that come with one path. The first lays a socket
- * down there, which listens already when it appears, and takes it away when
- * the second has connected. */
-static int link_open(struct ktest *k, const char *path)
-{
-	char own[PATH_SIZE];
-	struct sockaddr_un a, mine;
-	int fd, other, tries = 0;
-	bool waited = false;
-
-	/* its own name is this thread's: a is on its stack */
-	if (unix_address(k, "link", path, &a) < 0
-	    || path_set(k, own, "%s.%lx.%lx", path, (unsigned long)getpid(),
-			(unsigned long)(uintptr_t)&a) < 0
-	    || unix_address(k, "link", own, &mine) < 0)
-		return -1;
-	do {
-		fd = unix_socket(k);
-		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)
-				== 0)
-			return fd;
-		other = -1;
-		if (errno == ECONNREFUSED && !is_socket(path))
-			(void)fail(k, "-link %s: is not a socket", path);
-		else if (errno != ENOENT)
-			(void)fail(k, "-link %s: is there already, and nobody"
-				   " waits there (remove it?):", path);
-		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) == 0
-			 && listen(fd, 1) == 0) {
-			waited = link(own, path) == 0;
-			if (waited)
-				other = link_wait(k, path, fd);
-			else if (errno == EEXIST && ++tries < 10)
-				other = 0; /* somebody else was first */
-		}
-		if (other < 0 && k->signal == 0)
-			(void)fail(k, "-link %s:", path);
-		if (waited)
-			(void)unlink(path);
-		(void)unlink(own);
-		(void)close(fd);
-	} while (other == 0);
-	return other;
-}
-
-static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
+static int chardev_read(struct ktest *k, struct guest *g, const char *value)
 {
 	const char *what = strchr(value, '=');
-	struct wire w = { .fd = -1 };
+	struct wire w = { .fd = -1, .listen = -1 };
 	size_t n = what != NULL ? (size_t)(what - value) : 0;
 	bool plain = n > 0 && n < sizeof w.name && value[0] != '.';
 
@@ -3277,26 +3386,16 @@ static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
 			    " ktest's own", value);
 	memcpy(w.name, value, n);
 	what++;
-	if (chardev_digits(value) != NULL) {
-		if (wire_fd(k, "chardev", value, what, &w) < 0)
-			return -1;
-	} else if (k->o->dry_run) {
+	if (what[strspn(what, "0123456789")] != '\0') {
+		w.path = what;
 		w.kind = wire_kind_of(what);
-	} else if (wire_open(k, value, what, &w) < 0) {
+	} else if (wire_fd(k, "chardev", value, what, &w) < 0) {
 		return -1;
 	}
 	return wire_add(k, g, "chardev", value, w);
 }
 
-static void wires_close(struct guest *g)
-{
-	for (size_t i = 0; i < g->wire_count; i++)
-		if (g->wire[i].ours)
-			close_fd(&g->wire[i].fd);
-	g->wire_count = 0;
-}
-
-static int guest_wires(struct ktest *k, struct guest *g)
+static int wires_read(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	const size_t own = g->mode == MODE_PROGRAM ? 5 : 2; /* qemu_vports() */
@@ -3304,7 +3403,7 @@ static int guest_wires(struct ktest *k, struct guest *g)
 			    - g->mount_count;
 
 	for (size_t i = 0; i < o->netfds.count; i++) {
-		struct wire w = { .kind = WIRE_CABLE };
+		struct wire w = { .fd = -1, .listen = -1 };
 		const char *fd = o->netfds.item[i];
 
 		if (wire_fd(k, "netfd", fd, fd, &w) < 0)
@@ -3316,11 +3415,10 @@ static int guest_wires(struct ktest *k, struct guest *g)
 			return -1;
 	}
 	for (size_t i = 0; i < o->links.count; i++) {
-		struct wire w = { .kind = WIRE_CABLE, .fd = -1, .ours = true };
-		const char *path = o->links.item[i];
+		const struct wire w = { .kind = WIRE_CABLE, .fd = -1,
+			.listen = -1, .path = o->links.item[i] };
 
-		if ((!o->dry_run && (w.fd = link_open(k, path)) < 0)
-		    || wire_add(k, g, "link", path, w) < 0)
+		if (wire_add(k, g, "link", w.path, w) < 0)
 			return -1;
 	}
 	if (g->wire_count > most)
@@ -3328,13 +3426,123 @@ static int guest_wires(struct ktest *k, struct guest *g)
 			    " the other devices)", o->links.count > 0 ? "link"
 			    : "netfd", most);
 	for (size_t i = 0; i < o->chardevs.count; i++)
-		if (own + i >= SERIAL_PORTS)
+		if (own + i >= VPORTS_MAX)
 			return fail(k, "-chardev %.100s: is one too many"
 				    " (limit %zu)", o->chardevs.item[i],
-				    SERIAL_PORTS - own);
-		else if (guest_chardev(k, g, o->chardevs.item[i]) < 0)
+				    VPORTS_MAX - own);
+		else if (chardev_read(k, g, o->chardevs.item[i]) < 0)
 			return -1;
 	return 0;
+}
+
+static int gdb_read(struct ktest *k)
+{
+	const char *s = k->o->gdb;
+	struct sockaddr_un a;
+	int port;
+
+	if (s == NULL || unix_path(s) != NULL)
+		return s == NULL ? 0 : unix_address(k, "gdb", unix_path(s), &a);
+	return parse_port_number(&s, &port) && *s == '\0' ? 0
+		: fail(k, "-gdb %.100s: is neither a port from 1 to 65535 nor"
+			  " unix:PATH", k->o->gdb);
+}
+
+static int unix_socket(struct ktest *k)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 ? fd : fail(k, "socket:");
+}
+
+/* FILE as `>` takes it, a terminal both ways, a socket that listens. */
+static int wire_open(struct ktest *k, struct wire *w)
+{
+	struct sockaddr_un a;
+	struct stat st;
+
+	if (w->kind == WIRE_SOCKET) {
+		if (unix_address(k, "chardev", unix_path(w->path), &a) < 0
+		    || (w->fd = unix_socket(k)) < 0)
+			return -1;
+		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
+			return 0;
+		return fail(k, "-chardev %s=%.200s:", w->name, w->path);
+	}
+	/* O_RDWR: a FIFO without a reader does not hold us up */
+	w->fd = open(w->path, O_CLOEXEC | (w->kind == WIRE_TTY
+		? O_RDWR | O_NOCTTY
+		: stat(w->path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
+		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
+	return w->fd >= 0 ? 0 : fail(k, "-chardev %s=%.200s:", w->name, w->path);
+}
+
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* A cable between the two that come with one path. The first lays a socket
+ * down there, which listens already when it appears; it is taken away when
+ * the second has connected. */
+static int link_open(struct ktest *k, struct wire *w)
+{
+	char own[PATH_SIZE];
+	struct sockaddr_un a, mine;
+	bool again = true;
+
+	/* its own name is this thread's: a is on its stack */
+	if (unix_address(k, "link", w->path, &a) < 0
+	    || path_set(k, own, "%s.%lx.%lx", w->path, (unsigned long)getpid(),
+			(unsigned long)(uintptr_t)&a) < 0
+	    || unix_address(k, "link", own, &mine) < 0)
+		return -1;
+	for (int tries = 0; again && tries < 10; tries++) {
+		int fd = unix_socket(k);
+
+		w->fd = fd;
+		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+			return fd < 0 ? -1 : 0;
+		w->fd = -1;
+		if (errno == ECONNREFUSED && !is_socket(w->path))
+			(void)fail(k, "-link %s: is not a socket", w->path);
+		else if (errno != ENOENT)
+			(void)fail(k, "-link %s: is there already, and nobody"
+				   " waits there (remove it?):", w->path);
+		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) == 0
+			 && listen(fd, 1) == 0 && link(own, w->path) == 0)
+			w->listen = fd;
+		again = w->listen < 0 && k->error[0] == '\0'
+			&& errno == EEXIST; /* somebody else was first */
+		if (w->listen < 0 && !again)
+			(void)fail(k, "-link %s:", w->path);
+		(void)unlink(own);
+		if (w->listen != fd)
+			close_fd(&fd);
+	}
+	if (w->listen >= 0)
+		step(k, "waiting for the other end of -link %s", w->path);
+	return k->error[0] == '\0' ? 0 : -1;
+}
+
+/* The link is there, or the run ends without it. */
+static void link_listen_end(struct wire *w)
+{
+	if (w->listen >= 0)
+		(void)unlink(w->path);
+	close_fd(&w->listen);
+}
+
+/* Somebody has connected. */
+static int link_accept(struct ktest *k, struct wire *w)
+{
+	w->fd = accept4(w->listen, NULL, NULL, SOCK_CLOEXEC);
+	if (w->fd < 0)
+		(void)fail(k, "-link %s:", w->path);
+	link_listen_end(w);
+	return w->fd < 0 ? -1 : 0;
 }
 
 /* The number in a cable's MAC address: that of its end of the cable, which no
@@ -3353,114 +3561,71 @@ static void cable_mac(unsigned n, char out[MAC_SIZE])
 		       n >> 24 & 255, n >> 16 & 255, n >> 8 & 255, n & 255);
 }
 
-static int guest_gdb(struct ktest *k)
+/* -- All of it -- */
+/* Takes what the options name, all of which is read before: none of ours can
+ * be taken for a fd of the caller's. Whoever waits for the port file must not
+ * find an earlier run's. */
+static int claim(struct ktest *k)
 {
-	const char *s = k->o->gdb;
-	struct port p = { .fd = -1 };
-	struct sockaddr_un a;
+	const struct ktest_options *o = k->o;
+	struct guest *g = &k->guest;
+	struct port gdb = { .fd = -1 };
+	struct stat st;
+	int fd;
 
-	if (s == NULL)
-		return 0;
-	if (unix_path(s) != NULL)
-		return unix_address(k, "gdb", unix_path(s), &a);
-	if (!parse_port_number(&s, &p.host) || *s != '\0')
-		return fail(k, "-gdb %.100s: is neither a port from 1 to 65535"
-			    " nor unix:PATH", k->o->gdb);
-	if (port_bind(&p) < 0)
-		return fail(k, "-gdb %d: 127.0.0.1:%d:", p.host, p.host);
-	close_fd(&p.fd);
+	if (network_read(k, g) < 0 || wires_read(k, g) < 0 || gdb_read(k) < 0)
+		return -1;
+	if (o->port_file != NULL && lstat(o->port_file, &st) == 0
+	    && !S_ISREG(st.st_mode))
+		return fail(k, "-port-file %s: is there, and is not a regular"
+			    " file", o->port_file);
+	if (o->port_file != NULL && !o->dry_run && unlink(o->port_file) < 0
+	    && errno != ENOENT)
+		return fail(k, "-port-file %s:", o->port_file);
+	if (o->pcap != NULL && !o->dry_run) {
+		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		if (fd < 0)
+			return fail(k, "-pcap %s:", o->pcap);
+		(void)close(fd);
+	}
+	if (ports_choose(k, g) < 0)
+		return -1;
+	for (size_t i = 0; i < g->wire_count && !o->dry_run; i++) {
+		struct wire *w = &g->wire[i];
+
+		if (w->path != NULL && (w->kind == WIRE_CABLE
+		    ? link_open(k, w) : wire_open(k, w)) < 0)
+			return -1;
+	}
+	gdb.host = o->gdb != NULL ? atoi(o->gdb) : 0;
+	if (gdb.host != 0 && port_bind(&gdb) < 0)
+		return fail(k, "-gdb %d: 127.0.0.1:%d:", gdb.host, gdb.host);
+	close_fd(&gdb.fd); /* it was only to be free */
 	return 0;
 }
 
-/* -- ACPI --
- * With ACPI, devices are found in QEMU's tables; without, QEMU names them on
- * the kernel's command line. A kernel without PCI cannot start its ACPI
- * interpreter ("AE_BAD_PARAMETER, During Region initialization"), but our
- * firmware names the devices to it all the same, if there is one IO-APIC.
- */
-static bool guest_serves_both(const struct guest *g, const struct attempt *a)
+/* Gives back all that a run has taken. */
+static void claim_undo(struct ktest *k)
 {
-	return g->own_bios && a->accel == ACCEL_TCG;
-}
+	struct guest *g = &k->guest;
 
-static int guest_acpi(const struct guest *g, const struct attempt *a)
-{
-	return g->kernel.no_acpi
-	       || (g->kernel.no_pci && !guest_serves_both(g, a))
-	       ? ACPI_OFF : ACPI_ON;
-}
-
-/* The working directory, made in the guest if it is not there. A relative one
- * is this host's, by its absolute path; so is that of -rootfs. */
-static int guest_cwd(struct ktest *k, struct guest *g)
-{
-	const char *cwd = k->o->cwd != NULL ? k->o->cwd
-			  : k->o->rootfs != NULL ? "." : "/";
-
-	if (cwd[0] == '/')
-		return path_set(k, g->cwd, "%s", cwd);
-	return realpath(cwd, g->cwd) != NULL ? 0 : fail(k, "-cwd %s:", cwd);
-}
-
-/* Options that say something of a program, when there is none. */
-static int guest_original(struct ktest *k)
-{
-	const struct ktest_options *o = k->o;
-	const char *useless = o->cwd != NULL ? "cwd"
-		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
-		: o->user != NULL ? "user" : o->tty ? "tty" : o->files.count > 0 ? "file"
-		: o->rootfs != NULL ? "rootfs"
-		: o->mounts.count > 0 ? "mount"
-		: o->modules_dir != NULL ? "modules"
-		: o->modules.count > 0 ? "module" : NULL;
-
-	if (o->initrd_path == NULL)
-		return fail(k, "PROGRAM is missing (or -initrd-path with a"
-			    " /tester in it); ktest -h explains");
-	return useless == NULL ? 0 : fail(k, "-%s: needs a PROGRAM", useless);
-}
-
-/* Everything about one machine, before anything is made of it. */
-static int guest_describe(struct ktest *k, struct guest *g)
-{
-	const struct ktest_options *o = k->o;
-	const char *kernel = g->kernel_path;
-
-	g->mode = o->argv != NULL ? MODE_PROGRAM : MODE_MONOGON;
-	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0)
-		return -1;
-	if (g->mode == MODE_PROGRAM) {
-		if (!g->kernel.is64)
-			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
-				    " init is a 64-bit program", kernel);
-		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
-			return -1;
-		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
-		    || guest_user(k, g) < 0 || guest_program(k, g) < 0
-		    || modules_find(k, g, kernel) < 0
-		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
-			return -1;
-		g->merged = o->tty || same_file(o->stdout_fd, o->stderr_fd);
-		if (g->modules_dir[0] != '\0')
-			modules_step(k, g);
-	} else if (guest_original(k) < 0) {
-		return -1;
+	terminal_give_back(k);
+	ports_close(g, true);
+	for (size_t i = 0; i < g->wire_count; i++) {
+		link_listen_end(&g->wire[i]);
+		if (g->wire[i].path != NULL)
+			close_fd(&g->wire[i].fd);
 	}
-	k->attempt = (struct attempt){
-		.accel = o->accel, .acpi = o->acpi,
-		.sandbox = o->sandbox != SANDBOX_OFF,
-	};
-	if (o->accel == ACCEL_AUTO)
-		k->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
-	if (o->acpi == ACPI_AUTO)
-		k->attempt.acpi = guest_acpi(g, &k->attempt);
-	if (wires_given(k) < 0 || guest_network(k, g) < 0
-	    || guest_wires(k, g) < 0)
-		return -1;
-	return guest_gdb(k);
+	close_fd(&k->initramfs);
+	close_fd(&k->initrd);
+	close_fd(&k->snapshot.fd);
+	close_fd(&k->snapshot.memory);
+	if (k->snapshot.part >= 0)
+		(void)unlink(k->snapshot.part_path);
+	close_fd(&k->snapshot.part);
 }
 
-/* ==== 6. Initramfs ======================================================
+/* ==== 7. Initramfs ======================================================
  * struct guest + the files it names -> one unlinked temporary file that QEMU
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
@@ -3472,17 +3637,8 @@ static int guest_describe(struct ktest *k, struct guest *g)
  * numbers of 8 hexadecimal digits; the name with its NUL; the data; header
  * with name, and data, each padded to 4 bytes. "TRAILER!!!" ends it.
  *
- * The job's first member is named "job" and holds strings, each a letter, a
- * value and a NUL: p the program's path, a an argument (argv[0] first), e a
- * variable of its environment, d its working directory, c RLIMIT_CORE as
- * soft:hard ("inf" for none), u its user ("UID GID"), t the rows and columns
- * of its terminal if it is to have one, m (no value) if stderr goes where
- * stdout goes, n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal,
- * last byte first), v the name of a port that gets a symlink in
- * /dev/virtio-ports, b a directory of the new root that our own mounts must
- * not hide, h a mount: the digit of its tag, r or w, the directory; "/" is the
- * root, and the first. Every other member stands in the guest under "/" and
- * its name.
+ * What the job's archive holds, and what its letters stand for, is specified
+ * in init.c ("Job").
  */
 struct cpio {
 	struct ktest *k;
@@ -3757,7 +3913,7 @@ static void limit_text(char out[24], rlim_t limit)
 		(void)snprintf(out, 24, "%llu", (unsigned long long)limit);
 }
 
-/* What the network and the extra ports add to the record. */
+/* What the network and the extra vports add to the record. */
 static int job_devices(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
@@ -4249,28 +4405,6 @@ static int job_write(struct cpio *c, const struct guest *g)
 	return cpio_trailer(c);
 }
 
-/* -- The file -- */
-static int temporary_file(struct ktest *k)
-{
-	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
-	const char *first = getenv("TMPDIR");
-	char path[PATH_SIZE];
-	int fd = memfd_create("ktest", MFD_CLOEXEC);
-
-	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
-		const char *dir = i > 0 ? dirs[i - 1] : first;
-
-		if (dir == NULL || snprintf(path, sizeof path,
-			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
-			continue;
-		fd = mkostemp(path, O_CLOEXEC);
-		if (fd >= 0)
-			(void)unlink(path);
-	}
-	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
-				   " /tmp, /var/tmp or /dev/shm:");
-}
-
 /* Returns its fd, which the caller owns. */
 static int archive_done(struct cpio *c, const char *what)
 {
@@ -4345,7 +4479,7 @@ static int job_build(struct ktest *k, const struct guest *g)
 	return c.fd < 0 ? -1 : archive_done(&c, "job");
 }
 
-/* ==== 7. QEMU argv ======================================================
+/* ==== 8. QEMU argv ======================================================
  * struct guest -> struct qemu: QEMU's arguments and the kernel's command
  * line. One capability is one function, which writes its part of both.
  * QEMU inherits its fds from 3 up, in the order of enum qemu_fd; what is not
@@ -4875,7 +5009,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 	log_args(NULL, fd, name, argv);
 }
 
-/* ==== 8. Snapshot =======================================================
+/* ==== 9. Snapshot =======================================================
  * struct guest and its files -> the file of a saved machine that fits, or why
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
@@ -5637,82 +5771,6 @@ static int snapshot_find(struct ktest *k)
 	return 0;
 }
 
-/* Writes the port file: complete or not there. */
-static int ports_file(struct ktest *k)
-{
-	const struct guest *g = &k->guest;
-	char temporary[PATH_SIZE];
-	FILE *f;
-	int fd;
-	bool ok;
-
-	if (path_set(k, temporary, "%s.XXXXXX", k->o->port_file) < 0)
-		return -1;
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0 || (f = fdopen(fd, "w")) == NULL)
-		return fail(k, "-port-file %s:", k->o->port_file);
-	(void)fchmod(fd, 0644);
-	for (size_t i = 0; i < g->port_count; i++)
-		(void)fprintf(f, "%d%s %d\n", g->port[i].guest,
-			      g->port[i].udp ? "/udp" : "", g->port[i].host);
-	ok = !ferror(f);
-	if (fclose(f) == 0 && ok && rename(temporary, k->o->port_file) == 0)
-		return 0;
-	(void)fail(k, "-port-file %s:", k->o->port_file);
-	(void)unlink(temporary);
-	return -1;
-}
-
-/* Tells the ports, once: QEMU has bound them, since the guest runs. */
-static void ports_report(struct ktest *k)
-{
-	const struct guest *g = &k->guest;
-
-	if (k->vm.ports_told)
-		return;
-	k->vm.ports_told = true;
-	for (size_t i = 0; i < g->port_count; i++) {
-		const struct port *p = &g->port[i];
-
-		warn(k, "port %d%s -> 127.0.0.1:%d", p->guest,
-		     p->udp ? "/udp" : "", p->host);
-		if (k->o->on_port != NULL)
-			k->o->on_port(k->o->on_port_arg, p->guest, p->udp,
-				      p->host);
-	}
-	if (k->o->port_file != NULL && ports_file(k) < 0)
-		run_stop(k, END_OUTPUT);
-}
-
-/* Every key is the guest's from now on, if the terminal is ours to take. */
-static void terminal_take(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-	const int fd = k->o->stdin_fd;
-	struct termios t;
-
-	if (!k->o->tty || tcgetattr(fd, &v->terminal) < 0
-	    || tcgetpgrp(fd) != getpgrp())
-		return;
-	t = v->terminal;
-	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
-				 | IGNCR | ICRNL | IXON);
-	t.c_oflag &= ~(tcflag_t)OPOST;
-	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
-	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
-	t.c_cc[VMIN] = 1;
-	t.c_cc[VTIME] = 0;
-	v->raw = terminal_set(fd, &t) == 0;
-	v->typed = 1; /* as if Enter had been pressed */
-}
-
-static void terminal_give_back(struct ktest *k)
-{
-	if (k->vm.raw)
-		(void)terminal_set(k->o->stdin_fd, &k->vm.terminal);
-	k->vm.raw = false;
-}
-
 /* Looks in what was typed for the keys that leave a guest which does not
  * listen. They are the guest's as well. */
 static void terminal_typed(struct ktest *k, const char *s, size_t n)
@@ -5871,16 +5929,6 @@ static int spawn_pipe(struct ktest *k, int *ours, int *theirs, bool to_qemu)
 	*theirs = fd[!to_qemu];
 	(void)fcntl(*ours, F_SETFL, O_NONBLOCK);
 	return 0;
-}
-
-static void vm_reset(struct vm *v)
-{
-	const struct stream none = { .from = -1, .to = -1 };
-
-	*v = (struct vm){ .leash = -1 };
-	for (size_t i = 0; i < COUNT(v->fd); i++)
-		v->fd[i] = -1;
-	v->job = v->in = v->out = v->err = none;
 }
 
 static void vm_close(struct vm *v)
@@ -6043,7 +6091,7 @@ static long long vm_patience(const struct vm *v)
 {
 	long long until = now_ms() + CHILD_TICK_MS;
 
-	if (v->fd[FD_LOG] < 0 && !v->ended) /* QEMU is about to end */
+	if (v->pid > 0 && v->fd[FD_LOG] < 0 && !v->ended) /* QEMU is about to end */
 		until = now_ms() + 10;
 	for (size_t i = 0; i < COUNT(v->deadline); i++)
 		if (v->deadline[i] > 0 && v->deadline[i] < until)
@@ -6102,7 +6150,7 @@ static void control_answer(struct ktest *k, int job)
 	s->to = v->fd[FD_CONTROL];
 	v->phase = PHASE_RUN;
 	deadline_set(k, END_KVM, 0);
-	deadline_set(k, END_ASLEEP, 0);
+	deadline_set(k, END_BOOT_HUNG, 0);
 	step(k, "init is there");
 	terminal_take(k);
 	v->resized = k->o->tty; /* it may be, while the guest booted */
@@ -6325,7 +6373,7 @@ static void monitor_start(struct ktest *k)
 {
 	k->vm.phase = PHASE_MONITOR;
 	deadline_set(k, END_KVM, 0);
-	deadline_set(k, END_ASLEEP, 0);
+	deadline_set(k, END_BOOT_HUNG, 0);
 	deadline_set(k, END_MONITOR, MONITOR_WAIT_MS);
 	if (monitor_next(k) < 0)
 		run_stop(k, END_MONITOR);
@@ -6493,7 +6541,7 @@ static void vm_reap(struct ktest *k)
  * APIC timer for broken, which TCG's ticks then miss (calibrate_APIC_clock()
  * in arch/x86/kernel/apic/apic.c), and have no other that works. A child that
  * is not QEMU (yet) says nothing of the guest. */
-static bool vm_asleep(struct ktest *k)
+static bool vm_boot_hung(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	char link[32], exe[PATH_SIZE];
@@ -6501,7 +6549,7 @@ static bool vm_asleep(struct ktest *k)
 	uint64_t used;
 	ssize_t n;
 
-	deadline_set(k, END_ASLEEP, ASLEEP_WAIT_MS);
+	deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	(void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)v->pid);
 	n = readlink(link, exe, sizeof exe - 1);
 	exe[n > 0 ? n : 0] = '\0';
@@ -6510,7 +6558,7 @@ static bool vm_asleep(struct ktest *k)
 		return false;
 	used = clock_ns(clock) - v->cpu_ns;
 	v->cpu_ns += used;
-	return used < ASLEEP_CPU_MS * 1000000u;
+	return used < BOOT_CPU_MS * 1000000u;
 }
 
 /* Whether there is a reason to stop now; sets k->end then. */
@@ -6537,7 +6585,7 @@ static bool vm_done(struct ktest *k)
 		(void)fail(k, "QEMU's monitor does not answer");
 	for (int i = 0; i < ENDINGS; i++)
 		if (deadline_passed(v->deadline[i])
-		    && (i != END_ASLEEP || vm_asleep(k)))
+		    && (i != END_BOOT_HUNG || vm_boot_hung(k)))
 			run_stop(k, i != END_STALL || program
 				 ? (enum ending)i : END_VERDICT);
 	return k->end != END_NONE;
@@ -6569,8 +6617,9 @@ static const struct {
 static void vm_poll(struct ktest *k)
 {
 	enum { WAKE, READERS, STATE = READERS + COUNT(readers), JOB, IN, OUT,
-	       ERR, ALL };
+	       ERR, LINK, ALL = LINK + WIRES_MAX };
 	struct vm *v = &k->vm;
+	struct guest *g = &k->guest;
 	const bool save = k->attempt.boot == BOOT_SAVE;
 	struct stream *stream[] = { &v->job, &v->in, &v->out, &v->err };
 	struct pollfd p[ALL];
@@ -6593,7 +6642,10 @@ static void vm_poll(struct ktest *k)
 		p[IN].fd = -1;
 	if (v->fd[FD_CONTROL] < 0)
 		p[JOB].fd = -1;
-	(void)run_poll(k, p, ALL, until);
+	for (size_t i = 0; i < g->wire_count; i++)
+		p[LINK + i] = (struct pollfd){ .fd = g->wire[i].listen,
+					       .events = POLLIN };
+	(void)run_poll(k, p, LINK + g->wire_count, until);
 	late = now_ms() - until;
 	if (late > BYTE_WAIT_MS)
 		deadlines_pause(k, late);
@@ -6609,7 +6661,32 @@ static void vm_poll(struct ktest *k)
 	for (size_t i = 0; i < COUNT(stream); i++)
 		if (p[JOB + i].revents != 0)
 			stream_move(k, stream[i]);
+	for (size_t i = 0; i < g->wire_count; i++)
+		if (p[LINK + i].revents != 0
+		    && link_accept(k, &g->wire[i]) < 0)
+			run_stop(k, END_OUTPUT);
 	vm_reap(k);
+}
+
+/* Waits for the other ends of all links; -1 if one does not come. */
+static int links_wait(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+	size_t i = 0;
+
+	k->vm.phase = PHASE_LINK;
+	deadline_set(k, END_LINK, LINK_WAIT_MS);
+	if (k->o->timeout > 0)
+		deadline_set(k, END_LINK, 0);
+	while (i < g->wire_count && !vm_done(k))
+		if (g->wire[i].listen >= 0)
+			vm_poll(k);
+		else
+			i++;
+	if (k->end == END_LINK)
+		return fail(k, "-link %s: nobody came to the other end within"
+			    " %d s", g->wire[i].path, LINK_WAIT_MS / 1000);
+	return k->end == END_NONE ? 0 : -1;
 }
 
 /* Supervises until there is an end, then leaves no process behind. */
@@ -6625,7 +6702,7 @@ static void vm_supervise(struct ktest *k)
 		if (o->accel == ACCEL_AUTO && k->attempt.accel == ACCEL_KVM)
 			deadline_set(k, END_KVM, KVM_WAIT_MS);
 		if (k->attempt.accel == ACCEL_TCG)
-			deadline_set(k, END_ASLEEP, ASLEEP_WAIT_MS);
+			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	}
 	while (!vm_done(k))
 		vm_poll(k);
@@ -6787,7 +6864,7 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "kvm failed: %s", k->said_len > 0
 			   ? "KVM internal error" : "no sign of life");
 		break;
-	case END_ASLEEP:
+	case END_BOOT_HUNG:
 		(void)fail(k, "the guest hangs, and before init is ready");
 		break;
 	case END_STALL:
@@ -6894,7 +6971,7 @@ static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* The guest found no ports, and did not panic, or did not say why it ended:
+/* The guest found no vports, and did not panic, or did not say why it ended:
  * its devices are announced the other way. */
 static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 {
@@ -6915,10 +6992,10 @@ static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-static enum remedy_word remedy_asleep(struct ktest *k, struct attempt *a)
+static enum remedy_word remedy_boot_hung(struct ktest *k, struct attempt *a)
 {
 	step(k, "the guest hangs");
-	return ++a->asleep_tries < ASLEEP_TRIES ? AGAIN : NO_REMEDY;
+	return ++a->boot_tries < BOOT_TRIES ? AGAIN : NO_REMEDY;
 }
 
 /* The machine is saved: now it is restored. If its file cannot be written,
@@ -6973,16 +7050,16 @@ static const struct {
 	unsigned ends;         /* that it is for: WHEN(END_...) */
 	enum remedy_word (*apply)(struct ktest *k, struct attempt *a);
 } remedies[] = {
-	{ WHEN(END_ASLEEP), remedy_asleep },
+	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_sandbox },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
 	{ WHEN(END_QEMU), remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_ASLEEP), remedy_stale },
+	  | WHEN(END_BOOT_HUNG), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_ASLEEP) | WHEN(END_SAVED), remedy_cold },
+	  | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED), remedy_cold },
 };
 
 /* Whether to try again: never once a program may have run. */
@@ -7084,52 +7161,6 @@ static int run_attempts(struct ktest *k)
 	return verdict(k);
 }
 
-/* A run's working memory; NULL and r->error if there is none. */
-static struct ktest *run_begin(const struct ktest_options *o,
-			       struct ktest_result *r)
-{
-	struct ktest *k = mmap(NULL, sizeof *k, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	*r = (struct ktest_result){ .qemu_status = -1 };
-	if (k == MAP_FAILED) {
-		(void)snprintf(r->error, sizeof r->error, "no memory: %s",
-			       strerror(errno));
-		return NULL;
-	}
-	k->o = o;
-	k->start = now_ms();
-	k->deadline = o->timeout > 0 ? k->start + o->timeout : 0;
-	k->log = sink_open(o->log_fd);
-	k->out = sink_open(o->stdout_fd);
-	k->err = sink_open(o->stderr_fd);
-	k->initrd = k->initramfs = -1;
-	k->snapshot.fd = k->snapshot.memory = -1;
-	k->snapshot.part = -1;
-	vm_reset(&k->vm);
-	return k;
-}
-
-/* Takes what a run leaves behind, and frees its memory. */
-static void run_end(struct ktest *k, struct ktest_result *r)
-{
-	size_t n = k->said_len < sizeof r->qemu_stderr
-		   ? k->said_len : sizeof r->qemu_stderr - 1;
-
-	memcpy(r->error, k->error, sizeof r->error);
-	memcpy(r->qemu_stderr, k->said, n);
-	r->qemu_stderr[n] = '\0';
-	r->signal = k->signal;
-	if (k->vm.pid > 0)
-		r->qemu_status = k->vm.wait_status;
-	r->warm = k->vm.phase >= PHASE_RUN
-		  && k->attempt.boot == BOOT_RESTORE;
-	sink_close(&k->out);
-	sink_close(&k->err);
-	sink_close(&k->log);
-	(void)munmap(k, sizeof *k);
-}
-
 /* What it does is a thread's own: a reader that is gone is an EPIPE for this
  * run, and no SIGPIPE for the program around it. sigprocmask(), which is the
  * thread's in practice: pthread_sigmask() is in no libc but newer ones. */
@@ -7190,20 +7221,14 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	sigpipe_block(&pipe_set, &pending, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
 	if (options_shell(k) == 0 && guest_describe(k, &k->guest) == 0
-	    && snapshot_find(k) == 0)
+	    && claim(k) == 0 && links_wait(k) == 0 && snapshot_find(k) == 0)
 		status = run_attempts(k);
 	if (status < 0 && k->over && k->error[0] == '\0')
 		status = verdict(k);
 	if (status < 0)
 		status = k->fail_status != 0 ? k->fail_status
 					     : KTEST_NO_VERDICT;
-	close_fd(&k->initramfs);
-	close_fd(&k->initrd);
-	close_fd(&k->snapshot.fd);
-	close_fd(&k->snapshot.memory);
-	part_remove(&k->snapshot);
-	ports_close(&k->guest, true);
-	wires_close(&k->guest);
+	claim_undo(k);
 	if (k->error[0] != '\0') {
 		say_line(k, k->error);
 		last_words(k);
@@ -7213,22 +7238,12 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-int ktest_parse(struct ktest_options *o, char *const *argv,
-		struct ktest_result *r)
-{
-	struct ktest *k = run_begin(o, r);
-	int result = k != NULL ? opt_parse(k, o, argv) : -1;
-
-	if (result < 0 && k != NULL)
-		say_line(k, k->error);
-	if (k != NULL)
-		run_end(k, r);
-	r->status = result < 0 ? KTEST_NO_VERDICT : 0;
-	return result;
-}
-
-/* ==== 13. main ==========================================================
- * The command line around ktest_run(): signals, usage, several kernels.
+/* ==== 13. Suite =========================================================
+ * struct ktest_options with several kernels -> a run for each, as many at a
+ * time as -jobs says; what they wrote, whole and in order; and who passed. A
+ * run is a child process that calls ktest_run(), with no stdin and with its
+ * output in files without a name. One poll() waits for signals, which are all
+ * the news there is, and for room to print to.
  */
 #ifndef KTEST_LIB
 static int signal_pipe[2];
@@ -7263,17 +7278,6 @@ static void signals_catch(struct ktest_options *o)
 	(void)signal(SIGXFSZ, SIG_IGN); /* ulimit -f: an error as others */
 }
 
-/* 0, 1 and 2 have to be something, or our own fds would be taken for them. In
- * place of a stdout that is closed it is what cannot be written to, either. */
-static void standard_fds(void)
-{
-	static const int modes[] = { O_RDWR, O_RDONLY, O_RDWR };
-
-	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0)
-			(void)open("/dev/null", modes[fd]);
-}
-
 static void die_by(int number)
 {
 	sigset_t set;
@@ -7295,12 +7299,6 @@ static int run_one(const struct ktest_options *o)
 	return r.status;
 }
 
-/* -- Several kernels --
- * A run is a child process that calls ktest_run(), with no stdin and with its
- * output in files without a name. When it and all before it have ended, what
- * it wrote is printed: the order is that of the kernels. One poll() waits for
- * signals, which are all news there is, and for room to print to.
- */
 struct run {
 	const char *name;
 	pid_t pid;            /* 0: it is not running */
@@ -7585,6 +7583,21 @@ static int runs_all(struct ktest_options *o)
 	if (rs.signal != 0)
 		die_by(rs.signal);
 	return status;
+}
+
+/* ==== 14. main ==========================================================
+ * argv -> ktest_run(), or the suite; the exit status, or death by the signal
+ * that ended the run.
+ */
+/* 0, 1 and 2 have to be something, or our own fds would be taken for them. In
+ * place of a stdout that is closed it is what cannot be written to, either. */
+static void standard_fds(void)
+{
+	static const int modes[] = { O_RDWR, O_RDONLY, O_RDWR };
+
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", modes[fd]);
 }
 
 int main(int argc, char **argv)

@@ -18,7 +18,9 @@
  * with one line that says why; stdout has what was written, in order; no
  * child and no fd is left. The sanitizers see to the rest.
  *
- *     loop-fuzz DIR KERNEL INIT STAND-IN SEED 1 0      one seed again
+ *     loop-fuzz DIR KERNEL INIT STAND-IN SEED 1 0
+ *
+ * is one seed again, with ktest's own lines on stderr.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -72,7 +74,7 @@ enum { CONTROL, IN, OUT, ERR, CONSOLE, EARLY, MONITOR, LOG, PORTS };
 
 static int port[PORTS] = { -1, -1, -1, -1, -1, -1, -1, 2 };
 static uint64_t sent[PORTS];
-static int record, state_fd = -1, program, restoring;
+static int record, state_fd = -1, program, restoring, resumed;
 
 /* The fd behind the chardev that `device` names. */
 static int chardev_fd(char **argv, const char *device)
@@ -263,6 +265,7 @@ static void monitor_answer(int well)
 	if (strstr(request, "'migrate-incoming'") != NULL) {
 		send_text(MONITOR, "{\"timestamp\": 1, \"event\":"
 			  " \"RESUME\"}\n");
+		resumed = 1;
 		return;
 	}
 	if (strstr(request, "'migrate'") == NULL)
@@ -351,27 +354,26 @@ static void act(void)
 /* As QEMU and init do it: the seed 0, and how most of the others begin. */
 static void behave(int all)
 {
-	int asked = 0;
+	char answer[48];
 
 	if (port[MONITOR] >= 0)
 		send_text(MONITOR, "{\"QMP\": {\"version\": 1}}\n");
 	if (!restoring)
 		send_text(CONTROL, program ? "h" : "");
-	while (port[MONITOR] >= 0 && asked++ < 400
-	       && (all || below(30) > 0)) {
+	for (int i = 0; port[MONITOR] >= 0 && !resumed
+	     && (all || (i < 100 && below(30) > 0)); i++) {
 		struct pollfd p = { .fd = port[MONITOR], .events = POLLIN };
 
-		if (restoring && poll(&p, 1, 20) == 0)
-			break;
-		if (!restoring)
-			(void)poll(&p, 1, 20);
+		(void)poll(&p, 1, all ? -1 : 20);
 		monitor_answer(all || below(5) > 0);
 	}
-	if (all) {
+	if (!all)
+		return;
+	if (recv(port[CONTROL], answer, sizeof answer, MSG_WAITALL)
+	    == sizeof answer)
 		send_verdict(0, 0);
-		for (;;)
-			pause();
-	}
+	for (;;)
+		pause();
 }
 
 int main(int argc, char **argv)
@@ -662,7 +664,9 @@ int main(int argc, char **argv)
 	options.qemu = argv[4];
 	options.accel = ACCEL_TCG;
 	options.memory = 32;
-	options.log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	options.log_fd = 2;
+	if (atoll(argv[7]) > 0)
+		options.log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	do {
 		stand_in_seed(seed);
 		run_seed(argv[2], program);

@@ -265,7 +265,12 @@ int main(int argc, char **argv)
 			usleep(50000);
 	}
 	if (fcntl(master, F_GETFD) >= 0) {
-		(void)listen_for(200);
+		size_t before;
+
+		do { /* what the terminal still holds */
+			before = seen_len;
+			(void)listen_for(200);
+		} while (seen_len > before);
 		(void)tcgetattr(slave, &after);
 	} else {
 		after = before;

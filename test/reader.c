@@ -1,7 +1,7 @@
 /*
  * reader: somebody who reads what a command prints, and takes his time.
  *
- *	reader [-e] [-n] [-f] [-s] [-k SIGNAL] BYTES MS COMMAND [ARG...]
+ *	reader [-e] [-n] [-f] [-s] [-w] [-k SIGNAL] BYTES MS COMMAND [ARG...]
  *
  * The command's stdout is a pipe. Reads BYTES of it, pauses for MS
  * milliseconds (-1: until the command has ended, at most 60 seconds), reads
@@ -14,6 +14,7 @@
  *		counted and goes nowhere
  *	-s	the pause begins when the pipe is full, 64 KiB; the command
  *		is stopped meanwhile (SIGSTOP)
+ *	-w	the command gets SIGWINCH again and again, all the time
  *	-k	the command gets this signal when the pause begins
  */
 #define _GNU_SOURCE
@@ -137,17 +138,33 @@ static pid_t start(char **argv, int fd)
 	return -1;
 }
 
+static pid_t storm(pid_t child)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	while (kill(child, SIGWINCH) == 0 && getppid() != 1) {
+		struct timespec t = { 0, 20000 };
+
+		(void)nanosleep(&t, NULL);
+	}
+	_exit(0);
+}
+
 int main(int argc, char **argv)
 {
-	int c, nonblock = 0, full = 0, stop = 0, number = 0, status;
-	pid_t child;
+	int c, nonblock = 0, full = 0, stop = 0, number = 0, winch = 0;
+	int status;
+	pid_t child, helper = 0;
 
-	while ((c = getopt(argc, argv, "+enfsk:")) != -1)
+	while ((c = getopt(argc, argv, "+enfswk:")) != -1)
 		switch (c) {
 		case 'e': to = 2; break;
 		case 'n': nonblock = 1; break;
 		case 'f': full = 1; break;
 		case 's': stop = 1; break;
+		case 'w': winch = 1; break;
 		case 'k': number = atoi(optarg); break;
 		default: return 97;
 		}
@@ -159,6 +176,8 @@ int main(int argc, char **argv)
 		(void)fcntl(end_pipe[1], F_SETFL, O_NONBLOCK);
 	child = start(argv + optind + 2, to);
 	(void)close(end_pipe[1]);
+	if (winch)
+		helper = storm(child);
 	if (copy((size_t)atol(argv[optind]))) {
 		if (stop) {
 			wait_for_full(child, (size_t)atol(argv[optind]));
@@ -171,6 +190,12 @@ int main(int argc, char **argv)
 			(void)kill(child, SIGCONT);
 		while (copy(1 << 20))
 			;
+	}
+	if (helper > 0) {
+		while (!has_ended(child))
+			nap_ms(TICK_MS);
+		(void)kill(helper, SIGKILL);
+		(void)waitpid(helper, NULL, 0);
 	}
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;

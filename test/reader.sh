@@ -210,12 +210,13 @@ real() { # NAME READER-OPTIONS [OPTIONS...] [-- PROGRAM...]
 	job "$real_name" "$READER" $real_reader "$KTEST" -kernel-path \
 	    "$KTEST_TINY" -accel "$ACCEL" "$@"
 }
-"$GUEST" random 3000000 1 >"$T/random"
+# what a pipe, a virtio port's queue, QEMU and a socket do not hold
+"$GUEST" random 12000000 1 >"$T/random"
 head -c 100000 "$T/random" >"$T/little"
 "$GUEST" lines 40000 >"$T/lines"
 echo 'lines 40000' >"$T/command"
 "$mkcpio" "init=$init" "tester=$GUEST" "tester.cmd=$T/command" >"$T/m.cpio"
-real real-paused '1000 12000' -- "$GUEST" random 3000000 1
+real real-paused '1000 12000' -- "$GUEST" random 12000000 1
 real real-little '1000 12000' -- "$GUEST" random 100000 1
 real real-stopped '-s 1000 12000' -- "$GUEST" random 100000 1
 real real-monogon '1000 12000' -initrd-path "$T/m.cpio"
@@ -233,7 +234,7 @@ job real-cat sh -c '
 	wait $cat
 	exit $status
 ' "$T" "$KTEST" -kernel-path "$KTEST_TINY" -accel "$ACCEL" -- "$GUEST" \
-    random 3000000 1
+    random 12000000 1
 # A guest whose clock runs 200 times too fast: 12 seconds are 40 minutes.
 khz=$("$KTEST" -n -kernel-path "$KTEST_TINY" -accel tcg -- "$GUEST" exit 0 |
     sed -n 's/.*tsc_early_khz=\([0-9]*\).*/\1/p')
@@ -241,7 +242,7 @@ fast=
 if [ "$ACCEL" = tcg ] && [ -n "$khz" ]; then
 	fast="tsc_early_khz=$((khz / 200)) tsc=reliable nohz=off"
 	real real-lunch '1000 12000' -cmdline "$fast" -- \
-	    "$GUEST" random 3000000 1
+	    "$GUEST" random 12000000 1
 	real real-lunch-little '1000 12000' -cmdline "$fast" -- \
 	    "$GUEST" random 100000 1
 fi

@@ -129,7 +129,8 @@ static void fresh(void)
 	ktest_defaults(&o);
 	o.log_fd = -1;
 	k.o = &o;
-	k.log.fd = k.initrd = -1;
+	k.log.fd = k.initrd = k.initramfs = -1;
+	k.snapshot.fd = k.snapshot.memory = k.snapshot.part = -1;
 	vm_reset(&k.vm);
 }
 
@@ -1759,6 +1760,20 @@ static const struct describe_case {
 	{ { "-bios=./no", "./exe" }, "-bios ./no: is not", 0, 0, NULL, 0, 0 },
 };
 
+/* The guest of some options, and what is claimed for it: claimed and given
+ * back. */
+static int describe_claim(struct guest *g)
+{
+	int result = guest_describe(&k, g);
+
+	if (result == 0) {
+		k.guest = *g;
+		result = claim(&k);
+		claim_undo(&k);
+	}
+	return result;
+}
+
 static void describe(int line, const struct describe_case *c, struct guest *g,
 		     const char *name)
 {
@@ -1781,7 +1796,7 @@ static void describe(int line, const struct describe_case *c, struct guest *g,
 	o.stdout_fd = open("out", O_WRONLY | O_CREAT, 0644);
 	o.stderr_fd = open(c->merged ? "out" : "err", O_WRONLY | O_CREAT,
 			   0644);
-	is_int(line, guest_describe(&k, g), c->error != NULL ? -1 : 0,
+	is_int(line, describe_claim(g), c->error != NULL ? -1 : 0,
 	       name);
 	close_fd(&o.stdout_fd);
 	close_fd(&o.stderr_fd);
@@ -3120,23 +3135,23 @@ static void test_asleep(void)
 		}
 		close_fd(&fd[0]);
 		while (busy && (clock_getcpuclockid(k.vm.pid, &clock) != 0
-				|| clock_ns(clock) < ASLEEP_CPU_MS * 1500000u))
+				|| clock_ns(clock) < BOOT_CPU_MS * 1500000u))
 			continue;
-		while (cases[i].asleep && !vm_asleep(&k))
+		while (cases[i].asleep && !vm_boot_hung(&k))
 			(void)poll(NULL, 0, 1); /* exec() takes its time */
-		is_int(HERE, vm_asleep(&k), cases[i].asleep,
+		is_int(HERE, vm_boot_hung(&k), cases[i].asleep,
 		       name_of("asleep: %s", cases[i].name));
-		is_true(HERE, k.vm.deadline[END_ASLEEP] > now_ms(),
+		is_true(HERE, k.vm.deadline[END_BOOT_HUNG] > now_ms(),
 			"asleep: asked again later");
 		(void)kill(k.vm.pid, SIGKILL);
 		(void)waitpid(k.vm.pid, NULL, 0);
 		close_fd(&fd[1]);
 	}
 	fresh();
-	k.end = END_ASLEEP;
-	for (int i = 1; i <= ASLEEP_TRIES; i++)
+	k.end = END_BOOT_HUNG;
+	for (int i = 1; i <= BOOT_TRIES; i++)
 		is_int(HERE, attempt_next(&k),
-		       i < ASLEEP_TRIES, "asleep: booted again, but not for ever");
+		       i < BOOT_TRIES, "asleep: booted again, but not for ever");
 }
 
 static const struct done_case {
@@ -3208,6 +3223,7 @@ static void test_patience(void)
 	struct vm *v = &k.vm;
 
 	fresh();
+	v->pid = 1;
 	v->fd[FD_LOG] = 99;
 	is_true(HERE, vm_patience(v) > now_ms() + CHILD_TICK_MS / 2
 		&& vm_patience(v) <= now_ms() + CHILD_TICK_MS,
@@ -3916,7 +3932,6 @@ static int open_fds(void)
 
 static void test_wires(void)
 {
-	static struct guest g;
 	int fd[2] = { -1, -1 };
 
 	fresh();
@@ -3935,14 +3950,12 @@ static void test_wires(void)
 		for (size_t j = 0; j < 4 && wire_table[i].words[j] != NULL; j++)
 			argv[j + 1] = word(wire_table[i].words[j]);
 		fresh();
-		memset(&g, 0, sizeof g);
 		o.wake_fd = 40;
 		(void)opt_parse(&k, &o, argv);
 		before = open_fds();
-		if (wires_given(&k) == 0)
-			(void)guest_wires(&k, &g);
+		(void)claim(&k);
 		is_error(HERE, wire_table[i].error, name);
-		wires_close(&g);
+		claim_undo(&k);
 		is_int(HERE, open_fds(), before, name);
 	}
 	for (int i = 40; i <= 42; i++)

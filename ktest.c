@@ -3659,6 +3659,7 @@ struct cpio {
 	bool setuid_said;
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
+	char libraries[16384]; /* what a loader lists */
 };
 
 struct member { /* one that is being written */
@@ -4071,7 +4072,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 {
 	char *argv[] = { loader, (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
-	char text[16384], *line, *next;
+	char *text = c->libraries, *line, *next;
 	struct child child = { 0, -1 };
 	size_t len = 0;
 	ssize_t n;
@@ -4081,7 +4082,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 			c->k->guest.env, -1, &child) < 0)
 		return -1;
 	while ((n = run_read(c->k, child.out, text + len,
-			     sizeof text - 1 - len)) > 0)
+			     sizeof c->libraries - 1 - len)) > 0)
 		len += (size_t)n;
 	if (n < 0)
 		(void)kill(child.pid, SIGKILL);
@@ -4089,7 +4090,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 	text[len] = '\0';
 	if (n < 0)
 		return c->k->end != END_NONE ? -1 : fail(c->k, "%s:", loader);
-	if (len == sizeof text - 1)
+	if (len == sizeof c->libraries - 1)
 		return fail(c->k, "%s: has too many libraries", program);
 	for (line = text; *line != '\0'; line = next) {
 		next = line + strcspn(line, "\n");
@@ -4175,12 +4176,10 @@ static bool program_audits(const struct map *m)
 }
 
 /* What a dynamically linked program needs. Nothing that it brings along is
- * executed here, only loaders that we know. */
+ * executed here, only loaders that we know: loader[PATH_SIZE] gets its path. */
 static int job_dynamic(struct cpio *c, const char *path, const char *interp,
-		       bool audits)
+		       bool audits, char *loader)
 {
-	char loader[PATH_SIZE];
-
 	if (c->k->o->initrd_path == NULL && is_file("/etc/ld.so.cache")
 	    && job_same_file(c, "/etc/ld.so.cache") < 0)
 		return -1;
@@ -4212,7 +4211,7 @@ static int job_needs(struct cpio *c, const char *path, int depth)
 	if (job_same_file(c, interp) < 0)
 		return -1;
 	if (!script)
-		return job_dynamic(c, path, interp, audits);
+		return job_dynamic(c, path, interp, audits, word);
 	if (depth == SCRIPT_DEPTH)
 		return fail(c->k, "%s: its #! lines lead too far", path);
 	if (job_needs(c, interp, depth + 1) < 0)
@@ -7317,10 +7316,10 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	(void)dup2(null, 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
+	/* a -chardev could take what is left for the caller's */
 	sink_close(&rs->k->log);
 	sink_close(&rs->k->out);
 	sink_close(&rs->k->err);
-	/* a -chardev could take them for the caller's */
 	(void)close(null);
 	(void)close(r->out);
 	if (r->err != r->out)

@@ -114,7 +114,7 @@ ok "a shell fills memory: status $status" \
 result toosmall
 ok "no memory to start with: status $status" \
     either "$status" 125 124
-like "$err" '^ktest: (the guest (panicked|ended)|init gave up|timeout)' \
+like "$err" '^ktest: (the firmware gave up: .*larger than memory|timeout: )' \
     'no memory to start with: a line says so'
 
 for n in kmsg console; do

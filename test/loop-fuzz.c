@@ -633,7 +633,7 @@ static void run_seed(char *kernel, char **argv)
 		make_snapshot();
 	random_seed(seed + (1ull << 40));
 	options.console = options.snapshot == NULL && below(4) == 0;
-	options.timeout = 10 + (long long)below(90);
+	options.timeout = 30 + (long long)below(120);
 	wakes = below(3) == 0 ? 0 : (int)below(12);
 	run(kind);
 	counts[SAVED] += kind == SAVE && access(snapshot, F_OK) == 0;

@@ -19,18 +19,20 @@
  * clang's -Os inlines too much for a small file: give it -Oz -fno-inline.
  *
  * What it stands for:
- *  - It never exits and never waits for ever: whatever fails is said (on the
- *    control port, before that in the kernel's log) and the machine restarts.
- *    Only a program that runs may take as long as it likes, and the job of a
- *    machine that is saved.
+ *  - It never exits. Whatever fails is said (on the control port, before that
+ *    in the kernel's log) and the machine restarts. So it does when the host
+ *    hangs up, at any time: a ktest that was killed leaves no machine behind.
+ *  - It waits without a bound only for the program and for a host that is
+ *    there: both may be as slow as they like. All other waits have a limit,
+ *    which does not count the time in which the machine was stopped.
  *  - It allocates nothing while the program runs, so it works on in a machine
  *    that is out of memory or out of processes.
  *  - Whatever the program does to its streams, its children or its parent,
  *    the verdict is that of the program itself.
  *
- * Order of the file: protocol, architectures, constants, system calls,
- * strings, reports, mounts, devices, modules, ports, network, job, program,
- * relay, verdict, the original's mode, main.
+ * Order of the file: protocol, architectures, constants, strings, system
+ * calls, waits, reports, mounts, the host's directories, devices, modules,
+ * vports, network, job, program, terminal, relay, verdict, entry.
  */
 
 #include <stddef.h>
@@ -39,51 +41,80 @@
 /* ======================================================================
  * Protocol
  *
- * Program mode: /.ktest/job exists. The ports, by name:
+ * What init and ktest say to each other, and the files that ktest lays into
+ * the initramfs for init. This is its one specification; that of the job is
+ * the table letters[] below. test/protocol.sh holds both sides against it.
+ * ====================================================================== */
+
+/*
+ * Program mode: /.ktest/job exists. The vports (ports of the virtio serial
+ * device), by name:
  *
- *   ktest.control   guest -> host  'h'              ready, nothing run yet
- *                   host -> guest  TIME SEED LENGTH JOB
- *                                  8 bytes: CLOCK_REALTIME in ns; 32 for the
- *                                  kernel's random pool; 8, and as many bytes
- *                                  of job, none if it is in the initramfs
- *                   guest -> host  'e' TEXT '\n'    init failed: no verdict
- *                   guest -> host  'x' STATUS OUT ERR
- *                                  1 byte, then 8 bytes each: how many bytes
- *                                  went into the stdout and the stderr port
- *                   host -> guest  'w' ROWS COLUMNS  while the program runs
- *                                  on a terminal: its size, 2 bytes each
+ *   ktest.control   messages, below
  *   ktest.stdin     its first byte is 'i' and is dropped: a read of 0 bytes
  *                   before it says "not connected yet", after it "the end"
  *   ktest.stdout    the program's bytes, nothing else
- *   ktest.stderr    the same; absent when the job says 'm'
- *
- * Numbers are little endian. 'x' comes when the program has ended, all other
- * processes were killed, its pipes were emptied into the ports and the disks
- * were synced. A port takes bytes before the host has them, so the host reads
- * OUT and ERR bytes and then ends the machine.
- *
- * Original's mode: there is no job. /tester -test.v runs with the console for
- * its output; the control port takes one raw byte, the status. It is the port
- * with the name above or, under a launcher that gives no names, port 1.
- *
- * Status: the program's own, 128 + the signal that killed it, 126 if it could
- * not be executed, 127 if it or its interpreter does not exist.
+ *   ktest.stderr    the same; absent when the job has the letter 'm'
  *
  * In the initramfs:
  *   /.ktest/modules   names, one a line, in the order to load them
  *   /.ktest/NAME.ko   the modules
  *   /.ktest/job       the job, an archive described at its reader below. When
- *                     it is empty, init opens all ports and waits for the job
- *                     as long as it takes: a machine in this state is what
- *                     ktest saves, and restores with -snapshot
- * ====================================================================== */
-
+ *                     it is empty, init opens all vports and waits for the
+ *                     job as long as it takes: a machine in this state is
+ *                     what ktest saves, and restores with -snapshot
+ *
+ * The host keeps ktest.control open for as long as it wants the machine to
+ * run: when it hangs up, init restarts the machine at once.
+ *
+ * Monogon mode: there is no job. /tester -test.v runs with the console for
+ * its output; the control port takes one raw byte, the status. It is the
+ * vport with the name above or, under a launcher that gives no names, port 1.
+ * A hang-up of the latter means nothing: that launcher's host may close it.
+ *
+ * Status: the program's own, 128 + the signal that killed it, 126 if it could
+ * not be executed, 127 if it or its interpreter does not exist.
+ */
 #define JOB_DIR      "/.ktest"
 #define JOB_FILE     JOB_DIR "/job"
 #define MODULE_LIST  "/.ktest/modules"
 #define CONTROL_PORT "ktest.control"
 
 enum { STATUS_NOT_EXECUTED = 126, STATUS_NOT_FOUND = 127 };
+
+/*
+ * The messages of the control port: their first bytes, and what follows. The
+ * numbers in it are little endian. The host answers 'h' once, with struct
+ * answer; a machine that was restored said its 'h' in its former life. Until
+ * it answers, no other message than 'e' follows.
+ */
+enum message {
+	MESSAGE_HELLO = 'h',    /* to the host: nothing; init waits for it */
+	MESSAGE_ERROR = 'e',    /* to the host: TEXT '\n', init gives up */
+	MESSAGE_VERDICT = 'x',  /* to the host: struct verdict */
+	MESSAGE_WINDOW = 'w'    /* to the guest: struct window */
+};
+
+struct answer {
+	uint64_t time;          /* CLOCK_REALTIME in nanoseconds */
+	char seed[32];          /* for the kernel's random pool */
+	uint64_t length;        /* of the job that follows; 0: the initramfs
+				 * has it */
+};
+
+/* The program has ended, all other processes were killed, its pipes were
+ * emptied into the vports and the disks were synced. A vport takes bytes
+ * before the host has them, so the host reads as many as are named here and
+ * then ends the machine. */
+struct verdict {
+	unsigned char status;
+	unsigned char out[8], err[8]; /* bytes written to stdout, to stderr */
+};
+
+/* While the program runs on a terminal: its size. */
+struct window {
+	unsigned char rows_columns[4]; /* 2 bytes each */
+};
 
 /* ======================================================================
  * Architectures
@@ -184,9 +215,10 @@ __asm__(
  * ====================================================================== */
 
 enum {
-	ENOENT = 2, EINTR = 4, ECHILD = 10, EAGAIN = 11, ENOMEM = 12,
-	EEXIST = 17, ENODEV = 19, ENOTDIR = 20, EINVAL = 22, ENOSPC = 28,
-	ENAMETOOLONG = 36, ETIMEDOUT = 110
+	ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10,
+	EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17,
+	ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOSPC = 28,
+	EROFS = 30, ENAMETOOLONG = 36, ETIMEDOUT = 110
 };
 
 enum {
@@ -205,6 +237,7 @@ enum {
 
 enum {
 	MS_RDONLY = 1, MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8,
+	MS_LOCKED = MS_NOSUID | MS_NODEV | MS_NOEXEC,
 	MS_BIND = 4096, MS_MOVE = 8192, MNT_DETACH = 2,
 	PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20,
 	MAP_POPULATE = 0x8000, MCL_CURRENT = 1, RLIMIT_CORE = 4
@@ -238,163 +271,32 @@ enum {
 
 /* Ours. Times in milliseconds. */
 enum {
-	PORT_WAIT = 10000,          /* a busy host may need 100 */
-	PORT_POLL = 1,              /* ports raise no event to wait for */
-	CLOCK_WAIT = 2000,          /* the host answers 'h' at once, or never */
+	VPORT_WAIT = 10000,         /* a busy host may need 100 */
+	VPORT_POLL = 1,             /* vports raise no event to wait for */
+	CONNECT_WAIT = 2000,        /* a name comes with its connection */
+	CONSOLE_WAIT = 2000,        /* hvc0's driver is a little behind */
 	CONTROL_WAIT = 10000,       /* control messages fit any queue */
 	REAP_WAIT = 2000,           /* since the last process that died */
 	SYNC_WAIT = 60000,          /* a frozen filesystem never syncs */
-	STALL_WAIT = 10 * 60000,    /* a slow reader on the host is no error */
-	REST = 5,                   /* before a port is tried again */
+	SETTLE_WAIT = 3000,         /* the kernel refines its clock for 1000 */
+	LIMIT_STEP = 100,           /* see struct limit */
+	REST = 5,                   /* before a vport is tried again */
 	RETYPE = 500,               /* between two ends that are typed */
 
-	CHUNK = 16384,              /* what one write hands to a port */
+	CHUNK = 16384,              /* what one write hands to a vport */
 	PATH_SIZE = 4098,           /* "/", a name of PATH_MAX bytes, NUL */
 	UNPACK_CHUNK = 1 << 20,     /* written, then given back: see unpack */
 	RESERVE = 1 << 20,          /* memory for what follows the program */
 	MEMORY_LOW = 32 << 20,      /* less free than this is worth a look */
-	SETTLE_WAIT = 3000          /* the kernel refines its clock for 1000 */
+	SHARES = 16                 /* of the host's directories, at most */
 };
-
-/* ======================================================================
- * System calls: the ones used in more than one place
- * ====================================================================== */
-
-struct timespec {
-	int64_t sec, nsec;
-};
-
-struct pollfd {
-	int32_t fd;
-	int16_t events, revents;
-};
-
-static long sys_open(const char *path, long flags, long mode)
-{
-	return sys4(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, mode);
-}
-
-static void sys_close(long fd)
-{
-	sys1(SYS_close, fd);
-}
-
-static long sys_read(long fd, void *to, size_t size)
-{
-	return sys3(SYS_read, fd, (long)to, (long)size);
-}
-
-static long sys_write(long fd, const void *from, size_t size)
-{
-	return sys3(SYS_write, fd, (long)from, (long)size);
-}
-
-static long sys_mkdir(const char *path, long mode)
-{
-	return sys3(SYS_mkdirat, AT_FDCWD, (long)path, mode);
-}
-
-static long sys_unlink(const char *path)
-{
-	return sys3(SYS_unlinkat, AT_FDCWD, (long)path, 0);
-}
-
-static void sys_rmdir(const char *path)
-{
-	sys3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR);
-}
-
-static long sys_mount(const char *what, const char *dir, const char *type,
-    long flags, const char *options)
-{
-	return sys5(SYS_mount, (long)what, (long)dir, (long)type, flags,
-	    (long)options);
-}
-
-static int file_exists(const char *path)
-{
-	return sys3(SYS_faccessat, AT_FDCWD, (long)path, 0) == 0;
-}
-
-/* Readable and writable memory, zeroed, or a private copy of a file. */
-static void *sys_map(size_t size, long flags, long fd)
-{
-	long at = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | flags, fd, 0);
-
-	return at < 0 && at > -4096 ? NULL : (void *)at;
-}
-
-static void sys_unmap(void *at, size_t size)
-{
-	sys2(SYS_munmap, (long)at, (long)size);
-}
-
-static int64_t clock_ms(void)
-{
-	struct timespec now = {0, 0};
-
-	sys2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);
-	return now.sec * 1000 + now.nsec / 1000000;
-}
-
-/*
- * Everything that may wait waits here. SIGCHLD is let in here and nowhere
- * else, so the end of a child always ends the wait. But a wait that finds fds
- * ready lets no signal in: ask for dead children after every wait.
- * A negative time means: until something happens.
- */
-static long wait_events(struct pollfd *fds, size_t n, int64_t ms)
-{
-	const uint64_t mask = ~(1ULL << (SIGCHLD - 1));
-	struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-
-	return sys5(SYS_ppoll, (long)fds, (long)n,
-	    ms < 0 ? 0 : (long)&time, (long)&mask, sizeof mask);
-}
-
-static void sleep_ms(int64_t ms)
-{
-	wait_events(NULL, 0, ms);
-}
-
-static void wake_up(int signal)
-{
-	(void)signal;
-}
-
-static void signal_mask(uint64_t mask)
-{
-	sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof mask);
-}
-
-/*
- * Blocks every signal; wait_events opens the door to SIGCHLD. A handler, not
- * a signalfd, because a small kernel may have been built without the latter.
- * exec resets it for the program, which unblocks everything itself.
- */
-static void signals_prepare(void)
-{
-	struct {
-		void (*handler)(int);
-		unsigned long flags;
-		void (*restorer)(void);
-		uint64_t mask;
-	} action;
-
-	action.handler = wake_up;
-	action.flags = SA_NOCLDSTOP | SA_RESTORER;
-	action.restorer = signal_return;
-	action.mask = ~0ULL;
-	signal_mask(~0ULL);
-	sys4(SYS_rt_sigaction, SIGCHLD, (long)&action, 0, sizeof action.mask);
-}
 
 /* ======================================================================
  * Strings
  *
- * struct text is a line being written: what does not fit is cut, which only
- * happens to names of absurd length inside diagnostics.
+ * What a C library would bring, as far as it is needed here. struct text is a
+ * line being written: what does not fit is cut, which only happens to names
+ * of absurd length inside diagnostics.
  * ====================================================================== */
 
 /* Compilers call these two by name; volatile keeps them from calling
@@ -428,12 +330,6 @@ static size_t str_length(const char *s)
 	while (s[n] != '\0')
 		n++;
 	return n;
-}
-
-/* The string behind this one, in a table of strings. */
-static const char *str_next(const char *s)
-{
-	return s + str_length(s) + 1;
 }
 
 static int str_equal(const char *a, const char *b)
@@ -508,33 +404,237 @@ static void text_number(struct text *t, unsigned long value)
 	text_char(t, (char)('0' + value % 10));
 }
 
-/* Each text stands behind its number. */
+static const struct error {
+	unsigned char number;
+	char text[27];
+} error_table[] = {
+	{ENOENT, "no such file or directory"},
+	{E2BIG, "argument list too long"},
+	{ENOEXEC, "exec format error"},
+	{ENOMEM, "out of memory"},
+	{EACCES, "permission denied"},
+	{EBUSY, "device or resource busy"},
+	{EEXIST, "file exists"},
+	{ENODEV, "no such device"},
+	{ENOTDIR, "not a directory"},
+	{EISDIR, "is a directory"},
+	{EINVAL, "invalid argument"},
+	{ENOSPC, "no space left on device"},
+	{EROFS, "read-only file system"},
+	{ETIMEDOUT, "timed out"},
+};
+
 static void text_error(struct text *t, long error)
 {
-	static const char table[] =
-		"\002no such file or directory\0"
-		"\007argument list too long\0"
-		"\010exec format error\0"
-		"\014out of memory\0"
-		"\015permission denied\0"
-		"\020device or resource busy\0"
-		"\021file exists\0"
-		"\023no such device\0"
-		"\024not a directory\0"
-		"\025is a directory\0"
-		"\026invalid argument\0"
-		"\034no space left on device\0"
-		"\036read-only file system\0"
-		"\156timed out\0";
-	const char *s;
+	size_t i;
 
-	for (s = table; *s != '\0'; s = str_next(s))
-		if (*s == -error) {
-			text_add(t, s + 1);
+	for (i = 0; i < sizeof error_table / sizeof *error_table; i++)
+		if (error_table[i].number == -error) {
+			text_add(t, error_table[i].text);
 			return;
 		}
 	text_add(t, "errno ");
 	text_number(t, (unsigned long)-error);
+}
+
+/* ======================================================================
+ * System calls
+ *
+ * The ones that are used in more than one place. They return what the kernel
+ * does, a negative errno on failure, and take fds and addresses as long. A
+ * file that they open closes on exec.
+ * ====================================================================== */
+
+struct timespec {
+	int64_t sec, nsec;
+};
+
+struct pollfd {
+	int32_t fd;
+	int16_t events, revents;
+};
+
+static long sys_open(const char *path, long flags, long mode)
+{
+	return sys4(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, mode);
+}
+
+static void sys_close(long fd)
+{
+	sys1(SYS_close, fd);
+}
+
+static long sys_read(long fd, void *to, size_t size)
+{
+	return sys3(SYS_read, fd, (long)to, (long)size);
+}
+
+static long sys_write(long fd, const void *from, size_t size)
+{
+	return sys3(SYS_write, fd, (long)from, (long)size);
+}
+
+static long sys_mkdir(const char *path, long mode)
+{
+	return sys3(SYS_mkdirat, AT_FDCWD, (long)path, mode);
+}
+
+static long sys_unlink(const char *path)
+{
+	return sys3(SYS_unlinkat, AT_FDCWD, (long)path, 0);
+}
+
+static void sys_rmdir(const char *path)
+{
+	sys3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR);
+}
+
+static long sys_mount(const char *what, const char *dir, const char *type,
+    long flags, const char *options)
+{
+	return sys5(SYS_mount, (long)what, (long)dir, (long)type, flags,
+	    (long)options);
+}
+
+static int file_exists(const char *path)
+{
+	return sys3(SYS_faccessat, AT_FDCWD, (long)path, 0) == 0;
+}
+
+/* Readable and writable memory, zeroed, or a private copy of a file. */
+static void *sys_map(size_t size, long flags, long fd)
+{
+	long at = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | flags, fd, 0);
+
+	return at < 0 && at > -4096 ? NULL : (void *)at;
+}
+
+static void sys_unmap(void *at, size_t size)
+{
+	sys2(SYS_munmap, (long)at, (long)size);
+}
+
+/* ======================================================================
+ * Waits
+ *
+ * Everything that may wait does it in wait_events, which ends the machine
+ * when the host hangs up. The host and the program are waited for as long as
+ * they are there; what else is waited for has a struct limit.
+ * ====================================================================== */
+
+static long host_port;          /* its hang-up ends the machine; 0: none */
+
+/* Waits for SIGCHLD and for nothing else, so that it works at any time. */
+static long poll_events(struct pollfd *fds, size_t n, int64_t ms)
+{
+	const uint64_t mask = ~(1ULL << (SIGCHLD - 1));
+	struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+
+	return sys5(SYS_ppoll, (long)fds, (long)n,
+	    ms < 0 ? 0 : (long)&time, (long)&mask, sizeof mask);
+}
+
+/* Should the kernel refuse to restart, it may still power off; should it
+ * refuse that, ktest's timeout ends the machine. */
+__attribute__((noreturn))
+static void restart(void)
+{
+	for (;;) {
+		sys4(SYS_reboot, (long)LINUX_REBOOT_MAGIC1,
+		    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART, 0);
+		sys4(SYS_reboot, (long)LINUX_REBOOT_MAGIC1,
+		    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
+		poll_events(NULL, 0, 1000);
+	}
+}
+
+/*
+ * Waits until one of the n fds is ready, a child ends or the time is over; a
+ * negative time never is. fds has room for one more, the host's. SIGCHLD is
+ * let in here and nowhere else, so the end of a child always ends the wait.
+ * But a wait that finds fds ready lets no signal in: the caller asks for dead
+ * children after every wait.
+ */
+static void wait_events(struct pollfd *fds, size_t n, int64_t ms)
+{
+	fds[n].fd = host_port > 0 ? (int32_t)host_port : -1;
+	fds[n].events = 0; /* POLLHUP comes unasked */
+	fds[n].revents = 0;
+	poll_events(fds, n + 1, ms);
+	if ((fds[n].revents & POLLHUP) != 0)
+		restart();
+}
+
+static void sleep_ms(int64_t ms)
+{
+	struct pollfd host;
+
+	wait_events(&host, 0, ms);
+}
+
+static int64_t clock_ms(void)
+{
+	struct timespec now = {0, 0};
+
+	sys2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);
+	return now.sec * 1000 + now.nsec / 1000000;
+}
+
+/*
+ * A limit for a wait, which has to look at it every LIMIT_STEP milliseconds.
+ * What passes between two looks counts for no more than that: when it took
+ * longer, the host had stopped the machine or had no time for it.
+ */
+struct limit {
+	int64_t left, looked;
+};
+
+static void limit_begin(struct limit *limit, int64_t ms)
+{
+	limit->left = ms;
+	limit->looked = clock_ms();
+}
+
+static int limit_passed(struct limit *limit)
+{
+	int64_t now = clock_ms(), passed = now - limit->looked;
+
+	limit->looked = now;
+	limit->left -= passed < LIMIT_STEP ? passed : LIMIT_STEP;
+	return limit->left <= 0;
+}
+
+static void wake_up(int signal)
+{
+	(void)signal;
+}
+
+static void signal_mask(uint64_t mask)
+{
+	sys4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof mask);
+}
+
+/*
+ * Blocks every signal; wait_events opens the door to SIGCHLD. A handler, not
+ * a signalfd, because a small kernel may have been built without the latter.
+ * exec resets it for the program, which unblocks everything itself.
+ */
+static void signals_prepare(void)
+{
+	struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} action;
+
+	action.handler = wake_up;
+	action.flags = SA_NOCLDSTOP | SA_RESTORER;
+	action.restorer = signal_return;
+	action.mask = ~0ULL;
+	signal_mask(~0ULL);
+	sys4(SYS_rt_sigaction, SIGCHLD, (long)&action, 0, sizeof action.mask);
 }
 
 /* ======================================================================
@@ -547,31 +647,33 @@ static void text_error(struct text *t, long error)
 
 static long control_port;       /* 0: not open yet, that number is taken */
 
-/* The answer of the last resort: should the kernel refuse to restart, it may
- * still power off; should it refuse that, ktest's timeout ends the machine. */
-__attribute__((noreturn))
-static void restart(void)
+/*
+ * Returns 0 if the control port takes nothing. The kernel only queues the
+ * bytes (port_fops_write() never waits for them to be taken), but QEMU serves
+ * its queues before it ends, so a restart may follow at once.
+ */
+static int control_write(const void *bytes, size_t size)
 {
-	for (;;) {
-		sys4(SYS_reboot, (long)LINUX_REBOOT_MAGIC1,
-		    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART, 0);
-		sys4(SYS_reboot, (long)LINUX_REBOOT_MAGIC1,
-		    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
-		sleep_ms(1000);
-	}
-}
+	struct limit limit;
 
-/* Writes to the control port, once the host listens. The kernel only queues
- * the bytes (port_fops_write() never waits for them to be taken), but QEMU
- * serves its queues before it ends, so a restart may follow at once. */
-static int control_send(const void *bytes, size_t size)
-{
-	int64_t end = clock_ms() + CONTROL_WAIT;
-
-	for (; control_port > 0 && clock_ms() < end; sleep_ms(PORT_POLL))
+	limit_begin(&limit, CONTROL_WAIT);
+	for (; control_port > 0; sleep_ms(VPORT_POLL)) {
 		if (sys_write(control_port, bytes, size) > 0)
 			return 1;
+		if (limit_passed(&limit))
+			break;
+	}
 	return 0;
+}
+
+/* Sends a message and what follows its first byte; returns as above. */
+static int control_send(enum message message, const void *rest, size_t size)
+{
+	static char frame[1 + sizeof(struct text)];
+
+	frame[0] = (char)message;
+	memcpy(frame + 1, rest, size);
+	return control_write(frame, 1 + size);
 }
 
 static void kmsg_write(char level, const char *message)
@@ -616,14 +718,11 @@ __attribute__((noreturn))
 static void die(const char *what, const char *name, long error)
 {
 	struct text t;
-	char frame[sizeof t.s + 2];
 
 	message_make(&t, what, name, error);
 	kmsg_write('2', t.s);
-	frame[0] = 'e';
-	memcpy(frame + 1, t.s, t.length);
-	frame[t.length + 1] = '\n';
-	control_send(frame, t.length + 2);
+	t.s[t.length] = '\n'; /* in the place of the NUL */
+	control_send(MESSAGE_ERROR, t.s, t.length + 1);
 	restart();
 }
 
@@ -635,28 +734,27 @@ static void die(const char *what, const char *name, long error)
  * /dev comes first because reports need it.
  * ====================================================================== */
 
-/* Per line: flags and directory, type, options. A flag's letter is '@' and the
- * sum of MS_NOSUID, MS_NODEV, MS_NOEXEC and 1, which says that nothing works
- * without this one. */
-enum { REQUIRED = 1 };
+static const struct mount {
+	char path[20], type[10], options[23];
+	unsigned char flags;
+	unsigned char required; /* nothing works without it */
+	unsigned char inside;   /* in another mount, which takes it along */
+} mount_table[] = {
+	{"/dev", "devtmpfs", "", MS_NOSUID | MS_NOEXEC, 0, 0},
+	{"/sys", "sysfs", "", MS_LOCKED, 1, 0},
+	{"/sys/kernel/debug", "debugfs", "", MS_LOCKED, 0, 1},
+	{"/sys/kernel/tracing", "tracefs", "", MS_LOCKED, 0, 1},
+	{"/sys/fs/cgroup", "cgroup2", "", MS_LOCKED, 0, 1},
+	{"/sys/fs/bpf", "bpf", "mode=700", MS_LOCKED, 0, 1},
+	{"/proc", "proc", "", MS_LOCKED, 0, 0},
+	{"/dev/pts", "devpts", "mode=620,ptmxmode=666",
+	    MS_NOSUID | MS_NOEXEC, 0, 1},
+	{"/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV, 0, 1},
+	{"/run", "tmpfs", "mode=755", MS_NOSUID | MS_NODEV, 0, 0},
+	{"/tmp", "tmpfs", "", 0, 0, 0},
+};
 
-static const char mount_table[] =
-	"J/dev\0" "devtmpfs\0" "\0"
-	"O/sys\0" "sysfs\0" "\0"
-	"N/sys/kernel/debug\0" "debugfs\0" "\0"
-	"N/sys/kernel/tracing\0" "tracefs\0" "\0"
-	"N/sys/fs/cgroup\0" "cgroup2\0" "\0"
-	"N/sys/fs/bpf\0" "bpf\0" "mode=700\0"
-	"N/proc\0" "proc\0" "\0"
-	"J/dev/pts\0" "devpts\0" "mode=620,ptmxmode=666\0"
-	"F/dev/shm\0" "tmpfs\0" "mode=1777\0"
-	"F/run\0" "tmpfs\0" "mode=755\0"
-	"@/tmp\0" "tmpfs\0" "\0";
-
-static const char *mount_next(const char *m)
-{
-	return str_next(str_next(str_next(m)));
-}
+enum { MOUNTS = sizeof mount_table / sizeof *mount_table };
 
 /* What a kernel without devtmpfs does not make; where it did, making them
  * again fails and changes nothing. Numbers: devices.txt in the kernel's admin
@@ -684,35 +782,32 @@ static long node_make(const char *path, unsigned major, unsigned minor)
 	    (long)(major << 8 | (minor & 0xff) | (minor & ~0xffU) << 12));
 }
 
-static void mount_one(const char *m)
+static void mount_one(const struct mount *m)
 {
-	const char *dir = m + 1, *type = str_next(m);
 	long error;
 
-	sys_mkdir(dir, 0755);
-	error = sys_mount(type, dir, type, (*m - '@') & ~REQUIRED,
-	    str_next(type));
+	sys_mkdir(m->path, 0755);
+	error = sys_mount(m->type, m->path, m->type, m->flags, m->options);
 	if (error == 0)
 		return;
-	if (((*m - '@') & REQUIRED) != 0)
-		die("cannot mount", dir, error);
+	if (m->required)
+		die("cannot mount", m->path, error);
 	/* sysfs has no place for what the kernel lacks: then ENOENT. */
 	if (error != -ENODEV && error != -ENOENT)
-		warn("cannot mount", dir, error);
+		warn("cannot mount", m->path, error);
 }
 
 static void mounts_make(void)
 {
-	const char *m = mount_table;
 	size_t i;
 
 	sys1(SYS_umask, 0);
-	mount_one(m);
+	mount_one(&mount_table[0]);
 	for (i = 0; i < sizeof node_table / sizeof *node_table; i++)
 		node_make(node_table[i].path, node_table[i].major,
 		    node_table[i].minor);
-	while (*(m = mount_next(m)) != '\0')
-		mount_one(m);
+	for (i = 1; i < MOUNTS; i++)
+		mount_one(&mount_table[i]);
 	for (i = 0; i < sizeof link_table / sizeof *link_table; i++)
 		sys3(SYS_symlinkat, (long)link_table[i].target, AT_FDCWD,
 		    (long)link_table[i].path);
@@ -721,35 +816,48 @@ static void mounts_make(void)
 /* ======================================================================
  * The host's directories
  *
- * In: the job's lines "h", each a 9p device of QEMU's and where it belongs.
- * The one at "/" becomes the root. Unless it may be written to, a layer that
- * keeps what is written in memory lies over it, where the kernel has overlayfs;
- * else only the memory filesystems take files. Our own mounts move along, and
- * init with them; the initramfs remains below, reached by old_root.
- *
- * The cache: what may not change underneath is kept for good ("loose"), else
- * only mapped pages are ("mmap"), so a write is the host's when it returns.
+ * In: the job's letters 'h' ("shares"), each a 9p device of QEMU's and where
+ * it belongs. The one at "/" becomes the root, as root_switch says below.
+ * Out: old_root and kept_dir.
  * ====================================================================== */
 
 static long old_root;           /* 0: the initramfs is the root */
 static long kept_dir;           /* it stays where it is, seen or not */
 
-/* LINE is 'h', a digit, 'r' or 'w', and the directory. */
-static void host_mount(const char *line, const char *dir)
-{
-	char tag[] = "ktest0";
-	int writable = line[2] == 'w';
-	long error;
+struct share {
+	char tag[8];            /* the device's */
+	int writable;
+	const char *dir;        /* "/" is the root */
+};
 
-	tag[5] = line[1];
-	error = sys_mount(tag, dir, "9p", writable ? 0 : MS_RDONLY, writable ?
+/* The value of 'h', "0rDIR": the number in the tag, r or w, the directory. */
+
+static void share_read(struct share *share, const char *value)
+{
+	memcpy(share->tag, "ktest", 5);
+	share->tag[5] = value[0];
+	share->tag[6] = '\0';
+	share->writable = value[1] == 'w';
+	share->dir = value + 2;
+}
+
+/*
+ * Mounts the share at dir, which need not be share->dir. What may not change
+ * underneath is kept in memory for good (cache=loose), else only mapped pages
+ * are (cache=mmap), so a write is the host's when it returns.
+ */
+static void share_mount(const struct share *share, const char *dir)
+{
+	long error = sys_mount(share->tag, dir, "9p",
+	    share->writable ? 0 : MS_RDONLY, share->writable ?
 	    "trans=virtio,version=9p2000.L,msize=262144,cache=mmap" :
 	    "trans=virtio,version=9p2000.L,msize=262144,cache=loose");
+
 	if (error == -ENODEV)
 		die("the kernel has no 9p (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)",
 		    NULL, 0);
 	if (error != 0)
-		die("cannot mount", line + 3, error);
+		die("cannot mount", share->dir, error);
 }
 
 /* Where the new root is to be found: what is written goes to a layer. */
@@ -772,36 +880,48 @@ static const char *root_layer(const char *host)
 	return host;
 }
 
-static void root_switch(const char *line, const char *keep)
+/*
+ * Makes a share the root. Unless it may be written to, a layer that keeps what
+ * is written in memory lies over it, where the kernel has overlayfs; else only
+ * the memory filesystems take files. Our own mounts move along, and init with
+ * them; the initramfs remains below, reached by old_root. What our mounts would
+ * hide of the directory `keep` (NULL: nothing), kept_dir reaches.
+ */
+static void root_switch(const struct share *share, const char *keep)
 {
-	const char *root = "/.host", *m;
+	const char *root = "/.host";
+	const struct mount *m;
 	long error;
 
 	sys_mkdir(root, 0755);
-	host_mount(line, root);
-	if (line[2] == 'r')
+	share_mount(share, root);
+	if (!share->writable)
 		root = root_layer(root);
 	old_root = sys_open("/", O_PATH, 0);
 	sys1(SYS_chdir, (long)root);
 	if (keep != NULL)
 		kept_dir = sys_open(keep + 1, O_PATH, 0);
-	for (m = mount_table; *m != '\0'; m = mount_next(m)) {
-		if (m[5] == '/') /* it moves with its parent */
+	for (m = mount_table; m < mount_table + MOUNTS; m++) {
+		if (m->inside)
 			continue;
-		sys_mkdir(m + 2, 0755);
-		error = sys_mount(m + 1, m + 2, NULL, MS_MOVE, NULL);
+		sys_mkdir(m->path + 1, 0755);
+		error = sys_mount(m->path, m->path + 1, NULL, MS_MOVE, NULL);
 		if (error != 0)
-			die("cannot mount", m + 1, error);
+			die("cannot mount", m->path, error);
 	}
 	sys_mount(".", "/", NULL, MS_MOVE, NULL);
 	sys1(SYS_chroot, (long)".");
 }
 
 /* ======================================================================
- * Devices: what /sys knows, and the nodes in /dev
+ * Devices
+ *
+ * In: what /sys knows of the devices that drivers have taken. Out: names of
+ * vports and network interfaces, which the host's numbering does not tell,
+ * and open nodes in /dev, made where the kernel has no devtmpfs.
  * ====================================================================== */
 
-static const char ports_class[] = "/sys/class/virtio-ports";
+static const char vports_class[] = "/sys/class/virtio-ports";
 static const char net_class[] = "/sys/class/net";
 
 /* The first line of a small file; -1 if there is none. */
@@ -881,11 +1001,11 @@ static int attribute(const char *class, const char *entry, const char *file,
 	return file_line(path.s, line, 64);
 }
 
-static int match_port_name(const char *entry, const char *want)
+static int match_vport_name(const char *entry, const char *want)
 {
 	char name[64];
 
-	return attribute(ports_class, entry, "/name", name) == 0 &&
+	return attribute(vports_class, entry, "/name", name) == 0 &&
 	    str_equal(name, want);
 }
 
@@ -1001,18 +1121,16 @@ static void modules_load(void)
 }
 
 /* ======================================================================
- * Ports
+ * Vports
  *
- * The kernel makes them one by one as the host announces them. A port is of
- * use once the host is connected; poll says POLLHUP before that. Each can be
- * opened once only, and closing it throws away what has arrived, so a port
- * that was opened stays open. The source of all this is the kernel's
- * drivers/char/virtio_console.c.
+ * Ports of the virtio serial device, which the kernel makes one by one as the
+ * host announces them. In: a name. Out: an open vport that the host is
+ * connected to. The source of all this is the kernel's virtio_console.c.
  * ====================================================================== */
 
-/* Without a device that works, no port will ever come. The first message is
+/* Without a device that works, no vport will ever come. The first message is
  * what ktest looks for to try the other way of announcing devices. */
-static void ports_expect(void)
+static void vports_expect(void)
 {
 	char found[64];
 
@@ -1025,58 +1143,76 @@ static void ports_expect(void)
 	die("no virtio console works (CONFIG_VIRTIO_CONSOLE)", NULL, 0);
 }
 
-static int port_connected(long fd)
+static int vport_connected(long fd)
 {
-	struct pollfd port = {(int32_t)fd, 0, 0};
+	struct pollfd vport = {(int32_t)fd, 0, 0};
 
-	wait_events(&port, 1, 0);
-	return (port.revents & POLLHUP) == 0;
+	poll_events(&vport, 1, 0);
+	return (vport.revents & POLLHUP) == 0;
 }
 
 /*
- * Waits for the port with that name and opens it; if `position` is given,
- * takes one whose device ends with that if none has the name. The host sends
- * a port's name before it connects, so a connected port without a name will
- * not get one.
+ * Waits for the vport with that name, opens it and waits until the host is
+ * connected. If `position` is given, takes one whose device ends with that if
+ * none has the name. The host sends a vport's name before it connects, so one
+ * that is connected without a name will not get one. A vport can be opened
+ * once only, and closing it throws away what has arrived, so one that was
+ * opened stays open.
  */
-static long port_open(const char *name, const char *position, int connected)
+static long vport_open(const char *name, const char *position)
 {
-	int64_t end = clock_ms() + PORT_WAIT;
+	struct limit limit;
 	char entry[64], opened[64] = "";
 	long fd = -1;
 
-	for (;; sleep_ms(PORT_POLL)) {
-		if (dir_find(ports_class, match_port_name, name, entry) ||
-		    (position != NULL && dir_find(ports_class, match_ending,
+	limit_begin(&limit, VPORT_WAIT);
+	for (;; sleep_ms(VPORT_POLL)) {
+		if (dir_find(vports_class, match_vport_name, name, entry) ||
+		    (position != NULL && dir_find(vports_class, match_ending,
 		    position, entry))) {
 			if (fd >= 0 && !str_equal(entry, opened)) {
 				sys_close(fd);
 				fd = -1;
 			}
-			if (fd < 0)
-				fd = device_open(ports_class, entry,
+			if (fd < 0) {
+				fd = device_open(vports_class, entry,
 				    O_RDWR | O_NONBLOCK);
+				if (fd >= 0 && position == NULL)
+					limit_begin(&limit, CONNECT_WAIT);
+			}
 			memcpy(opened, entry, sizeof opened);
 		}
-		if (fd >= 0 && (!connected || port_connected(fd)))
+		if (fd >= 0 && vport_connected(fd))
 			return fd;
-		if (clock_ms() > end)
+		if (limit_passed(&limit))
 			die("cannot open port", name,
 			    fd < -1 ? fd : -ETIMEDOUT);
 	}
 }
 
-/* Waits for the port of that name and makes its link, as udev does. */
-static void port_link(const char *name)
+/* Opens the control port. The host is ktest, whose hang-up ends the machine,
+ * if the vport has the name that ktest gives it. */
+static void control_open(const char *position)
 {
-	int64_t end = clock_ms() + PORT_WAIT;
+	char entry[64];
+
+	control_port = vport_open(CONTROL_PORT, position);
+	if (dir_find(vports_class, match_vport_name, CONTROL_PORT, entry))
+		host_port = control_port;
+}
+
+/* Waits for the vport of that name and makes its link, as udev does. */
+static void vport_link(const char *name)
+{
+	struct limit limit;
 	struct text path;
 	char target[3 + 64] = "../";
 
-	while (!dir_find(ports_class, match_port_name, name, target + 3)) {
-		if (clock_ms() > end)
+	limit_begin(&limit, VPORT_WAIT);
+	while (!dir_find(vports_class, match_vport_name, name, target + 3)) {
+		if (limit_passed(&limit))
 			die("cannot open port", name, -ETIMEDOUT);
-		sleep_ms(PORT_POLL);
+		sleep_ms(VPORT_POLL);
 	}
 	text_begin(&path, "/dev/virtio-ports/");
 	sys_mkdir(path.s, 0755);
@@ -1085,7 +1221,11 @@ static void port_link(const char *name)
 }
 
 /* ======================================================================
- * Network: lo, the user network's interface, the addresses of cables
+ * Network
+ *
+ * In: the job's letters 'n' and 'l'. Out: lo is up; so is the user network's
+ * interface, with its address and the way to everywhere; cables have the MAC
+ * addresses of this run.
  * ====================================================================== */
 
 struct address { /* sockaddr_in */
@@ -1153,7 +1293,8 @@ static void network_raise(const char *s)
 	struct ifreq request;
 	struct route route;
 	char name[64];
-	long error, fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	long error;
 
 	memset(&request, 0, sizeof request);
 	memset(&route, 0, sizeof route);
@@ -1198,7 +1339,14 @@ static void mac_change(const char *s)
 /* ======================================================================
  * Job
  *
- * An archive in cpio's "newc" format (buffer-format.rst in the kernel's
+ * In: the archive that ktest made. Out: struct job, what its first member says;
+ * all other members, made at "/" + their names: files, directories and symbolic
+ * links. Missing parents are made, links in the path are followed, an existing
+ * file is replaced, an existing directory stays as it is.
+ * ====================================================================== */
+
+/*
+ * The archive is in cpio's "newc" format (buffer-format.rst in the kernel's
  * driver-api/early-userspace): per member a header of 110 characters, the name
  * with its NUL, zeros to a multiple of 4, the data, zeros to a multiple of 4;
  * a member named TRAILER!!! ends it. The header is "070701" and 13 numbers of
@@ -1206,31 +1354,12 @@ static void mac_change(const char *s)
  * namesize.
  *
  * The first member is named "job": strings, each ended by a NUL, each a letter
- * and a value:
- *
- *   p PATH   the program        a ARG   an argument, argv[0] first
- *   d DIR    working directory  e N=V   an environment variable
- *   c S:H    RLIMIT_CORE, soft and hard, in bytes or "inf"
- *   t R C    the program has a terminal of that many rows and columns
- *   u U G    the program's user and group, root if not there
- *   m        stderr goes where stdout goes, through one pipe
- *   n MAC ADDRESS MASK GATEWAY    the network interface to configure; in
- *            8 hexadecimal digits each, the last byte first
- *   v NAME   a port that the program finds as /dev/virtio-ports/NAME
- *   l MAC NEW   the interface with this MAC address gets another
- *   b DIR    of the new root, what our own mounts must not hide
- *   h N A DIR   host's directory with the tag ktestN is to be seen at DIR; A
- *            is r or w. The root comes first, and all stand together
- *
- * Every other member is made at "/" + its name: files, directories, symbolic
- * links. Missing parents are made, links in the path are followed, an existing
- * file is replaced, an existing directory stays as it is.
+ * of the table letters[] and its value.
  *
  * The reader takes bytes in memory that may be written to. Where they are a
  * file's, it gives back the space of what it has copied, because the archive
  * and its contents together may not fit into the machine.
- * ====================================================================== */
-
+ */
 enum {
 	CPIO_HEADER = 110, CPIO_MODE = 14, CPIO_MTIME = 46, CPIO_SIZE = 54,
 	CPIO_NAME_SIZE = 94, CPIO_CHECK = 102
@@ -1251,15 +1380,14 @@ struct member {
 	int64_t mtime;
 };
 
+/* Values of letters, as they came; NULL where a letter is not there. */
 struct job {
-	const char *path, *dir;
-	char **argv, **envp;
-	uint64_t core[2];       /* RLIMIT_CORE, soft and hard */
-	int core_given, merged;
-	const char *network;    /* the value of n, or NULL */
-	const char *user, *tty; /* the values of u and t, or NULL */
-	const char *keep;       /* the value of b, or NULL */
-	const char *mounts;     /* the first line with h that is no root */
+	const char *program, *dir, *core, *user, *tty, *merged, *network;
+	const char *keep;
+	const char *share[SHARES]; /* but the root, which is mounted at once */
+	size_t shares;
+	char **argv, **envp;       /* each ends with a NULL */
+	char **argv_end, **envp_end;
 };
 
 __attribute__((noreturn))
@@ -1310,73 +1438,94 @@ static int archive_next(struct archive *a, struct member *m)
 	return !str_equal(m->name, "TRAILER!!!");
 }
 
-static uint64_t limit_number(const char **s)
+static void take_argument(struct job *job, char *value)
 {
-	if (!str_begins(*s, "inf"))
-		return str_number(s, 10, 20);
-	*s += 3;
-	return ~0ULL;
+	*job->argv_end++ = value;
 }
 
-static void limits_read(struct job *job, const char *s)
+static void take_variable(struct job *job, char *value)
 {
-	job->core[0] = limit_number(&s);
-	s += *s == ':';
-	job->core[1] = limit_number(&s);
-	job->core_given = 1;
+	*job->envp_end++ = value;
 }
 
-static void job_line(struct job *job, char *line, char ***arg, char ***env)
+static void take_vport(struct job *job, char *value)
 {
-	const char *s = line + 1;
+	(void)job;
+	vport_link(value);
+}
 
-	switch (line[0]) {
-	case 'p':
-		job->path = s;
-		break;
-	case 'a':
-		*(*arg)++ = line + 1;
-		break;
-	case 'e':
-		*(*env)++ = line + 1;
-		break;
-	case 'd':
-		job->dir = s;
-		break;
-	case 'c':
-		limits_read(job, s);
-		break;
-	case 'm':
-		job->merged = 1;
-		break;
-	case 't':
-		job->tty = s;
-		break;
-	case 'u':
-		job->user = s;
-		break;
-	case 'n':
-		job->network = s;
-		break;
-	case 'v':
-		port_link(s);
-		break;
-	case 'l':
-		mac_change(s);
-		break;
-	case 'b':
-		job->keep = s;
-		break;
-	case 'h':
-		if (line[4] == '\0')
-			root_switch(line, job->keep);
-		else if (job->mounts == NULL)
-			job->mounts = line;
-		break;
-	default:
-		die("the job has a line that this init does not know:", line,
-		    0);
+static void take_mac(struct job *job, char *value)
+{
+	(void)job;
+	mac_change(value);
+}
+
+static void take_share(struct job *job, char *value)
+{
+	struct share share;
+
+	share_read(&share, value);
+	if (str_equal(share.dir, "/"))
+		root_switch(&share, job->keep);
+	else if (job->shares < SHARES)
+		job->share[job->shares++] = value;
+	else
+		die("too many directories of the host:", share.dir, 0);
+}
+
+/* What a job can say. A value is stored in the field of struct job, or taken
+ * at once by a function; those letters may come more than once. */
+static const struct letter {
+	char letter;
+	unsigned char field;
+	void (*take)(struct job *job, char *value);
+} letters[] = {
+	/* PATH: the program */
+	{'p', offsetof(struct job, program), NULL},
+	/* an argument, argv[0] first */
+	{'a', 0, take_argument},
+	/* NAME=VALUE: an environment variable */
+	{'e', 0, take_variable},
+	/* PATH: the working directory, "/" if not there */
+	{'d', offsetof(struct job, dir), NULL},
+	/* SOFT:HARD: RLIMIT_CORE, in bytes or "inf" */
+	{'c', offsetof(struct job, core), NULL},
+	/* ROWS COLUMNS: the program has a terminal of that size */
+	{'t', offsetof(struct job, tty), NULL},
+	/* UID GID: the program's user and group, root if not there */
+	{'u', offsetof(struct job, user), NULL},
+	/* nothing: stderr goes where stdout goes, through one pipe */
+	{'m', offsetof(struct job, merged), NULL},
+	/* MAC ADDRESS MASK GATEWAY: the network interface to configure; the
+	 * last three in 8 hexadecimal digits, the last byte first */
+	{'n', offsetof(struct job, network), NULL},
+	/* MAC NEW: the interface with this MAC address gets another */
+	{'l', 0, take_mac},
+	/* NAME: a vport that the program finds in /dev/virtio-ports */
+	{'v', 0, take_vport},
+	/* PATH: a directory of the new root that our own mounts must not
+	 * hide; comes before 'h' */
+	{'b', offsetof(struct job, keep), NULL},
+	/* NUMBER ACCESS PATH, without spaces: the host's directory with the
+	 * tag ktestNUMBER, a digit, is to be seen at PATH; ACCESS is r or w.
+	 * The root ("/") comes first */
+	{'h', 0, take_share},
+};
+
+static void job_line(struct job *job, char *line)
+{
+	const struct letter *l;
+
+	for (l = letters; l < letters + sizeof letters / sizeof *l; l++) {
+		if (l->letter != line[0])
+			continue;
+		if (l->take != NULL)
+			l->take(job, line + 1);
+		else
+			*(const char **)((char *)job + l->field) = line + 1;
+		return;
 	}
+	die("the job has a line that this init does not know:", line, 0);
 }
 
 /* Reads the first member. What the job points to is a copy, so the archive
@@ -1385,7 +1534,7 @@ static void job_read(struct archive *a, struct job *job)
 {
 	size_t i, args = 0, envs = 0;
 	struct member m;
-	char *text, **arg, **env;
+	char *text;
 	int first = 1;
 
 	if (!archive_next(a, &m) || !str_equal(m.name, "job") ||
@@ -1396,20 +1545,19 @@ static void job_read(struct archive *a, struct job *job)
 		envs += first && m.data[i] == 'e';
 		first = m.data[i] == '\0';
 	}
-	/* a pointer more than needed: the text ends in a line that is empty */
-	arg = sys_map((args + envs + 3) * sizeof *arg + m.size, MAP_ANONYMOUS,
-	    -1);
-	if (arg == NULL)
+	job->argv = sys_map((args + envs + 2) * sizeof *job->argv + m.size,
+	    MAP_ANONYMOUS, -1);
+	if (job->argv == NULL)
 		die("no memory for the job", NULL, 0);
-	env = arg + args + 1;
-	text = (char *)(env + envs + 1);
+	job->envp = job->argv + args + 1;
+	job->argv_end = job->argv;
+	job->envp_end = job->envp;
+	text = (char *)(job->envp + envs + 1);
 	memcpy(text, m.data, m.size);
-	job->argv = arg;
-	job->envp = env;
 	job->dir = "/";
 	for (i = 0; i < m.size; i += str_length(text + i) + 1)
-		job_line(job, text + i, &arg, &env);
-	if (job->path == NULL || job->argv[0] == NULL)
+		job_line(job, text + i);
+	if (job->program == NULL || job->argv[0] == NULL)
 		die("the job names no program", NULL, 0);
 }
 
@@ -1556,14 +1704,17 @@ static void job_unpack(struct archive *a)
 /* What comes to lie over the directories that were unpacked. */
 static void job_mounts(const struct job *job)
 {
-	const char *line = job->mounts;
+	struct share share;
+	size_t i;
 
 	if (kept_dir > 0) {
 		sys1(SYS_fchdir, kept_dir);
 		sys_mount(".", job->keep, NULL, MS_BIND, NULL);
 	}
-	for (; line != NULL && *line == 'h'; line = str_next(line))
-		host_mount(line, line + 3);
+	for (i = 0; i < job->shares; i++) {
+		share_read(&share, job->share[i]);
+		share_mount(&share, share.dir);
+	}
 }
 
 /* ======================================================================
@@ -1713,6 +1864,24 @@ static long user_become(const char *s)
 	    sys1(SYS_setuid, uid);
 }
 
+static uint64_t core_number(const char **s)
+{
+	if (!str_begins(*s, "inf"))
+		return str_number(s, 10, 20);
+	*s += 3;
+	return ~0ULL;
+}
+
+static void core_limit(const char *s)
+{
+	uint64_t core[2]; /* struct rlimit64: soft, hard */
+
+	core[0] = core_number(&s);
+	s += *s == ':';
+	core[1] = core_number(&s);
+	sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)core, 0);
+}
+
 __attribute__((noreturn))
 static void child_run(const struct job *job, const long fds[3])
 {
@@ -1727,19 +1896,19 @@ static void child_run(const struct job *job, const long fds[3])
 	} else {
 		sys1(SYS_setsid, 0);
 	}
-	if (job->core_given)
-		sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)job->core, 0);
+	if (job->core != NULL)
+		core_limit(job->core);
 	sys1(SYS_umask, 022);
 	error = sys1(SYS_chdir, (long)job->dir);
 	if (error != 0)
-		child_fail(job->argv[0], job->path, job->dir, error);
+		child_fail(job->argv[0], job->program, job->dir, error);
 	if (job->user != NULL)
 		error = user_become(job->user);
 	signal_mask(0);
 	if (error == 0)
-		error = sys3(SYS_execve, (long)job->path,
+		error = sys3(SYS_execve, (long)job->program,
 		    (long)job->argv, (long)job->envp);
-	child_fail(job->argv[0], job->path, NULL, error);
+	child_fail(job->argv[0], job->program, NULL, error);
 }
 
 static long child_start(const struct job *job, const long fds[3])
@@ -1781,6 +1950,7 @@ static int children_reap(long program, int *status)
 
 static long terminal;           /* the master; 0: there is none */
 
+/* Takes the number of rows and that of columns, 2 bytes each. */
 static void terminal_size(const void *rows_columns)
 {
 	uint16_t size[4] = {0, 0, 0, 0}; /* struct winsize */
@@ -1811,10 +1981,10 @@ static long terminal_open(const char *size)
 	return fd;
 }
 
-/* What the host says while the program runs. */
+/* Takes some of what the host says while the program runs. */
 static void terminal_message(void)
 {
-	static unsigned char message[5];
+	static unsigned char message[1 + sizeof(struct window)];
 	static size_t have;
 	long n = sys_read(control_port, message + have, sizeof message - have);
 
@@ -1822,7 +1992,8 @@ static void terminal_message(void)
 		have += (size_t)n;
 	if (have == sizeof message) {
 		have = 0;
-		terminal_size(message + 1);
+		if (message[0] == MESSAGE_WINDOW)
+			terminal_size(message + 1);
 	}
 }
 
@@ -1831,7 +2002,7 @@ static void terminal_message(void)
  *
  * A flow takes bytes from one fd to another through its own buffer, and reads
  * only when the buffer is empty: a slow reader slows the writer and nobody
- * else. A flow that poll calls ready but that cannot move (a port that is not
+ * else. A flow that poll calls ready but that cannot move (a vport that is not
  * connected, or lost, or a kernel without memory for the copy) rests for a
  * moment, so that nothing here ever spins.
  * ====================================================================== */
@@ -1842,7 +2013,7 @@ struct flow {
 	long from, to;          /* -1: closed */
 	size_t at, length;      /* what of the buffer is yet to be written */
 	uint64_t written;
-	int64_t connect_until;  /* for the stdin port, until its 'i' was read */
+	int starts;             /* stdin: its first byte is still to come */
 	int resting;
 	char buffer[CHUNK];
 };
@@ -1863,14 +2034,14 @@ static int flow_read(struct flow *f, int final)
 	if (n == -EINTR || n == -ENOMEM || (n == -EAGAIN && !final))
 		return 0;
 	if (n <= 0) {
-		if (f->connect_until != 0 && clock_ms() < f->connect_until)
+		if (f->starts)
 			return 0;
 		flow_close(f);
 		return 1;
 	}
-	f->at = f->connect_until != 0;
+	f->at = f->starts != 0;
 	f->length = (size_t)n - f->at;
-	f->connect_until = 0;
+	f->starts = 0;
 	return 1;
 }
 
@@ -1898,14 +2069,14 @@ static int flow_open(const struct flow *f)
 
 /*
  * One turn for all flows: wait until one of them can move, or a child ends,
- * or the time is over; move. Returns whether anything moved.
+ * or the time is over; move.
  * `final` says that nobody writes into the pipes any more: an empty one is
  * at its end, even if a process that cannot be killed still holds it open.
  */
-static int flows_turn(struct flow *flows, int final, int64_t ms)
+static void flows_turn(struct flow *flows, int final, int64_t ms)
 {
-	struct pollfd fds[FLOWS + 1];
-	int i, moved = 0;
+	struct pollfd fds[FLOWS + 2];
+	int i;
 
 	for (i = 0; i < FLOWS; i++) {
 		struct flow *f = &flows[i];
@@ -1913,13 +2084,13 @@ static int flows_turn(struct flow *flows, int final, int64_t ms)
 		fds[i].fd = (int32_t)(f->length > 0 ? f->to : f->from);
 		fds[i].events = f->length > 0 ? POLLOUT : POLLIN;
 		fds[i].revents = 0;
-		if (final && f->length == 0 && f->from >= 0)
-			ms = 0;
 		if (f->resting) {
 			f->resting = 0;
 			fds[i].fd = -1;
 			if (ms < 0 || ms > REST)
 				ms = REST;
+		} else if (final && f->length == 0 && f->from >= 0) {
+			ms = 0;
 		}
 	}
 	fds[FLOWS].fd = terminal > 0 ? (int32_t)control_port : -1;
@@ -1930,18 +2101,12 @@ static int flows_turn(struct flow *flows, int final, int64_t ms)
 		terminal_message();
 	for (i = 0; i < FLOWS; i++) {
 		struct flow *f = &flows[i];
-		int did;
 
 		if (f->length > 0 && fds[i].revents != 0)
-			did = flow_write(f);
+			f->resting = !flow_write(f);
 		else if (f->from >= 0 && (fds[i].revents != 0 || final))
-			did = flow_read(f, final);
-		else
-			continue;
-		f->resting = !did;
-		moved |= did;
+			f->resting = !flow_read(f, final);
 	}
-	return moved;
 }
 
 /* The program's end of a pipe; ours is what the flow has. */
@@ -1972,7 +2137,7 @@ static void streams_make(const struct job *job, struct flow *flows, long *fds)
 	fds[2] = job->merged ? fds[1] : pipe_make(&flows[FLOW_ERR].from, 1);
 }
 
-/* Runs the program with pipes or a terminal between it and the ports; returns
+/* Runs the program with pipes or a terminal between it and the vports; returns
  * its status as soon as it has ended, whatever else still runs. */
 static int program_run(const struct job *job, struct flow *flows)
 {
@@ -2009,27 +2174,29 @@ static int program_run(const struct job *job, struct flow *flows)
 /* ======================================================================
  * Verdict
  *
- * In: the status. Nobody is left to write, the pipes are emptied, the disks
- * are synced, then ktest is told. Each step has its bound.
+ * In: the program's status. All other processes are killed, so that nobody is
+ * left to write, the pipes are emptied, the disks are synced. Out: what the
+ * verdict says. What the guest alone has to do for it has its limit.
  * ====================================================================== */
 
 static void processes_kill(void)
 {
-	int64_t end = clock_ms() + REAP_WAIT;
+	struct limit limit;
 	int32_t how;
 	long pid;
 
+	limit_begin(&limit, REAP_WAIT);
 	sys2(SYS_kill, -1, SIGKILL);
 	for (;;) {
 		pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0);
 		if (pid == -ECHILD)
 			return;
 		if (pid > 0)
-			end = clock_ms() + REAP_WAIT;
-		else if (clock_ms() >= end)
+			limit_begin(&limit, REAP_WAIT);
+		else if (limit_passed(&limit))
 			break;
 		else
-			sleep_ms(end - clock_ms());
+			sleep_ms(LIMIT_STEP);
 	}
 	warn("a process cannot be killed", NULL, 0);
 }
@@ -2042,13 +2209,13 @@ static void memory_free(void)
 		int64_t uptime;
 		uint64_t loads[3], total, free, rest[8];
 	} info;
-	const char *m;
+	const struct mount *m;
 
 	if (sys1(SYS_sysinfo, (long)&info) == 0 && info.free >= MEMORY_LOW)
 		return;
-	for (m = mount_table; *m != '\0'; m = mount_next(m))
-		if (str_equal(str_next(m), "tmpfs"))
-			sys2(SYS_umount2, (long)(m + 1), MNT_DETACH);
+	for (m = mount_table; m < mount_table + MOUNTS; m++)
+		if (str_equal(m->type, "tmpfs"))
+			sys2(SYS_umount2, (long)m->path, MNT_DETACH);
 	if (old_root > 0) {
 		sys1(SYS_fchdir, old_root);
 		sys1(SYS_chroot, (long)".");
@@ -2056,17 +2223,12 @@ static void memory_free(void)
 	}
 }
 
+/* Empties the pipes into the vports, however slow their reader is. */
 static void flows_drain(struct flow *flows)
 {
-	int64_t end = clock_ms() + STALL_WAIT;
-
 	flow_close(&flows[FLOW_IN]);
-	while (flow_open(&flows[FLOW_OUT]) || flow_open(&flows[FLOW_ERR])) {
-		if (flows_turn(flows, 1, STALL_WAIT))
-			end = clock_ms() + STALL_WAIT;
-		else if (clock_ms() >= end)
-			die("the host takes no output", NULL, -ETIMEDOUT);
-	}
+	while (flow_open(&flows[FLOW_OUT]) || flow_open(&flows[FLOW_ERR]))
+		flows_turn(flows, 1, -1);
 }
 
 static void sync_child(void)
@@ -2081,33 +2243,36 @@ static void sync_child(void)
 static void disks_sync(void)
 {
 	static long stack[64];
-	int64_t end = clock_ms() + SYNC_WAIT;
+	struct limit limit;
 	long pid;
 	int status;
 
+	limit_begin(&limit, SYNC_WAIT);
 	stack[63] = (long)sync_child;
 	pid = sys5(SYS_clone, CLONE_VM | SIGCHLD, (long)(stack + 63), 0, 0, 0);
 	while (pid > 0 && !children_reap(pid, &status)) {
-		if (clock_ms() >= end) {
+		if (limit_passed(&limit)) {
 			pid = -ETIMEDOUT;
 			break;
 		}
-		sleep_ms(end - clock_ms());
+		sleep_ms(LIMIT_STEP);
 	}
 	if (pid < 0)
 		warn("cannot sync", NULL, pid);
 }
 
 /* ======================================================================
- * The two modes
+ * Entry
+ *
+ * In: the machine, as the kernel has made it. Program mode, for ktest's own
+ * initramfs, and Monogon mode, for one that brings /tester, end in the same
+ * way: the machine restarts.
  * ====================================================================== */
 
-/* All of size bytes from the control port; 0 if they do not come in time.
- * A negative time means: as long as it takes. */
-static int control_read(void *to, size_t size, int64_t ms)
+/* All of size bytes from the control port, as long as the host is there. */
+static void control_read(void *to, size_t size)
 {
-	struct pollfd port = {(int32_t)control_port, POLLIN, 0};
-	int64_t end = clock_ms() + ms;
+	struct pollfd vport[2] = {{(int32_t)control_port, POLLIN, 0}};
 	char *at = to;
 	long n;
 
@@ -2116,15 +2281,10 @@ static int control_read(void *to, size_t size, int64_t ms)
 		if (n > 0) {
 			at += n;
 			size -= (size_t)n;
-			continue;
+		} else {
+			wait_events(vport, 1, -1);
 		}
-		if (ms >= 0 && clock_ms() >= end)
-			return 0;
-		wait_events(&port, 1, ms);
-		if (n == 0) /* not connected */
-			sleep_ms(PORT_POLL);
 	}
-	return 1;
 }
 
 /* Bytes that nobody else has, for the random pool, which a machine that was
@@ -2148,19 +2308,11 @@ static void random_seed(const void *seed)
  * the job. */
 static void answer_take(struct archive *a)
 {
-	struct {
-		uint64_t time;
-		char seed[32];
-		uint64_t length;
-	} answer;
+	struct answer answer;
 	struct timespec time;
 	long error;
 
-	if (!control_read(&answer, sizeof answer,
-	    a->bytes != NULL ? CLOCK_WAIT : -1)) {
-		warn("the host did not send the time", NULL, 0);
-		return;
-	}
+	control_read(&answer, sizeof answer);
 	time.sec = (int64_t)(answer.time / 1000000000);
 	time.nsec = (int64_t)(answer.time % 1000000000);
 	error = sys2(SYS_clock_settime, CLOCK_REALTIME, (long)&time);
@@ -2173,21 +2325,29 @@ static void answer_take(struct archive *a)
 	a->bytes = sys_map(a->size, MAP_ANONYMOUS, -1);
 	if (a->bytes == NULL)
 		die("no memory for the job", NULL, 0);
-	control_read(a->bytes, a->size, -1);
+	control_read(a->bytes, a->size);
 }
 
-/* Tells the verdict and waits: the host ends the machine when it has all the
- * bytes that the ports were given. */
+static void verdict_make(struct verdict *verdict, int status,
+    const struct flow *flows)
+{
+	verdict->status = (unsigned char)status;
+	memcpy(verdict->out, &flows[FLOW_OUT].written, sizeof verdict->out);
+	memcpy(verdict->err, &flows[FLOW_ERR].written, sizeof verdict->err);
+}
+
+/* Tells the verdict. The host ends the machine, or hangs up, when it has all
+ * the bytes that the vports were given. */
+__attribute__((noreturn))
 static void verdict_send(int status, const struct flow *flows)
 {
-	unsigned char frame[18];
+	struct verdict verdict;
 
-	frame[0] = 'x';
-	frame[1] = (unsigned char)status;
-	memcpy(frame + 2, &flows[FLOW_OUT].written, 8);
-	memcpy(frame + 10, &flows[FLOW_ERR].written, 8);
-	control_send(frame, sizeof frame);
-	sleep_ms(STALL_WAIT);
+	verdict_make(&verdict, status, flows);
+	if (!control_send(MESSAGE_VERDICT, &verdict, sizeof verdict))
+		restart();
+	for (;;)
+		sleep_ms(-1);
 }
 
 static void streams_open(const struct job *job, struct flow *flows)
@@ -2196,11 +2356,11 @@ static void streams_open(const struct job *job, struct flow *flows)
 
 	for (i = 0; i < FLOWS; i++)
 		flows[i].from = flows[i].to = -1;
-	flows[FLOW_IN].from = port_open("ktest.stdin", NULL, 0);
-	flows[FLOW_IN].connect_until = clock_ms() + PORT_WAIT;
-	flows[FLOW_OUT].to = port_open("ktest.stdout", NULL, 1);
-	if (!job->merged)
-		flows[FLOW_ERR].to = port_open("ktest.stderr", NULL, 1);
+	flows[FLOW_IN].from = vport_open("ktest.stdin", NULL);
+	flows[FLOW_IN].starts = 1;
+	flows[FLOW_OUT].to = vport_open("ktest.stdout", NULL);
+	if (job->merged == NULL)
+		flows[FLOW_ERR].to = vport_open("ktest.stderr", NULL);
 }
 
 /* Whatever the program does to memory: ours is there, and a little more for
@@ -2215,20 +2375,21 @@ static void *memory_hold(void)
  * are exact, and rewrites code for it: not again in every restored machine. */
 static void clock_settle(void)
 {
-	int64_t end = clock_ms() + SETTLE_WAIT;
+	struct limit limit;
 	char name[64];
 
+	limit_begin(&limit, SETTLE_WAIT);
 	while (file_line("/sys/devices/system/clocksource/clocksource0/"
 	    "current_clocksource", name, sizeof name) == 0 &&
-	    str_equal(name, "tsc-early") && clock_ms() < end)
+	    str_equal(name, "tsc-early") && !limit_passed(&limit))
 		sleep_ms(10);
 }
 
+__attribute__((noreturn))
 static void run_job(void)
 {
 	static struct flow flows[FLOWS];
-	struct job job = {NULL, NULL, NULL, NULL, {0, 0}, 0, 0, NULL, NULL,
-	    NULL, NULL, NULL};
+	static struct job job;
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve = NULL;
 	int status;
@@ -2240,14 +2401,14 @@ static void run_job(void)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
 	loopback_raise();
-	if (archive.bytes == NULL) { /* what need not be in every restored run */
+	if (archive.bytes == NULL) { /* once for all restored machines */
 		reserve = memory_hold();
 		clock_settle();
 	}
-	if (!control_send("h", 1))
+	if (!control_send(MESSAGE_HELLO, "", 0))
 		restart();
 	answer_take(&archive);
-	if (job.path == NULL)
+	if (job.program == NULL)
 		job_read(&archive, &job);
 	if (job.network != NULL)
 		network_raise(job.network);
@@ -2268,20 +2429,19 @@ static void run_job(void)
 	verdict_send(status, flows);
 }
 
-/* The console is the virtio one that the original's launcher shows; its
- * driver may be some milliseconds behind the port's. */
+/* Monogon's launcher shows the virtio console; its driver may be some
+ * milliseconds behind the control port's. */
 static long console_open(void)
 {
-	int64_t end = clock_ms() + CLOCK_WAIT;
+	struct limit limit;
 	long fd;
 
-	for (;;) {
+	limit_begin(&limit, CONSOLE_WAIT);
+	while (!limit_passed(&limit)) {
 		fd = device_open("/sys/class/tty", "hvc0", O_RDWR | O_NOCTTY);
 		if (fd >= 0)
 			return fd;
-		if (clock_ms() >= end)
-			break;
-		sleep_ms(PORT_POLL);
+		sleep_ms(VPORT_POLL);
 	}
 	fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
 	return fd >= 0 ? fd : 0;
@@ -2291,8 +2451,9 @@ static void run_tester(void)
 {
 	char *argv[] = {"/tester", "-test.v", NULL};
 	char *envp[] = {"IN_KTEST=true", NULL};
-	struct job job = {"/tester", "/", argv, envp, {0, 0}, 0, 0, NULL, NULL,
-	    NULL, NULL, NULL};
+	const struct job job = {
+		.program = "/tester", .dir = "/", .argv = argv, .envp = envp
+	};
 	long fds[3], program;
 	unsigned char byte;
 	int status = 0;
@@ -2301,11 +2462,11 @@ static void run_tester(void)
 	fds[1] = fds[2] = console_open();
 	program = child_start(&job, fds);
 	while (!children_reap(program, &status))
-		wait_events(NULL, 0, -1);
+		sleep_ms(-1);
 	processes_kill();
 	disks_sync();
 	byte = (unsigned char)status;
-	control_send(&byte, 1);
+	control_write(&byte, 1);
 }
 
 int main(void)
@@ -2317,8 +2478,8 @@ int main(void)
 	fds_secure();
 	program = file_exists(JOB_FILE);
 	modules_load();
-	ports_expect();
-	control_port = port_open(CONTROL_PORT, program ? NULL : "p1", 1);
+	vports_expect();
+	control_open(program ? NULL : "p1");
 	if (program)
 		run_job();
 	else

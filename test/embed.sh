@@ -13,6 +13,7 @@ strict='-std=c99 -Wall -Wextra -Wpedantic -Werror'
 # library NAME CC FLAGS...: a program of this directory, with the library
 library() {
 	lib_name=$1
+	rm -f "$T/$lib_name"
 	shift
 	"$@" "$here/$lib_name.c" -o "$T/$lib_name" -lpthread \
 	    >"$T/cc.out" 2>&1
@@ -160,7 +161,8 @@ fi
 if [ -f "${KTEST_CLOUD:-}" ] && [ -x "$top/init" ]; then
 	for flags in -g "$sanitize"; do
 		# shellcheck disable=SC2086
-		library pair "${CC:-cc}" $flags || continue
+		ok "the example is built with $flags" library pair \
+		    "${CC:-cc}" $flags
 		run "$T/pair" "$KTEST_CLOUD" "$top/init" "$N"
 		is "$status" 0 "the example, built with $flags"
 		like "$out" '^1 connections, 1048576 bytes each way$' \

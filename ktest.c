@@ -79,10 +79,11 @@ extern char **environ;
 
 /* ==== 0. Interface ======================================================
  * What a program that embeds ktest sees: compile this file with -DKTEST_LIB
- * and take the lines from here to the end of this section, or define KTEST_LIB
- * and include it. They need <stdio.h>.
- *
- * There is no global state: any number of runs at once, each in a thread of
+ * and take the lines from here to the end of this room, which need <stdio.h>;
+ * or define KTEST_LIB and include it before all other headers.
+ */
+
+/* There is no global state: any number of runs at once, each in a thread of
  * its own, which stays in ktest_run() until nothing of the run is left, and
  * has 256 KiB of stack. The caller keeps 0, 1 and 2 open in its process, does
  * not ignore SIGCHLD and does not wait() for children that are not its own.
@@ -481,7 +482,7 @@ struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
 	enum ending end;           /* why the attempt, or the run, is over */
 	int signal;                /* END_SIGNAL: by which, 0: by the caller */
-	bool over;                 /* wait for nobody any more: time-out, signal */
+	enum ending over;          /* wait for nobody any more: why, or END_NONE */
 	long long deadline;        /* of -timeout, ms as now_ms(); 0: none */
 	struct sink out, err, log; /* where the caller wants bytes */
 	char ring[RING_SIZE];      /* the console's last words */
@@ -694,7 +695,7 @@ static void run_wake(struct ktest *k)
 		} else if (bytes[i] != SIGCHLD) {
 			k->signal = k->over ? k->signal
 				    : (unsigned char)bytes[i];
-			k->over = true;
+			k->over = END_SIGNAL;
 			run_stop(k, END_SIGNAL);
 		}
 	if (pause)
@@ -727,8 +728,8 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	 * and then runs our handler. */
 	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
 		run_wake(k);
-	if (deadline_passed(k->deadline)) {
-		k->over = true;
+	if (deadline_passed(k->deadline) && !k->over) {
+		k->over = END_TIMEOUT;
 		run_stop(k, END_TIMEOUT);
 	}
 	return ready;
@@ -1524,8 +1525,9 @@ void ktest_usage(FILE *f)
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM in a real Linux kernel, as if here. Defaults are in [brackets].\n"
-		"@FILE among the options stands for its lines, an option on each.\n");
+		"Runs PROGRAM in a real Linux kernel, as if here. Defaults are"
+		" in [brackets].\n@FILE among the options stands for its lines,"
+		" an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
 		char left[64];
@@ -3639,15 +3641,13 @@ static void claim_undo(struct ktest *k)
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
  * /.ktest/job, a second archive with what this run needs. The kernel unpacks
- * the first, init the second.
- *
- * Both are cpio "newc" (Linux Documentation/driver-api/early-userspace/
+ * the first, init the second; init.c specifies what is in it ("Job").
+ */
+
+/* Both are cpio "newc" (Linux Documentation/driver-api/early-userspace/
  * buffer-format.rst): per member a header of 110 bytes, "070701" and 13
  * numbers of 8 hexadecimal digits; the name with its NUL; the data; header
  * with name, and data, each padded to 4 bytes. "TRAILER!!!" ends it.
- *
- * What the job's archive holds, and what its letters stand for, is specified
- * in init.c ("Job").
  */
 struct cpio {
 	struct ktest *k;
@@ -3836,7 +3836,8 @@ static int cpio_file(struct cpio *c, const char *path, const char *name,
 	if (fd < 0 || fstat(fd, &st) < 0)
 		(void)fail(c->k, "%s:", path);
 	else if (cpio_begin(c, &m, name, mode != 0 ? mode
-			    : cpio_mode(c, path, st.st_mode), st.st_mtime, (uint64_t)st.st_size) == 0
+			    : cpio_mode(c, path, st.st_mode), st.st_mtime,
+			    (uint64_t)st.st_size) == 0
 		 && cpio_copy(c, path, fd) == 0)
 		result = cpio_end(c, &m, path);
 	close_fd(&fd);
@@ -4987,8 +4988,9 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
  * a file that is not ours to touch: what fails costs the speed, and is said.
- *
- * The file: the guest's memory from its first byte, pages of zeros left out;
+ */
+
+/* The file: the guest's memory from its first byte, pages of zeros left out;
  * the devices' state, as QEMU's migration stream with the capability
  * x-ignore-shared (docs/devel/migration.rst) has it; struct trailer, as this
  * host lays it out. All that it was made from is in the trailer: the files by
@@ -6586,57 +6588,73 @@ static const struct {
 	{ FD_MONITOR, monitor_bytes },
 };
 
+enum { /* places in what vm_poll() waits for */
+	AT_WAKE, AT_READERS, AT_STATE = AT_READERS + COUNT(readers),
+	AT_JOB, AT_IN, AT_OUT, AT_ERR, AT_LINK,
+	AT_ALL = AT_LINK + WIRES_MAX
+};
+
+/* What is waited for in this phase; returns how many places it takes. */
+static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
+{
+	const struct vm *v = &k->vm;
+	const struct guest *g = &k->guest;
+	const bool save = k->attempt.boot == BOOT_SAVE;
+
+	for (size_t i = 0; i < COUNT(readers); i++) {
+		const enum qemu_fd fd = readers[i].fd;
+		/* Monogon's console is the output; a greeting waits for us */
+		const bool skip = fd == FD_CONSOLE ? g->mode == MODE_MONOGON
+			: fd == FD_MONITOR && v->phase != PHASE_MONITOR;
+
+		p[AT_READERS + i] = (struct pollfd){
+			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };
+	}
+	p[AT_STATE] = (struct pollfd){ .fd = v->fd[FD_STATE],
+					 .events = save ? POLLIN : POLLOUT };
+	p[AT_JOB] = stream_poll(&v->job);
+	p[AT_IN] = stream_poll(&v->in);
+	p[AT_OUT] = stream_poll(&v->out);
+	p[AT_ERR] = stream_poll(&v->err);
+	if (v->phase < PHASE_RUN) /* another attempt may have to start anew */
+		p[AT_IN].fd = -1;
+	if (v->fd[FD_CONTROL] < 0)
+		p[AT_JOB].fd = -1;
+	for (size_t i = 0; i < g->wire_count; i++)
+		p[AT_LINK + i] = (struct pollfd){ .fd = g->wire[i].listen,
+						    .events = POLLIN };
+	return AT_LINK + g->wire_count;
+}
+
 /* One turn: waits for an event, and hands on what there is. */
 static void vm_poll(struct ktest *k)
 {
-	enum { WAKE, READERS, STATE = READERS + COUNT(readers), JOB, IN, OUT,
-	       ERR, LINK, ALL = LINK + WIRES_MAX };
 	struct vm *v = &k->vm;
-	struct guest *g = &k->guest;
-	const bool save = k->attempt.boot == BOOT_SAVE;
 	struct stream *stream[] = { &v->job, &v->in, &v->out, &v->err };
-	struct pollfd p[ALL];
+	struct pollfd p[AT_ALL];
 	const long long until = vm_patience(v);
 	long long late;
 
 	terminal_tell(k);
-	for (size_t i = 0; i < COUNT(readers); i++)
-		p[READERS + i] = (struct pollfd){ .fd = v->fd[readers[i].fd],
-						  .events = POLLIN };
-	if (k->guest.mode == MODE_MONOGON) /* it is the output */
-		p[READERS + 1].fd = -1;
-	if (v->phase != PHASE_MONITOR) /* its greeting waits for us */
-		p[READERS + 4].fd = -1;
-	p[STATE] = (struct pollfd){ .fd = v->fd[FD_STATE],
-				    .events = save ? POLLIN : POLLOUT };
-	for (size_t i = 0; i < COUNT(stream); i++)
-		p[JOB + i] = stream_poll(stream[i]);
-	if (v->phase < PHASE_RUN) /* another attempt may have to start anew */
-		p[IN].fd = -1;
-	if (v->fd[FD_CONTROL] < 0)
-		p[JOB].fd = -1;
-	for (size_t i = 0; i < g->wire_count; i++)
-		p[LINK + i] = (struct pollfd){ .fd = g->wire[i].listen,
-					       .events = POLLIN };
-	(void)run_poll(k, p, LINK + g->wire_count, until);
+	(void)run_poll(k, p, vm_events(k, p), until);
 	late = now_ms() - until;
 	if (late > BYTE_WAIT_MS)
 		deadlines_pause(k, late);
 	for (size_t i = 0; i < COUNT(readers); i++)
-		if (p[READERS + i].revents != 0)
+		if (p[AT_READERS + i].revents != 0)
 			drain(k, &v->fd[readers[i].fd], readers[i].bytes);
-	if (p[STATE].revents != 0 && monitor_move(k) < 0)
+	if (p[AT_STATE].revents != 0 && monitor_move(k) < 0)
 		run_stop(k, END_MONITOR);
 	if (v->phase == PHASE_MONITOR && v->fd[FD_MONITOR] < 0) {
 		(void)fail(k, "QEMU ended");
 		run_stop(k, END_MONITOR);
 	}
 	for (size_t i = 0; i < COUNT(stream); i++)
-		if (p[JOB + i].revents != 0)
+		if (p[AT_JOB + i].revents != 0)
 			stream_move(k, stream[i]);
-	for (size_t i = 0; i < g->wire_count; i++)
-		if (p[LINK + i].revents != 0
-		    && link_accept(k, &g->wire[i]) < 0)
+	for (size_t i = 0; i < k->guest.wire_count; i++)
+		if (p[AT_LINK + i].revents != 0
+		    && link_accept(k, &k->guest.wire[i]) < 0)
 			run_stop(k, END_OUTPUT);
 	vm_reap(k);
 }
@@ -6798,8 +6816,8 @@ static void explain_qemu(struct ktest *k)
 			   line + 10, k->o->memory);
 	else
 		(void)fail(k, "the guest ended without an exit code, %s",
-			   v->phase == PHASE_RUN ? "while the program ran (restarted,"
-			   " powered off, or a triple fault)"
+			   v->phase == PHASE_RUN ? "while the program ran"
+			   " (restarted, powered off, or a triple fault)"
 			   : k->guest.mode == MODE_PROGRAM
 			   ? "before init was ready"
 			   : "or with no byte on its control port");
@@ -6846,6 +6864,9 @@ static int verdict(struct ktest *k)
 	case END_GARBAGE:
 		(void)fail(k, "the guest spoke nonsense on its control port:"
 			   " byte 0x%02x", (unsigned char)v->message[0]);
+		break;
+	case END_SAVED:
+		(void)fail(k, "the guest spoke before it had a program");
 		break;
 	default: /* END_OUTPUT: the line is there */
 		return status;
@@ -7040,19 +7061,23 @@ static bool attempt_next(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 
-	if (k->over || v->phase == PHASE_RUN || v->phase == PHASE_OUTPUT
+	if (v->phase == PHASE_RUN || v->phase == PHASE_OUTPUT
 	    || v->message_len > 0 || v->out.total > 0)
 		return false;
-	for (size_t i = 0; i < COUNT(remedies); i++)
-		if (remedies[i].ends & WHEN(k->end))
-			switch (remedies[i].apply(k, &k->attempt)) {
-			case AGAIN:
-				return true;
-			case GIVE_UP:
-				return false;
-			default:
-				break;
-			}
+	for (size_t i = 0; i < COUNT(remedies); i++) {
+		enum remedy_word word = NO_REMEDY;
+
+		if (!(remedies[i].ends & WHEN(k->end)))
+			continue;
+		if (!k->over) {
+			word = remedies[i].apply(k, &k->attempt);
+		} else { /* there is no more time for it */
+			k->end = k->over;
+			k->error[0] = '\0';
+		}
+		if (word != NO_REMEDY || k->over)
+			return word == AGAIN;
+	}
 	return false;
 }
 
@@ -7361,7 +7386,7 @@ static void runs_start(struct runs *rs)
 		rs->running++;
 	} else {
 		(void)fail(rs->k, "fork:"); /* if it was not the file */
-		rs->k->over = true;
+		rs->k->over = END_OUTPUT;
 	}
 }
 
@@ -7397,7 +7422,7 @@ static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n
 	else if (!k->over)
 		k->signal = SIGPIPE;
 	sink_close(to);
-	k->over = true;
+	k->over = END_OUTPUT;
 }
 
 /* Writes s made visible, for which there is room, with what is around it. */
@@ -7424,7 +7449,7 @@ static void runs_output(struct runs *rs, const char *name, int from,
 
 	(void)snprintf(path, sizeof path, FD_PATH, from);
 	if (map_file(rs->k, "output", path, &m) < 0)
-		rs->k->over = true;
+		rs->k->over = END_OUTPUT;
 	if (!comments && m.size > 0) {
 		runs_text(rs, to, "==> ", name, strlen(name), " <==\n");
 		runs_write(rs, to, m.at, m.size);
@@ -7486,7 +7511,8 @@ static int runs_summary(struct runs *rs)
 		     rs->o->kernels.count, rs->printed - failed, failed,
 		     rs->o->kernels.count - rs->printed);
 	else if (rs->k->over)
-		runs_text(rs, &rs->k->out, "Bail out! ktest was ended\n", "", 0, "");
+		runs_text(rs, &rs->k->out, "Bail out! ", "ktest was ended", 15,
+			  "\n");
 	return status;
 }
 
@@ -7524,7 +7550,7 @@ static int runs_all(struct ktest_options *o)
 	rs.o = o;
 	rs.k->deadline = 0; /* each run has its own */
 	if (o->wake_fd < 0)
-		rs.k->over = fail(rs.k, "pipe:") < 0;
+		rs.k->over = fail(rs.k, "pipe:") < 0 ? END_OUTPUT : END_NONE;
 	(void)snprintf(plan, sizeof plan, "TAP version 13\n1..%zu\n",
 		       o->kernels.count);
 	runs_write(&rs, &rs.k->out, plan, o->tap ? strlen(plan) : 0);

@@ -16,24 +16,36 @@
  *     126     the program could not be executed
  *     127     the program was not found
  *
- * Data flows one way, each stage reads what the one before it made:
- *     options -> guest description -> initramfs -> QEMU argv -> spawn
- *             -> supervise -> verdict
- * and the sections below follow that order. With -snapshot there are up to two
- * rounds through the last five: one saves a machine, one restores it. Between
- * options and spawn nothing is done but reading files, asking an ELF
- * interpreter for libraries, and opening the ports, cables and sockets that
- * options name.
+ * The rooms, in which data flows from top to bottom; each reads what those
+ * above it made, by const pointer, and calls nothing below it:
+ *      0 Interface   what a program that embeds ktest sees
+ *      1 Constants   limits, times
+ *      2 Types       a run, and what the rooms hand to each other
+ *      3 Utilities   text, waiting, messages, files; knows nothing of VMs
+ *      4 Options     argv, @FILE, environment -> struct ktest_options
+ *      5 Describe    the files that options name -> struct guest
+ *      6 Claim       what a run takes of the host, and gives back
+ *      7 Initramfs   what the guest is to hold -> a cpio archive
+ *      8 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
+ *      9 Snapshot    the file of a saved machine: search, check, write
+ *     10 Spawn       QEMU, and our ends of its fds
+ *     11 Supervise   the one poll loop: streams, control port, monitor
+ *     12 Verdict     another attempt, or the exit status and why
+ *     13 Suite       several kernels
+ *     14 main
  */
-#define _POSIX_C_SOURCE 200809L
-#ifdef __linux__
-#define _DEFAULT_SOURCE /* syscall(); what only Linux has is #ifdef'd */
+#ifndef __linux__
+#error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
+#endif
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
 #endif
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -49,26 +61,19 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#ifndef F_SETPIPE_SZ
-#define F_SETPIPE_SZ 1031 /* linux/fcntl.h; libcs want _GNU_SOURCE for it */
-#endif
-#ifndef SEEK_DATA
-#define SEEK_DATA 3 /* linux/fs.h; the same */
-#endif
-#endif
 
 extern char **environ;
 
@@ -103,7 +108,7 @@ struct ktest_options {
 	const char *name;  /* for the log */
 	const char *kernel_path, *initrd_path, *modules_dir;
 	struct ktest_list cmdline, modules;
-	char *const *argv; /* the program's, NULL: the original's mode */
+	char *const *argv; /* the program's, NULL: Monogon mode */
 	const char *cwd, *rootfs, *user;
 	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
@@ -111,7 +116,8 @@ struct ktest_options {
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
 	int acpi;          /* 0 auto, 1 on, 2 off */
-	int sandbox, net;  /* 0 off, 1 on */
+	int sandbox;       /* 0 off, 1 on, 2 auto */
+	int net;           /* 0 none, 1 user */
 	struct ktest_list ports, services, netfds, links, chardevs;
 	const char *port_file, *pcap, *gdb;
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold */
@@ -124,7 +130,8 @@ struct ktest_options {
 	int wake_fd;       /* readable: end the guest. A byte N that is read is
 			    * the signal to end by; SIGCHLD means instead to
 			    * look for ended children, SIGWINCH that the
-			    * terminal has a new size. -1: none */
+			    * terminal has a new size, SIGTSTP to stop the
+			    * guest and this process, until SIGCONT. -1: none */
 	/* Called for each forwarded port when it is bound, before the program
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
@@ -159,7 +166,7 @@ void ktest_defaults(struct ktest_options *o);
 int ktest_parse(struct ktest_options *o, char *const *argv,
 		struct ktest_result *r);
 void ktest_usage(FILE *f);
-/* Both ends of a cable for netfds, or of a port for chardevs; 0, or -1 and
+/* Both ends of a cable for netfds, or of a vport for chardevs; 0, or -1 and
  * errno. They close on exec. */
 int ktest_socket_pair(int fd[2]);
 /* Writes "NAME,KEY=VALUE,...", keys in their order up to one that is NULL,
@@ -181,6 +188,8 @@ void ktest_log_args(int fd, const char *name, char *const *argv);
 #define KTEST_LIBEXEC "/usr/local/libexec/ktest"
 #endif
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 enum { /* ktest's own exit statuses */
 	KTEST_TIMEOUT = 124,
 	KTEST_NO_VERDICT = 125,
@@ -191,6 +200,7 @@ enum { /* ktest's own exit statuses */
 enum { /* sizes, in bytes unless a name says otherwise */
 	LIST_MAX = KTEST_LIST_MAX, /* values of one repeatable option */
 	PATH_SIZE = 4096,       /* Linux PATH_MAX */
+	PAGE = 4096,            /* of x86's memory */
 	MESSAGE_SIZE = 8192,    /* one message: a path and then some */
 	CMDLINE_SIZE = 8192,    /* the kernel's own limit is checked as well */
 	ARGV_SIZE = 65536,      /* text of QEMU's arguments */
@@ -199,11 +209,11 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	PORTS_MAX = 64,         /* forwarded ports; services, too */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
-	ASLEEP_TRIES = 3,       /* boots that may hang */
+	BOOT_TRIES = 3,       /* boots that may hang */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
-	SERIAL_PORTS = 16,      /* of the serial device, max_ports */
-	NAME_SIZE = 64,         /* of a port, as init takes it */
+	VPORTS_MAX = 16,        /* of the virtio serial device, max_ports */
+	NAME_SIZE = 64,         /* of a vport, as init takes it */
 	MAC_SIZE = 18,          /* of an address, as text */
 	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
 	RING_SIZE = 32768,      /* last words of the kernel's console */
@@ -213,10 +223,13 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
+	VERDICT_SIZE = 18,      /* init's: 'x', status, lengths */
 	SNAPSHOT_INPUTS = 64,   /* files that a snapshot depends on */
 	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
 	SNAPSHOT_ROOM = 128 << 20, /* free on the disk before one is made */
 	FILE_DEPTH = 16,        /* an @FILE in an @FILE ... */
+	TREE_DEPTH = 200,       /* directories in each other, of -file */
+	LINKS_MAX = 40,         /* Linux's own limit for one path */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
 
@@ -227,8 +240,10 @@ enum { /* times, in milliseconds */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
 	LINK_WAIT_MS = 60000,   /* for the other end of a -link */
-	ASLEEP_WAIT_MS = 5000,  /* a guest that boots uses more than */
-	ASLEEP_CPU_MS = 100,    /* that much CPU time in this time */
+	BOOT_WAIT_MS = 5000,  /* a guest that boots uses more than */
+	BOOT_CPU_MS = 100,    /* that much CPU time in this time */
+	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
+	WRITER_TICK_MS = 10,
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
 
@@ -236,9 +251,10 @@ enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
 
 enum { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
+enum { SANDBOX_OFF, SANDBOX_ON, SANDBOX_AUTO };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
-static const char *const on_off_names[] = { "off", "on", NULL };
+static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
 static const char *const net_names[] = { "none", "user", NULL };
 
 /* ==== 2. Types ==========================================================
@@ -258,6 +274,11 @@ enum boot { /* how the machine comes up */
 	BOOT_RESTORE
 };
 
+enum mode { /* how the guest is used */
+	MODE_MONOGON,  /* -initrd-path brings /init and what it runs */
+	MODE_PROGRAM   /* our init runs a program */
+};
+
 struct attempt { /* what ktest decides by itself, and may decide anew */
 	enum boot boot;
 	bool saved;            /* this run has saved its machine already */
@@ -265,7 +286,8 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
 	int port_tries;        /* how often free ports were chosen anew */
-	int asleep_tries;      /* boots that hung */
+	int boot_tries;      /* boots that hung */
+	unsigned long tick_khz; /* TCG's TSC, 0: not known */
 };
 
 struct port { /* one that is forwarded from 127.0.0.1:host */
@@ -276,11 +298,12 @@ struct port { /* one that is forwarded from 127.0.0.1:host */
 
 enum wire_kind { WIRE_CABLE, WIRE_SOCKET, WIRE_FILE, WIRE_TTY };
 
-struct wire { /* a fd for QEMU: a network interface's, or a port's */
+struct wire { /* a fd for QEMU: a network interface's, or a vport's */
 	enum wire_kind kind;
-	int fd;
-	bool ours;             /* we opened it */
-	char name[NAME_SIZE];  /* the port's */
+	int fd;                /* -1: it is not open yet */
+	const char *path;      /* where it is opened; NULL: it is the caller's */
+	int listen;            /* of a link whose other end is waited for, or -1 */
+	char name[NAME_SIZE];  /* the vport's */
 };
 
 struct mount { /* a directory of the host in the guest, over 9p */
@@ -289,7 +312,9 @@ struct mount { /* a directory of the host in the guest, over 9p */
 };
 
 struct guest { /* the description of one machine, all policy */
+	enum mode mode;
 	struct kernel kernel;
+	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
 	char program[PATH_SIZE];       /* absolute path in the guest */
@@ -300,7 +325,6 @@ struct guest { /* the description of one machine, all policy */
 	char user[32];                 /* "UID GID", "": root */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
 	char modules[MODULES_SIZE];    /* below it, "\n" after each */
-	unsigned long tick_khz;        /* TCG's TSC, 0: not known */
 	struct port port[PORTS_MAX];   /* one for each -port */
 	size_t port_count;
 	char service[PORTS_MAX][64];   /* QEMU's guestfwd= for each -service */
@@ -308,7 +332,6 @@ struct guest { /* the description of one machine, all policy */
 	size_t wire_count;
 	struct mount mount[MOUNTS_MAX]; /* with -rootfs the first, at "/" */
 	size_t mount_count;
-	struct attempt attempt;
 };
 
 struct text { /* a bounded string; full is set when something did not fit */
@@ -317,7 +340,10 @@ struct text { /* a bounded string; full is set when something did not fit */
 	bool full;
 };
 
-struct qemu { /* QEMU's arguments and the kernel's, built side by side */
+struct qemu { /* QEMU's arguments and the kernel's, built side by side ... */
+	const struct ktest_options *o; /* ... from these */
+	const struct guest *g;
+	const struct attempt *a;
 	struct text args;      /* NUL after each */
 	struct text cmdline;
 	char *argv[ARGV_MAX + 1];
@@ -325,8 +351,15 @@ struct qemu { /* QEMU's arguments and the kernel's, built side by side */
 	char args_at[ARGV_SIZE], cmdline_at[CMDLINE_SIZE];
 };
 
+struct sink { /* a fd of the caller's to write to */
+	int fd;                /* it, or a description of our own of the same */
+	bool ours;             /* ... which never blocks */
+	size_t chunk;          /* as much may be written when poll() says so */
+};
+
 struct stream { /* one direction: read a chunk, write it, read the next */
 	int from, to;          /* -1: no more */
+	size_t chunk;          /* of one write; see struct sink */
 	size_t at, len;        /* what of data is still to be written */
 	uint64_t total;        /* bytes read from from */
 	char data[STREAM_SIZE];
@@ -340,37 +373,58 @@ enum ending { /* why the supervisor stopped */
 	END_SIGNAL,            /* ktest was signalled, or nobody reads it */
 	END_INIT,              /* init gave up and said why */
 	END_KVM,               /* an internal error, or no sign of life */
-	END_ASLEEP,            /* it will not wake up any more */
+	END_BOOT_HUNG,         /* the guest sleeps, and init has not spoken */
 	END_STALL,             /* a verdict, but not all the output */
 	END_GARBAGE,           /* the control port made no sense */
+	END_LINK,              /* nobody came to the other end of a -link */
 	END_SAVED,             /* the machine's memory and state are there */
 	END_MONITOR,           /* it could not be saved, or restored */
-	END_OUTPUT             /* output could not be written */
+	END_OUTPUT,            /* output could not be written */
+	ENDINGS
+};
+
+enum qemu_fd { /* QEMU inherits them from FD_FIRST up, in this order */
+	FD_CONSOLE,            /* virtconsole, /dev/hvc0 */
+	FD_EARLY,              /* serial line and firmware's debug console */
+	FD_CONTROL, FD_STDIN, FD_STDOUT, FD_STDERR, /* vports ktest.NAME */
+	FD_INITRAMFS,
+	FD_MEMORY,             /* the guest's memory, with -snapshot */
+	FD_MONITOR,            /* QMP, with -snapshot */
+	FD_STATE,              /* of the devices that are saved or restored */
+	FD_END,                /* wires follow */
+	FD_LOG = FD_END,       /* QEMU's stdout and stderr */
+	FD_ALL,
+	FD_FIRST = 3
+};
+
+enum phase { /* how far an attempt is */
+	PHASE_LINK,            /* there is no QEMU yet: links are waited for */
+	PHASE_BOOT,            /* init has not spoken */
+	PHASE_MONITOR,         /* the machine is being saved, or restored */
+	PHASE_SAVED,           /* some of its devices' state may be on its way */
+	PHASE_RUN,             /* the program may run */
+	PHASE_OUTPUT           /* the verdict is there, its output may not be */
 };
 
 struct vm { /* one QEMU process and all ends of it that are ours */
-	pid_t pid;             /* 0: not running */
-	int wait_status;       /* valid once ended is set */
-	bool ended;
-	int console, early, control, log;
-	int monitor, state;    /* QEMU's, and a pipe with its devices' state */
-	uint64_t state_len;    /* bytes that went through it */
-	char reply[4096];      /* of the monitor: a line and a half */
-	size_t reply_len;
+	pid_t pid;             /* 0: it was never started */
+	pid_t warden;          /* leads its process group; 0: there is none */
+	int leash;             /* its end is the end of warden and group */
+	bool ended;            /* QEMU has, and wait_status says how */
+	int wait_status;
+	enum phase phase;
+	int fd[FD_ALL];        /* our ends, -1: closed */
+	long long deadline[ENDINGS]; /* by what it ends, ms; 0: none */
 	struct stream job, in, out, err;
-	enum ending end;
-	int signal;            /* END_SIGNAL: which */
-	bool hello;            /* init spoke: the program may run */
-	bool ports_told;       /* ports_report() was called */
-	bool have_status;
-	int status;
-	char message[18];      /* a control message being received */
+	char message[1024];    /* of the control port, so far */
 	size_t message_len;
-	uint64_t want_out, want_err;
-	char init_error[1024];
-	size_t init_error_len;
-	long long deadline, end_deadline, kvm_deadline, stall_deadline;
-	long long asleep_deadline;
+	int status;            /* the verdict: a status, and the bytes ... */
+	uint64_t want_out, want_err; /* ... that stdout and stderr have */
+	size_t step;           /* of the monitor's */
+	char reply[4096];      /* of the monitor: a line, so far */
+	size_t reply_len;
+	uint64_t state_len;    /* bytes of the devices' state, so far */
+	bool ports_told;       /* ports_report() was called */
 	uint64_t cpu_ns;       /* QEMU's at the last look */
 	bool resized;          /* the terminal was: the guest is to know */
 	bool raw;              /* the terminal is; it was: */
@@ -407,11 +461,13 @@ struct snapshot {
 	bool automatic;
 	bool refused;          /* the file is not to be touched: an error */
 	bool touched;          /* it fits, and its trailer is out of date */
-	const char *kernel;
 	struct attempt first;  /* what there was to choose from */
-	char path[PATH_SIZE];  /* its file */
+	char path[PATH_SIZE];  /* the file that was looked at last */
+	char target[PATH_SIZE]; /* the one that this run would write */
 	char dir[PATH_SIZE];   /* that it is in */
 	int fd;                /* of a file that fits, or -1 */
+	int part;              /* of one that is to be written, locked, or -1 */
+	char part_path[PATH_SIZE];
 	int memory;            /* what a machine to be saved has, or -1 */
 	struct trailer now;    /* what this run would save */
 	struct trailer saved;  /* what the file says */
@@ -423,11 +479,15 @@ struct snapshot {
 /* One run: its working memory, about 700 KiB, all 0 at first. */
 struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
-	int signal;                /* the caller should end by it, or 0 */
+	enum ending end;           /* why the attempt, or the run, is over */
+	int signal;                /* END_SIGNAL: by which, 0: by the caller */
+	bool over;                 /* wait for nobody any more: time-out, signal */
+	long long deadline;        /* of -timeout, ms as now_ms(); 0: none */
+	struct sink out, err, log; /* where the caller wants bytes */
 	char ring[RING_SIZE];      /* the console's last words */
 	uint64_t ring_total;       /* bytes ever put into it */
-	char log[LOG_SIZE];        /* QEMU's stderr */
-	size_t log_len;
+	char said[LOG_SIZE];       /* the beginning of QEMU's stderr */
+	size_t said_len;
 	int fail_status;           /* the exit status if there is an error */
 	const struct ktest_options *o;
 	struct ktest_options options; /* *o, with what -shell stands for */
@@ -435,6 +495,10 @@ struct ktest {
 	long long start;           /* ms, CLOCK_MONOTONIC */
 	uint64_t tick_start, tick_start_ns;
 	struct guest guest;
+	struct attempt attempt;
+	int initramfs;             /* or the job of a restored machine, or -1 */
+	int initrd;                /* an -initrd-path that is no file, or -1 */
+	bool job_said;             /* what is worth a line about the job */
 	struct snapshot snapshot;
 	struct qemu qemu;
 	struct vm vm;
@@ -543,26 +607,239 @@ static void text_visible(struct text *t, const char *s, size_t n, bool lines)
 	}
 }
 
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	(void)clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static long long now_ms(void)
+{
+	return (long long)(clock_ns(CLOCK_MONOTONIC) / 1000000u);
+}
+
+static bool deadline_passed(long long deadline)
+{
+	return deadline > 0 && now_ms() >= deadline;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = -1;
+}
+
+/* -- Waiting --
+ * A run waits in run_poll() and nowhere else, for what it waits for and for
+ * its own end: the deadline of -timeout, and what the caller's wake_fd says.
+ */
+static void run_stop(struct ktest *k, enum ending end)
+{
+	if (k->end == END_NONE)
+		k->end = end;
+}
+
+/* Sets its modes, also when we run in the background by now. */
+static int terminal_set(int fd, const struct termios *t)
+{
+	sigset_t set, old;
+	int result;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTTOU);
+	(void)sigprocmask(SIG_BLOCK, &set, &old);
+	result = tcsetattr(fd, TCSANOW, t);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
+	return result;
+}
+
+/* Stops the guest and ourselves, as Ctrl-Z does, until SIGCONT comes. */
+static void run_suspend(struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+	struct termios raw;
+
+	if (v->raw && tcgetattr(k->o->stdin_fd, &raw) == 0)
+		(void)terminal_set(k->o->stdin_fd, &v->terminal);
+	if (v->warden > 0)
+		(void)kill(-v->warden, SIGSTOP);
+	(void)raise(SIGSTOP);
+	if (v->warden > 0)
+		(void)kill(-v->warden, SIGCONT);
+	if (v->raw)
+		(void)terminal_set(k->o->stdin_fd, &raw);
+}
+
+/* The caller's wake_fd: children to look for, a new size of the terminal, a
+ * pause, or an end. Its own end, too, is one: nobody could end the guest any
+ * more. */
+static void run_wake(struct ktest *k)
+{
+	char bytes[64];
+	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
+	bool pause = false;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		bytes[0] = 0;
+	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
+		if (bytes[i] == SIGWINCH) {
+			k->vm.resized = k->o->tty;
+		} else if (bytes[i] == SIGTSTP) {
+			pause = true;
+		} else if (bytes[i] != SIGCHLD) {
+			k->signal = k->over ? k->signal
+				    : (unsigned char)bytes[i];
+			k->over = true;
+			run_stop(k, END_SIGNAL);
+		}
+	if (pause)
+		run_suspend(k);
+}
+
+/* Waits until one of n fds is ready, or now_ms() is `until` (0: never). p[0]
+ * is filled in here. Returns how many are ready. */
+static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
+		    long long until)
+{
+	long long wait = -1;
+	int ready;
+
+	if (k->deadline > 0 && !k->over
+	    && (until == 0 || k->deadline < until))
+		until = k->deadline;
+	if (until > 0) {
+		wait = until - now_ms();
+		wait = wait < 0 ? 0 : wait < INT_MAX ? wait : INT_MAX;
+	}
+	p[0] = (struct pollfd){ .fd = k->o->wake_fd, .events = POLLIN };
+	ready = poll(p, n, (int)wait);
+	if (ready < 0) { /* EINTR, or no memory: then soon again */
+		for (size_t i = 0; i < n; i++)
+			p[i].revents = 0;
+		ready = 0;
+	}
+	/* A signal for all of us has ended QEMU, too: poll() sees that first,
+	 * and then runs our handler. */
+	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
+		run_wake(k);
+	if (deadline_passed(k->deadline)) {
+		k->over = true;
+		run_stop(k, END_TIMEOUT);
+	}
+	return ready;
+}
+
+/* The same; -1 when the run is to end, and k->end says why. */
+static int run_poll(struct ktest *k, struct pollfd *p, size_t n,
+		    long long until)
+{
+	int ready = wait_fds(k, p, n, until);
+
+	return k->end != END_NONE ? -1 : ready;
+}
+
+/* Reads as read() does, and waits until there is something. -1 and k->end
+ * when the run is to end meanwhile. */
+static ssize_t run_read(struct ktest *k, int fd, void *to, size_t n)
+{
+	struct pollfd p[2] = { { .fd = -1 }, { .fd = fd, .events = POLLIN } };
+	ssize_t got;
+
+	do {
+		while (p[1].revents == 0)
+			if (run_poll(k, p, 2, 0) < 0)
+				return -1;
+		p[1].revents = 0;
+		got = read(fd, to, n);
+	} while (got < 0 && (errno == EINTR || errno == EAGAIN));
+	return got;
+}
+
+/* -- Writing -- */
+/* Terminals and pipes are opened anew: a description of our own never blocks,
+ * and the caller's, which others share, stays as it is. */
+static struct sink sink_open(int fd)
+{
+	struct sink s = { .fd = fd, .chunk = PIPE_BUF };
+	const bool tty = isatty(fd);
+	struct stat st;
+	char path[32];
+	int own = -1;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return s;
+	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	if (tty || S_ISFIFO(st.st_mode))
+		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (own >= 0)
+		return (struct sink){ own, true, SIZE_MAX };
+	if (tty)
+		s.chunk = 64; /* what a terminal has room for, if any */
+	else if (S_ISREG(st.st_mode))
+		s.chunk = SIZE_MAX;
+	return s;
+}
+
+static void sink_close(struct sink *s)
+{
+	if (s->ours)
+		close_fd(&s->fd);
+	*s = (struct sink){ .fd = -1 };
+}
+
+/* Writes all of it, however long that takes. */
 static void write_all(int fd, const char *s, size_t n)
 {
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
 	while (n > 0) {
 		ssize_t w = write(fd, s, n);
 
-		if (w < 0) /* nowhere left to say so; EINTR: we are ending */
+		if (w < 0 && errno == EAGAIN)
+			(void)poll(&p, 1, -1);
+		else if (w < 0 && errno != EINTR)
+			return; /* nowhere left to say so */
+		s += w > 0 ? w : 0;
+		n -= w > 0 ? (size_t)w : 0;
+	}
+}
+
+/* A run's messages wait for their reader, too, but once the run is over only
+ * for a second: then this one, and all that follow, are dropped. */
+static void log_write(struct ktest *k, const char *s, size_t n)
+{
+	while (k->log.fd >= 0 && n > 0) {
+		struct pollfd p[2] = { { .fd = -1 },
+			{ .fd = k->log.fd, .events = POLLOUT } };
+		const bool was_over = k->over;
+		ssize_t w;
+
+		if (wait_fds(k, p, 2, was_over ? now_ms() + BYTE_WAIT_MS : 0)
+				== 0 && was_over)
+			sink_close(&k->log);
+		if (p[1].revents == 0)
+			continue;
+		w = write(k->log.fd, s, n < k->log.chunk ? n : k->log.chunk);
+		if (w < 0 && errno != EINTR && errno != EAGAIN)
 			return;
-		s += w;
-		n -= (size_t)w;
+		s += w > 0 ? w : 0;
+		n -= w > 0 ? (size_t)w : 0;
 	}
 }
 
 /* Prints what others said, made visible, in pieces that fit and that cut no
- * character in two. */
-static void show(int fd, const char *s, size_t n, bool lines)
+ * character in two: to fd, or as messages of the run k. */
+static void show(struct ktest *k, int fd, const char *s, size_t n, bool lines)
 {
 	char buf[4096];
 	struct text t;
 
-	while (fd >= 0 && n > 0) {
+	while (n > 0) {
 		size_t part = n < sizeof buf / 5 ? n : sizeof buf / 5;
 
 		for (int i = 0; i < 3 && part < n && part > 1
@@ -570,19 +847,22 @@ static void show(int fd, const char *s, size_t n, bool lines)
 			part--;
 		text_init(&t, buf, sizeof buf);
 		text_visible(&t, s, part, lines);
-		write_all(fd, t.at, t.len);
+		if (k != NULL)
+			log_write(k, t.at, t.len);
+		else
+			write_all(fd, t.at, t.len);
 		s += part;
 		n -= part;
 	}
 }
 
 /* Prints "ktest: " and one line, whatever the names in it hold. */
-static void say_line(const struct ktest *k, const char *s)
+static void say_line(struct ktest *k, const char *s)
 {
 	char buf[MESSAGE_SIZE * 4 + 16];
 	struct text t;
 
-	if (k->o->log_fd < 0)
+	if (k->log.fd < 0)
 		return;
 	text_init(&t, buf, sizeof buf - 2);
 	text_add(&t, "ktest: ");
@@ -590,7 +870,7 @@ static void say_line(const struct ktest *k, const char *s)
 	if (k->vm.raw)
 		t.at[t.len++] = '\r';
 	t.at[t.len++] = '\n';
-	write_all(k->o->log_fd, t.at, t.len);
+	log_write(k, t.at, t.len);
 }
 
 static void format(char *out, const char *fmt, va_list ap)
@@ -606,7 +886,7 @@ static void format(char *out, const char *fmt, va_list ap)
 }
 
 /* Something is wrong, the run goes on. A final ':' gets errno's text. */
-static void warn(const struct ktest *k, const char *fmt, ...)
+static void warn(struct ktest *k, const char *fmt, ...)
 {
 	char line[MESSAGE_SIZE];
 	va_list ap;
@@ -631,26 +911,8 @@ static int fail(struct ktest *k, const char *fmt, ...)
 	return -1;
 }
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	(void)clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static long long now_ms(void)
-{
-	return (long long)(clock_ns(CLOCK_MONOTONIC) / 1000000u);
-}
-
-static bool passed(long long deadline)
-{
-	return deadline > 0 && now_ms() >= deadline;
-}
-
 /* A step, under -v, with the time since the start. */
-static void step(const struct ktest *k, const char *fmt, ...)
+static void step(struct ktest *k, const char *fmt, ...)
 {
 	char line[MESSAGE_SIZE];
 	long long ms = now_ms() - k->start;
@@ -667,34 +929,14 @@ static void step(const struct ktest *k, const char *fmt, ...)
 	say_line(k, line);
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		(void)close(*fd);
-	*fd = -1;
-}
-
-static int set_cloexec(int fd)
-{
-	return fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
 static int make_pipe(struct ktest *k, int fd[2])
 {
-	if (pipe(fd) < 0)
-		return fail(k, "pipe:");
-	(void)set_cloexec(fd[0]);
-	(void)set_cloexec(fd[1]);
-	return 0;
+	return pipe2(fd, O_CLOEXEC) < 0 ? fail(k, "pipe:") : 0;
 }
 
 int ktest_socket_pair(int fd[2])
 {
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
-		return -1;
-	(void)set_cloexec(fd[0]);
-	(void)set_cloexec(fd[1]);
-	return 0;
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd);
 }
 
 /* A formatted path in out[PATH_SIZE]. */
@@ -728,6 +970,50 @@ static bool is_file(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+struct dir { /* a directory that is read */
+	DIR *at;               /* NULL: it is not open */
+	char *path;            /* PATH_SIZE bytes, of what was found last */
+	size_t len;            /* of the directory's own path in it */
+};
+
+/* Opens the directory at path[PATH_SIZE], which is used from now on; -1 and
+ * errno if it cannot be read, and then nothing is found in it. */
+static int dir_open(struct dir *d, char *path)
+{
+	*d = (struct dir){ opendir(path), path, strlen(path) };
+	return d->at != NULL ? 0 : -1;
+}
+
+/* The next name in it, but for "." and "..", whose path is d->path then. NULL
+ * at the end, where that is the directory's again, and, with errno, for an
+ * error. */
+static const char *dir_next(struct dir *d)
+{
+	const struct dirent *e;
+	size_t room = PATH_SIZE - d->len;
+
+	d->path[d->len] = '\0';
+	do {
+		errno = 0;
+		e = d->at != NULL ? readdir(d->at) : NULL;
+	} while (e != NULL && (strcmp(e->d_name, ".") == 0
+			       || strcmp(e->d_name, "..") == 0));
+	if (e == NULL)
+		return NULL;
+	if (snprintf(d->path + d->len, room, "/%s", e->d_name) < (int)room)
+		return d->path + d->len + 1;
+	d->path[d->len] = '\0';
+	errno = ENAMETOOLONG;
+	return NULL;
+}
+
+static void dir_close(struct dir *d)
+{
+	if (d->at != NULL)
+		(void)closedir(d->at);
+	d->at = NULL;
+}
+
 /* The absolute path of a file, symlinks of its directory resolved, its own
  * name kept: what it is called here is what it is called in the guest. */
 static int path_absolute(struct ktest *k, const char *path, char *out)
@@ -752,31 +1038,53 @@ static int path_absolute(struct ktest *k, const char *path, char *out)
 			base);
 }
 
-/* The path here of what is path in a guest whose root is root; symlinks lead
- * to where they lead there. False if there is none, or it cannot be read. */
+/* The path here of what is path in a guest whose root is root, a real path;
+ * symlinks lead to where they lead there. False if there is none, or it cannot
+ * be read. openat2() would do this, where a container does not refuse it. */
 static bool root_path(const char *root, const char *path, char *out)
 {
-#if defined(__linux__) && defined(SYS_openat2)
-	const uint64_t how[] = { /* struct open_how */
-		O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0,
-		0x10 /* RESOLVE_IN_ROOT */ };
-	int dir = open(root, O_RDONLY | O_CLOEXEC);
-	int fd = (int)syscall(SYS_openat2, dir, path, how, sizeof how);
-	bool old = fd < 0 && errno == ENOSYS;
-	char link[32];
-	ssize_t n;
+	const size_t base = strcmp(root, "/") != 0 ? strlen(root) : 0;
+	char left[PATH_SIZE], link[PATH_SIZE], *p = left;
+	struct stat st = { .st_mode = S_IFDIR };
+	size_t len = base, n;
+	int links = 0;
 
-	(void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-	n = fd < 0 ? -1 : readlink(link, out, PATH_SIZE - 1);
-	close_fd(&fd);
-	close_fd(&dir);
-	if (n > 0)
-		out[n] = '\0';
-	if (!old)
-		return n > 0;
-#endif
-	return snprintf(out, PATH_SIZE, "%s%s", root, path) < PATH_SIZE
-	       && access(out, R_OK) == 0;
+	if (snprintf(left, sizeof left, "%s", path) >= PATH_SIZE)
+		return false;
+	memcpy(out, root, base);
+	for (; *(p += strspn(p, "/")) != '\0'; p += n) {
+		ssize_t size;
+
+		n = strcspn(p, "/");
+		if (!S_ISDIR(st.st_mode))
+			return false;
+		if (n <= 2 && strspn(p, ".") == n) { /* "." and ".." */
+			while (n == 2 && len > base && out[--len] != '/')
+				;
+			continue;
+		}
+		size = snprintf(out + len, PATH_SIZE - len, "/%.*s", (int)n, p);
+		if ((size_t)size >= PATH_SIZE - len || lstat(out, &st) < 0)
+			return false;
+		if (!S_ISLNK(st.st_mode)) {
+			len += (size_t)size;
+			continue;
+		}
+		size = readlink(out, link, sizeof link);
+		if (size <= 0 || ++links > LINKS_MAX
+		    || (size_t)size + strlen(p + n) >= sizeof left)
+			return false;
+		memmove(left + size, p + n, strlen(p + n) + 1);
+		memcpy(left, link, (size_t)size);
+		len = link[0] == '/' ? base : len;
+		st.st_mode = S_IFDIR;
+		p = left;
+		n = 0;
+	}
+	if (len == 0)
+		out[len++] = '/';
+	out[len] = '\0';
+	return access(out, R_OK) == 0;
 }
 
 /* Whether path is a program in that root; NULL: here. */
@@ -886,19 +1194,6 @@ static void put_le(char *p, uint64_t v, size_t bytes)
 		p[i] = (char)(v >> (8 * i) & 0xff);
 }
 
-/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
- * with exec by themselves, and what was ignored before us stays so. */
-static void child_signals(void)
-{
-	sigset_t none;
-
-	(void)signal(SIGPIPE, SIG_DFL);
-	(void)signal(SIGTTIN, SIG_DFL);
-	(void)signal(SIGXFSZ, SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* Rows and columns of a terminal. */
 static void terminal_size(int fd, unsigned size[2])
 {
@@ -916,69 +1211,117 @@ static void terminal_size(int fd, unsigned size[2])
 	size[1] = 80;
 }
 
-/* Sets its modes, also when we run in the background by now. */
-static int terminal_set(int fd, const struct termios *t)
+/* -- Files in memory: lines, and ELF's program headers (System V ABI) -- */
+/* -- Modules --
+ * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
+ * nearest first, so they are loaded from the end of the line. Names in it
+ * may have '-' where the module has '_'. modules.builtin: one PATH a line.
+ */
+static const char *line_end(const char *p, const char *end)
 {
-	sigset_t set, old;
-	int result;
+	const char *nl = memchr(p, '\n', (size_t)(end - p));
 
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTTOU);
-	(void)sigprocmask(SIG_BLOCK, &set, &old);
-	result = tcsetattr(fd, TCSANOW, t);
-	(void)sigprocmask(SIG_SETMASK, &old, NULL);
-	return result;
+	return nl != NULL ? nl : end;
 }
 
-struct child { /* a helper program whose output we read */
-	pid_t pid;
-	int out;
+enum {
+	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
+	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
+	PT_NOTE_TYPE = 4
 };
 
-/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
- * (NULL: ours). *c gets its stdout. A program that cannot be executed exits
- * with 127. */
-static int child_start(struct ktest *k, char *const *argv, char *const *envp,
-		       int in, struct child *c)
-{
-	int fd[2], null;
+struct elf_segment {
+	uint32_t type;
+	uint64_t offset, size; /* in the file */
+	uint64_t address;      /* in memory */
+};
 
-	if (make_pipe(k, fd) < 0)
-		return -1;
-	c->pid = fork();
-	if (c->pid < 0) {
-		(void)close(fd[0]);
-		(void)close(fd[1]);
-		return fail(k, "fork:");
-	}
-	if (c->pid == 0) {
-		child_signals();
-		null = open("/dev/null", O_RDWR);
-		(void)dup2(in < 0 ? null : in, 0);
-		(void)dup2(fd[1], 1);
-		(void)dup2(null, 2);
-		if (envp != NULL)
-			(void)execve(argv[0], argv, envp);
-		else
-			(void)execvp(argv[0], argv);
-		_exit(127);
-	}
-	(void)close(fd[1]);
-	c->out = fd[0];
-	return 0;
+/* How many program headers an ELF file has, of which 64 bytes are there. */
+static size_t elf_segments(const char *p)
+{
+	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
 }
 
-/* Waits for its end; returns its exit status, 128+N for a signal. */
-static int child_end(struct child *c)
+/* Program header i of an ELF file of either class; false if it has none, or
+ * the header is not all there. System V ABI, chapters 4 and 5. */
+static bool elf_segment(const char *p, size_t n, size_t i,
+			struct elf_segment *s)
 {
-	int status;
+	bool wide;
+	uint64_t table, entry;
 
-	close_fd(&c->out);
-	while (waitpid(c->pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return 127;
-	return WIFEXITED(status) ? WEXITSTATUS(status)
-				 : 128 + WTERMSIG(status);
+	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
+	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
+		return false;
+	wide = p[ELF_CLASS] == 2;
+	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
+	entry = get_le(p + (wide ? 54 : 42), 2);
+	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
+	    || table > n || entry * (i + 1) > n - table)
+		return false;
+	p += table + entry * i;
+	s->type = (uint32_t)get_le(p, 4);
+	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
+	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
+	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
+	return true;
+}
+
+/* -- A run's memory -- */
+static void vm_reset(struct vm *v)
+{
+	const struct stream none = { .from = -1, .to = -1 };
+
+	*v = (struct vm){ .leash = -1 };
+	for (size_t i = 0; i < COUNT(v->fd); i++)
+		v->fd[i] = -1;
+	v->job = v->in = v->out = v->err = none;
+}
+
+/* A run's working memory; NULL and r->error if there is none. */
+static struct ktest *run_begin(const struct ktest_options *o,
+			       struct ktest_result *r)
+{
+	struct ktest *k = mmap(NULL, sizeof *k, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	*r = (struct ktest_result){ .qemu_status = -1 };
+	if (k == MAP_FAILED) {
+		(void)snprintf(r->error, sizeof r->error, "no memory: %s",
+			       strerror(errno));
+		return NULL;
+	}
+	k->o = o;
+	k->start = now_ms();
+	k->deadline = o->timeout > 0 ? k->start + o->timeout : 0;
+	k->log = sink_open(o->log_fd);
+	k->out = sink_open(o->stdout_fd);
+	k->err = sink_open(o->stderr_fd);
+	k->initrd = k->initramfs = -1;
+	k->snapshot.fd = k->snapshot.memory = -1;
+	k->snapshot.part = -1;
+	vm_reset(&k->vm);
+	return k;
+}
+
+/* Takes what a run leaves behind, and frees its memory. */
+static void run_end(struct ktest *k, struct ktest_result *r)
+{
+	size_t n = k->said_len < sizeof r->qemu_stderr
+		   ? k->said_len : sizeof r->qemu_stderr - 1;
+
+	memcpy(r->error, k->error, sizeof r->error);
+	memcpy(r->qemu_stderr, k->said, n);
+	r->qemu_stderr[n] = '\0';
+	r->signal = k->signal;
+	if (k->vm.pid > 0)
+		r->qemu_status = k->vm.wait_status;
+	r->warm = k->vm.phase >= PHASE_RUN
+		  && k->attempt.boot == BOOT_RESTORE;
+	sink_close(&k->out);
+	sink_close(&k->err);
+	sink_close(&k->log);
+	(void)munmap(k, sizeof *k);
 }
 
 /* ==== 4. Options ========================================================
@@ -1006,6 +1349,7 @@ struct opt {
 	enum opt_kind kind;
 	enum opt_path path;
 	bool may_be_empty;
+	bool dashes;                  /* values may look like options */
 	bool one;                     /* names what one machine can have */
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
@@ -1027,7 +1371,7 @@ static const struct opt opt_table[] = {
 	  .may_be_empty = true, .path = PATH_ALL,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
 	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
-	  .offset = AT(cmdline), .may_be_empty = true,
+	  .offset = AT(cmdline), .may_be_empty = true, .dashes = true,
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
 	  .path = PATH_ALL,
@@ -1057,9 +1401,9 @@ static const struct opt opt_table[] = {
 	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
 	  .path = PATH_ALL,
 	  .help = "its root is this directory; rw: may change it" },
-	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty),
+	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
-	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell),
+	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell), .one = true,
 	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
@@ -1086,16 +1430,16 @@ static const struct opt opt_table[] = {
 	  .offset = AT(acpi), .choices = acpi_names,
 	  .help = "how devices are announced",
 	  .def = "auto" },
-	{ .name = "sandbox", .value = "on|off", .kind = OPT_CHOICE,
-	  .offset = AT(sandbox), .choices = on_off_names,
-	  .help = "QEMU under its seccomp filter",
-	  .def = "on" },
+	{ .name = "sandbox", .value = "auto|on|off", .kind = OPT_CHOICE,
+	  .offset = AT(sandbox), .choices = sandbox_names,
+	  .help = "QEMU's seccomp filter; auto: if it has one",
+	  .def = "auto" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
 	  .path = PATH_NAME,
 	  .help = "the emulator",
 	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
-	  .offset = AT(qemu_args),
+	  .offset = AT(qemu_args), .dashes = true,
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
 	  .path = PATH_NAME,
@@ -1132,7 +1476,7 @@ static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "More devices" },
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
 	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
-	  .help = "a port: FD, FILE or unix:PATH (repeatable)" },
+	  .help = "a vport: FD, FILE or unix:PATH (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
 	  .path = PATH_TARGET, .one = true,
 	  .help = "the guest waits there for a debugger" },
@@ -1162,14 +1506,12 @@ static const char *const exit_table[] = {
 	"127     the program was not found",
 };
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 void ktest_usage(FILE *f)
 {
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM inside a real Linux kernel, as if here. [Defaults] so.\n"
+		"Runs PROGRAM in a real Linux kernel, as if here. Defaults are in [brackets].\n"
 		"@FILE among the options stands for its lines, an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
@@ -1268,6 +1610,50 @@ static bool parse_duration(const char *s, long long *ms)
 		first = false;
 	} while (*s != '\0');
 	return true;
+}
+
+static bool parse_port_number(const char **s, int *out)
+{
+	long long n;
+
+	if (!parse_number(s, &n) || n < 1 || n > 65535)
+		return false;
+	*out = (int)n;
+	return true;
+}
+
+/* "[HOST:]GUEST", then nothing, "/tcp" or "/udp". */
+static bool parse_port(const char *s, struct port *p)
+{
+	*p = (struct port){ .fd = -1 };
+	if (!parse_port_number(&s, &p->guest))
+		return false;
+	p->any = *s != ':';
+	if (*s == ':') {
+		p->host = p->guest;
+		s++;
+		if (!parse_port_number(&s, &p->guest))
+			return false;
+	}
+	p->udp = strcmp(s, "/udp") == 0;
+	return p->udp || *s == '\0' || strcmp(s, "/tcp") == 0;
+}
+
+/* "IP:PORT" at *s, which moves past it; in out the same, normalized. */
+static bool parse_address(const char **s, struct in_addr *ip, char *out,
+			  size_t size)
+{
+	char buf[INET_ADDRSTRLEN];
+	size_t n = strcspn(*s, ":");
+	int port;
+
+	if (n >= sizeof buf || (*s)[n] != ':')
+		return false;
+	(void)snprintf(buf, sizeof buf, "%.*s", (int)n, *s);
+	*s += n + 1;
+	if (inet_pton(AF_INET, buf, ip) != 1 || !parse_port_number(s, &port))
+		return false;
+	return snprintf(out, size, "%s:%d", buf, port) < (int)size;
 }
 
 static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
@@ -1483,6 +1869,19 @@ static int words_open(struct ktest *k, struct ktest_options *o,
 	return result;
 }
 
+/* The value of an option that is the next word: not one that looks like an
+ * option, or like the end of them, and was hardly meant. NULL: no such word. */
+static char *opt_next(struct ktest *k, const struct opt *opt, struct words *w)
+{
+	char *value = words_next(w);
+
+	if (value == NULL || value[0] != '-' || value[1] == '\0' || opt->dashes)
+		return value;
+	(void)fail(k, "-%s: needs a value: %s; -%s=%.100s if that is meant",
+		   opt->name, opt->value, opt->name, value);
+	return NULL;
+}
+
 /* Where in a value a path begins, NULL: it has none. */
 static const char *opt_path(const struct opt *opt, const char *value)
 {
@@ -1518,7 +1917,9 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 	else if (name[len] != '\0')
 		value = name + len + strspn(name + len, " \t");
 	else if (opt->kind != OPT_FLAG)
-		value = words_next(w);
+		value = opt_next(k, opt, w);
+	if (k->error[0] != '\0')
+		return -1;
 	if (value != NULL && (value = words_path(k, o, w, value,
 					opt_path(opt, value))) == NULL)
 		return -1;
@@ -1599,8 +2000,11 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		const struct opt *opt = &opt_table[i];
 		/* a list begins with its first item */
 		const void *field = (const char *)o + opt->offset;
+		const bool set = opt->one && (opt->kind == OPT_FLAG
+			? *(const int *)field != 0
+			: *(const char *const *)field != NULL);
 
-		if (opt->one && *(const char *const *)field != NULL)
+		if (set)
 			return fail(k, "-%s: is for one machine, not for %zu"
 				    " -kernel-path", opt->name,
 				    o->kernels.count);
@@ -1625,7 +2029,8 @@ void ktest_defaults(struct ktest_options *o)
 		.name = "ktest", .kernel_path = getenv("KTEST_KERNEL"),
 		.qemu = getenv("KTEST_QEMU"),
 		.snapshot = getenv("KTEST_SNAPSHOT"),
-		.memory = 1024, .cpus = 1, .jobs = 1, .sandbox = 1,
+		.memory = 1024, .cpus = 1, .jobs = 1,
+		.sandbox = SANDBOX_AUTO,
 		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
 		.wake_fd = -1,
 	};
@@ -1635,11 +2040,25 @@ void ktest_defaults(struct ktest_options *o)
 		o->qemu = "qemu-system-x86_64";
 }
 
-/* ==== 5. Guest description ==============================================
+int ktest_parse(struct ktest_options *o, char *const *argv,
+		struct ktest_result *r)
+{
+	struct ktest *k = run_begin(o, r);
+	int result = k != NULL ? opt_parse(k, o, argv) : -1;
+
+	if (result < 0 && k != NULL)
+		say_line(k, k->error);
+	if (k != NULL)
+		run_end(k, r);
+	r->status = result < 0 ? KTEST_NO_VERDICT : 0;
+	return result;
+}
+
+/* ==== 5. Describe =======================================================
  * options + the files they name -> struct guest: which kernel this is, what
  * it lacks, which program, init and firmware; and every policy: accelerator,
- * ACPI, sandbox, clock. Reads files, and takes of the host what a run needs:
- * ports, cables, sockets. ktest_run() gives these back.
+ * ACPI, sandbox. Reads files and changes nothing, so the caller's fds are
+ * looked at before there is one of ours that could be taken for them.
  */
 
 /* -- The kernel's file --
@@ -1653,46 +2072,9 @@ enum {
 	BZ_LOADFLAGS = 0x211, BZ_XLOADFLAGS = 0x236, BZ_CMDLINE_SIZE = 0x238,
 	BZ_HEADER_END = 0x268,
 	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
-	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
 	ELF_X86_64 = 62, ELF_I386 = 3,
-	ELF_NOTE_PVH = 18,
-	PT_LOAD_TYPE = 1, PT_INTERP_TYPE = 3, PT_NOTE_TYPE = 4
+	ELF_NOTE_PVH = 18
 };
-
-struct elf_segment {
-	uint32_t type;
-	uint64_t offset, size; /* in the file */
-};
-
-/* How many program headers an ELF file has, of which 64 bytes are there. */
-static size_t elf_segments(const char *p)
-{
-	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
-}
-
-/* Program header i of an ELF file of either class; false if it has none, or
- * the header is not all there. System V ABI, chapters 4 and 5. */
-static bool elf_segment(const char *p, size_t n, size_t i,
-			struct elf_segment *s)
-{
-	bool wide;
-	uint64_t table, entry;
-
-	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
-	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
-		return false;
-	wide = p[ELF_CLASS] == 2;
-	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
-	entry = get_le(p + (wide ? 54 : 42), 2);
-	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
-	    || table > n || entry * (i + 1) > n - table)
-		return false;
-	p += table + entry * i;
-	s->type = (uint32_t)get_le(p, 4);
-	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
-	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
-	return true;
-}
 
 /* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
  * descriptor size, type, then both padded to four bytes. */
@@ -1847,8 +2229,9 @@ static int kernel_parse(struct ktest *k, const char *path,
 }
 
 /* The kernel to run: the option, else the running host's own. */
-static int guest_kernel(struct ktest *k, struct guest *g, char *path)
+static int guest_kernel(struct ktest *k, struct guest *g)
 {
+	char *path = g->kernel_path;
 	struct utsname u;
 	struct map m;
 	int result;
@@ -1877,18 +2260,6 @@ static int guest_kernel(struct ktest *k, struct guest *g, char *path)
 		step(k, "kernel: %s, %s %s", path,
 		     g->kernel.elf ? "ELF" : "bzImage", g->kernel.version);
 	return result;
-}
-
-/* -- Modules --
- * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
- * nearest first, so they are loaded from the end of the line. Names in it
- * may have '-' where the module has '_'. modules.builtin: one PATH a line.
- */
-static const char *line_end(const char *p, const char *end)
-{
-	const char *nl = memchr(p, '\n', (size_t)(end - p));
-
-	return nl != NULL ? nl : end;
 }
 
 /* Whether the path [p, end) is that of the module name. */
@@ -2011,7 +2382,7 @@ static int modules_find(struct ktest *k, struct guest *g, const char *path)
 	return 0;
 }
 
-static void modules_step(const struct ktest *k, const struct guest *g)
+static void modules_step(struct ktest *k, const struct guest *g)
 {
 	char names[MODULES_SIZE];
 	struct text t;
@@ -2056,7 +2427,7 @@ static int module_missing(struct ktest *k, const struct guest *g,
 	return 0; /* built into a kernel whose list does not say so */
 }
 
-/* Fills g->modules: what our ports need and the kernel lacks built in, then
+/* Fills g->modules: what our vports need and the kernel lacks built in, then
  * what -module names. */
 static int modules_plan(struct ktest *k, struct guest *g)
 {
@@ -2101,15 +2472,11 @@ static int modules_plan(struct ktest *k, struct guest *g)
 static bool self_directory(char *out)
 {
 	char *slash;
-#ifdef __linux__
 	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
 
 	if (n <= 0)
-		return false;
+		return false; /* then only the installed place is searched */
 	out[n] = '\0';
-#else
-	return false; /* then only the installed place is searched */
-#endif
 	slash = strrchr(out, '/');
 	if (slash != NULL)
 		*slash = '\0';
@@ -2210,6 +2577,27 @@ static const char *guest_root(const struct ktest_options *o,
 	       ? g->mount[0].host : NULL;
 }
 
+/* Whether a path of the guest, whatever its dots and slashes, is a directory
+ * that the guest has of its own and cannot do without, or below such one. */
+static bool guest_needs(const char *path)
+{
+	char plain[PATH_SIZE + 1];
+	size_t len = 0;
+
+	for (size_t n; *path != '\0'; path += n + (path[n] == '/')) {
+		n = strcspn(path, "/");
+		if (n == 2 && memcmp(path, "..", 2) == 0)
+			while (len > 0 && plain[--len] != '/')
+				;
+		else if (n > 1 || (n == 1 && path[0] != '.'))
+			len += (size_t)snprintf(plain + len, sizeof plain - len,
+						"/%.*s", (int)n, path);
+	}
+	memcpy(plain + len, "/", 2);
+	return strcmp(plain, "/dev/") == 0 || strncmp(plain, "/proc/", 6) == 0
+	       || strncmp(plain, "/sys/", 5) == 0;
+}
+
 static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 		       const char *value)
 {
@@ -2248,6 +2636,9 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	if (!is_root && m->guest[strspn(m->guest, "/.")] == '\0')
 		return fail(k, "-mount %s: that is what -rootfs is for",
 			    value);
+	if (!is_root && guest_needs(m->guest))
+		return fail(k, "-mount %s: %s is the guest's own", value,
+			    m->guest);
 	if (k->o->rootfs != NULL && !guest_hides(m->guest)
 	    && root_path(g->mount[0].host, m->guest, at)
 	    && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
@@ -2422,9 +2813,9 @@ static int guest_user(struct ktest *k, struct guest *g)
 /* -- Accelerator -- */
 /* Whether /dev/kvm can be opened. That it works is known only once a guest
  * has run: see attempt_next(). */
-static bool kvm_usable(const struct ktest *k)
+static bool kvm_usable(struct ktest *k)
 {
-#if defined(__linux__) && defined(__x86_64__)
+#ifdef __x86_64__
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0 && errno != ENOENT)
@@ -2436,6 +2827,185 @@ static bool kvm_usable(const struct ktest *k)
 	(void)k;
 	return false;
 #endif
+}
+
+/* -- ACPI --
+ * With ACPI, devices are found in QEMU's tables; without, QEMU names them on
+ * the kernel's command line. A kernel without PCI cannot start its ACPI
+ * interpreter ("AE_BAD_PARAMETER, During Region initialization"), but our
+ * firmware names the devices to it all the same, if there is one IO-APIC.
+ */
+static bool guest_serves_both(const struct guest *g, const struct attempt *a)
+{
+	return g->own_bios && a->accel == ACCEL_TCG;
+}
+
+static int guest_acpi(const struct guest *g, const struct attempt *a)
+{
+	return g->kernel.no_acpi
+	       || (g->kernel.no_pci && !guest_serves_both(g, a))
+	       ? ACPI_OFF : ACPI_ON;
+}
+
+/* The working directory, made in the guest if it is not there. A relative one
+ * is this host's, by its absolute path; so is that of -rootfs. */
+static int guest_cwd(struct ktest *k, struct guest *g)
+{
+	const char *cwd = k->o->cwd != NULL ? k->o->cwd
+			  : k->o->rootfs != NULL ? "." : "/";
+
+	if (cwd[0] == '/')
+		return path_set(k, g->cwd, "%s", cwd);
+	return realpath(cwd, g->cwd) != NULL ? 0 : fail(k, "-cwd %s:", cwd);
+}
+
+/* Options that say something of a program, when there is none. */
+static int guest_monogon(struct ktest *k)
+{
+	const struct ktest_options *o = k->o;
+	const char *useless = o->cwd != NULL ? "cwd"
+		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
+		: o->user != NULL ? "user" : o->tty ? "tty" : o->files.count > 0 ? "file"
+		: o->rootfs != NULL ? "rootfs"
+		: o->mounts.count > 0 ? "mount"
+		: o->modules_dir != NULL ? "modules"
+		: o->modules.count > 0 ? "module" : NULL;
+
+	if (o->initrd_path == NULL)
+		return fail(k, "PROGRAM is missing (or -initrd-path with a"
+			    " /tester in it); ktest -h explains");
+	return useless == NULL ? 0 : fail(k, "-%s: needs a PROGRAM", useless);
+}
+
+/* Everything about one machine, before anything is made of it. */
+static int guest_describe(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *kernel = g->kernel_path;
+
+	g->mode = o->argv != NULL ? MODE_PROGRAM : MODE_MONOGON;
+	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0)
+		return -1;
+	if (g->mode == MODE_PROGRAM) {
+		if (!g->kernel.is64)
+			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
+				    " init is a 64-bit program", kernel);
+		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
+			return -1;
+		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
+		    || guest_user(k, g) < 0 || guest_program(k, g) < 0
+		    || modules_find(k, g, kernel) < 0
+		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
+			return -1;
+		g->merged = o->tty || same_file(o->stdout_fd, o->stderr_fd);
+		if (g->modules_dir[0] != '\0')
+			modules_step(k, g);
+	} else if (guest_monogon(k) < 0) {
+		return -1;
+	}
+	k->attempt = (struct attempt){
+		.accel = o->accel, .acpi = o->acpi,
+		.sandbox = o->sandbox != SANDBOX_OFF,
+	};
+	if (o->accel == ACCEL_AUTO)
+		k->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
+	if (o->acpi == ACPI_AUTO)
+		k->attempt.acpi = guest_acpi(g, &k->attempt);
+	return 0;
+}
+
+/* ==== 6. Claim ==========================================================
+ * options + struct guest -> what a run takes of the host, and gives back:
+ * temporary files, helper programs, the terminal, ports, cables, sockets.
+ * claim() takes what the options name, claim_undo() gives all of it back,
+ * however the run ends.
+ */
+
+/* -- The file -- */
+static int temporary_file(struct ktest *k)
+{
+	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
+	const char *first = getenv("TMPDIR");
+	char path[PATH_SIZE];
+	int fd = memfd_create("ktest", MFD_CLOEXEC);
+
+	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
+		const char *dir = i > 0 ? dirs[i - 1] : first;
+
+		if (dir == NULL || snprintf(path, sizeof path,
+			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
+			continue;
+		fd = mkostemp(path, O_CLOEXEC);
+		if (fd >= 0)
+			(void)unlink(path);
+	}
+	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
+				   " /tmp, /var/tmp or /dev/shm:");
+}
+
+/* -- Helper programs -- */
+struct child { /* a helper program whose output we read */
+	pid_t pid;
+	int out;
+};
+
+/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
+ * with exec by themselves, and what was ignored before us stays so. */
+static void child_signals(void)
+{
+	sigset_t none;
+
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGTTIN, SIG_DFL);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
+ * (NULL: ours). *c gets its stdout. A program that cannot be executed exits
+ * with 127. */
+static int child_start(struct ktest *k, char *const *argv, char *const *envp,
+		       int in, struct child *c)
+{
+	int fd[2], null;
+
+	if (make_pipe(k, fd) < 0)
+		return -1;
+	c->pid = fork();
+	if (c->pid < 0) {
+		(void)close(fd[0]);
+		(void)close(fd[1]);
+		return fail(k, "fork:");
+	}
+	if (c->pid == 0) {
+		child_signals();
+		null = open("/dev/null", O_RDWR);
+		(void)dup2(in < 0 ? null : in, 0);
+		(void)dup2(fd[1], 1);
+		(void)dup2(null, 2);
+		if (envp != NULL)
+			(void)execve(argv[0], argv, envp);
+		else
+			(void)execvp(argv[0], argv);
+		_exit(127);
+	}
+	(void)close(fd[1]);
+	c->out = fd[0];
+	return 0;
+}
+
+/* Waits for its end; returns its exit status, 128+N for a signal. */
+static int child_end(struct child *c)
+{
+	int status;
+
+	close_fd(&c->out);
+	while (waitpid(c->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 127;
+	return WIFEXITED(status) ? WEXITSTATUS(status)
+				 : 128 + WTERMSIG(status);
 }
 
 /* -- The guest's clock under TCG --
@@ -2490,32 +3060,111 @@ static unsigned long tick_khz(struct ktest *k)
 #endif
 }
 
-/* -- Ports and services of the user network -- */
-static bool parse_port_number(const char **s, int *out)
+/* -- The terminal -- */
+/* Every key is the guest's from now on, if the terminal is ours to take. */
+static void terminal_take(struct ktest *k)
 {
-	long long n;
+	struct vm *v = &k->vm;
+	const int fd = k->o->stdin_fd;
+	struct termios t;
 
-	if (!parse_number(s, &n) || n < 1 || n > 65535)
-		return false;
-	*out = (int)n;
-	return true;
+	if (!k->o->tty || tcgetattr(fd, &v->terminal) < 0
+	    || tcgetpgrp(fd) != getpgrp())
+		return;
+	t = v->terminal;
+	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
+				 | IGNCR | ICRNL | IXON);
+	t.c_oflag &= ~(tcflag_t)OPOST;
+	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+	t.c_cc[VMIN] = 1;
+	t.c_cc[VTIME] = 0;
+	v->raw = terminal_set(fd, &t) == 0;
+	v->typed = 1; /* as if Enter had been pressed */
 }
 
-/* "[HOST:]GUEST", then nothing, "/tcp" or "/udp". */
-static bool parse_port(const char *s, struct port *p)
+static void terminal_give_back(struct ktest *k)
 {
-	*p = (struct port){ .fd = -1 };
-	if (!parse_port_number(&s, &p->guest))
-		return false;
-	p->any = *s != ':';
-	if (*s == ':') {
-		p->host = p->guest;
-		s++;
-		if (!parse_port_number(&s, &p->guest))
-			return false;
+	if (k->vm.raw)
+		(void)terminal_set(k->o->stdin_fd, &k->vm.terminal);
+	k->vm.raw = false;
+}
+
+/* -- Ports and services of the user network -- */
+static bool port_is_twice(const struct guest *g, const struct port *p)
+{
+	for (const struct port *q = g->port; q < p; q++)
+		if (q->udp == p->udp && (q->guest == p->guest
+					 || (!q->any && q->host == p->host)))
+			return true;
+	return false;
+}
+
+static int ports_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *asked = &k->o->ports;
+
+	for (size_t i = 0; i < asked->count; i++)
+		if (i == PORTS_MAX)
+			return fail(k, "-port %.100s: is one too many (limit"
+				    " %d)", asked->item[i], PORTS_MAX);
+		else if (!parse_port(asked->item[i], &g->port[i]))
+			return fail(k, "-port %.100s: is not [HOST:]GUEST or"
+				    " [HOST:]GUEST/udp, with ports from 1 to"
+				    " 65535", asked->item[i]);
+		else if (port_is_twice(g, &g->port[i]))
+			return fail(k, "-port %s: a port is there twice",
+				    asked->item[i]);
+		else
+			g->port_count++;
+	return 0;
+}
+
+static int services_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *asked = &k->o->services;
+
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *s = asked->item[i];
+		char guest[24], host[24];
+		struct in_addr ip, host_ip;
+		unsigned last;
+
+		if (i == PORTS_MAX)
+			return fail(k, "-service %.100s: is one too many"
+				    " (limit %d)", s, PORTS_MAX);
+		if (!parse_address(&s, &ip, guest, sizeof guest)
+		    || *s++ != '='
+		    || !parse_address(&s, &host_ip, host, sizeof host)
+		    || *s != '\0')
+			return fail(k, "-service %.100s: is not GUESTIP:PORT="
+				    "HOSTIP:PORT, with IPv4 addresses",
+				    asked->item[i]);
+		/* what libslirp would refuse, or never ask the service for */
+		last = ntohl(ip.s_addr) & 255;
+		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00 || last == 0
+		    || last == 2 || last == 3 || last == 10 || last == 255)
+			return fail(k, "-service %.100s: the guest's side is"
+				    " not in 10.42.0.0/24, or .2, .3 or .10",
+				    asked->item[i]);
+		(void)snprintf(g->service[i], sizeof g->service[i],
+			       "tcp:%s-tcp:%s", guest, host);
 	}
-	p->udp = strcmp(s, "/udp") == 0;
-	return p->udp || *s == '\0' || strcmp(s, "/tcp") == 0;
+	return 0;
+}
+
+static int network_read(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *needs = o->ports.count > 0 ? "port"
+		: o->services.count > 0 ? "service" : o->pcap != NULL ? "pcap"
+		: NULL;
+
+	if (!o->net && needs != NULL)
+		return fail(k, "-%s: needs -net user", needs);
+	if (o->port_file != NULL && o->ports.count == 0)
+		return fail(k, "-port-file %s: needs a -port", o->port_file);
+	return ports_read(k, g) < 0 ? -1 : services_read(k, g);
 }
 
 /* Binds 127.0.0.1:p->host, or any free port if that is 0. A socket that does
@@ -2531,10 +3180,10 @@ static int port_bind(struct port *p)
 	socklen_t size = sizeof a;
 	int on = 1;
 
-	p->fd = socket(AF_INET, p->udp ? SOCK_DGRAM : SOCK_STREAM, 0);
+	p->fd = socket(AF_INET, SOCK_CLOEXEC | (p->udp ? SOCK_DGRAM
+						       : SOCK_STREAM), 0);
 	if (p->fd < 0)
 		return -1;
-	(void)set_cloexec(p->fd);
 	if (!p->udp)
 		(void)setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &on,
 				 sizeof on);
@@ -2580,136 +3229,68 @@ static int ports_choose(struct ktest *k, struct guest *g)
 				return fail(k, "-port %s: 127.0.0.1:%d:",
 					    k->o->ports.item[i], p->host);
 		}
-#ifdef __linux__
 	ports_close(g, false);
-#else
-	ports_close(g, true);
-#endif
 	return 0;
 }
 
-static bool port_is_twice(const struct guest *g, const struct port *p)
+/* Writes the port file: complete or not there. */
+static int ports_file(struct ktest *k)
 {
-	for (const struct port *q = g->port; q < p; q++)
-		if (q->udp == p->udp && (q->guest == p->guest
-					 || (!q->any && q->host == p->host)))
-			return true;
-	return false;
-}
-
-static int guest_ports(struct ktest *k, struct guest *g)
-{
-	const struct ktest_list *asked = &k->o->ports;
-
-	for (size_t i = 0; i < asked->count; i++)
-		if (i == PORTS_MAX)
-			return fail(k, "-port %.100s: is one too many (limit"
-				    " %d)", asked->item[i], PORTS_MAX);
-		else if (!parse_port(asked->item[i], &g->port[i]))
-			return fail(k, "-port %.100s: is not [HOST:]GUEST or"
-				    " [HOST:]GUEST/udp, with ports from 1 to"
-				    " 65535", asked->item[i]);
-		else if (port_is_twice(g, &g->port[i]))
-			return fail(k, "-port %s: a port is there twice",
-				    asked->item[i]);
-		else
-			g->port_count++;
-	return ports_choose(k, g);
-}
-
-/* "IP:PORT" at *s, which moves past it; in out the same, normalized. */
-static bool parse_address(const char **s, struct in_addr *ip, char *out,
-			  size_t size)
-{
-	char buf[INET_ADDRSTRLEN];
-	size_t n = strcspn(*s, ":");
-	int port;
-
-	if (n >= sizeof buf || (*s)[n] != ':')
-		return false;
-	(void)snprintf(buf, sizeof buf, "%.*s", (int)n, *s);
-	*s += n + 1;
-	if (inet_pton(AF_INET, buf, ip) != 1 || !parse_port_number(s, &port))
-		return false;
-	return snprintf(out, size, "%s:%d", buf, port) < (int)size;
-}
-
-static int guest_services(struct ktest *k, struct guest *g)
-{
-	const struct ktest_list *asked = &k->o->services;
-
-	for (size_t i = 0; i < asked->count; i++) {
-		const char *s = asked->item[i];
-		char guest[24], host[24];
-		struct in_addr ip, host_ip;
-		unsigned last;
-
-		if (i == PORTS_MAX)
-			return fail(k, "-service %.100s: is one too many"
-				    " (limit %d)", s, PORTS_MAX);
-		if (!parse_address(&s, &ip, guest, sizeof guest)
-		    || *s++ != '='
-		    || !parse_address(&s, &host_ip, host, sizeof host)
-		    || *s != '\0')
-			return fail(k, "-service %.100s: is not GUESTIP:PORT="
-				    "HOSTIP:PORT, with IPv4 addresses",
-				    asked->item[i]);
-		/* what libslirp would refuse, or never ask the service for */
-		last = ntohl(ip.s_addr) & 255;
-		if (ntohl(ip.s_addr) >> 8 != 0x0a2a00 || last == 0
-		    || last == 2 || last == 3 || last == 10 || last == 255)
-			return fail(k, "-service %.100s: the guest's side is"
-				    " not in 10.42.0.0/24, or .2, .3 or .10",
-				    asked->item[i]);
-		(void)snprintf(g->service[i], sizeof g->service[i],
-			       "tcp:%s-tcp:%s", guest, host);
-	}
-	return 0;
-}
-
-static int guest_network(struct ktest *k, struct guest *g)
-{
-	const struct ktest_options *o = k->o;
-	const char *needs = o->ports.count > 0 ? "port"
-		: o->services.count > 0 ? "service" : o->pcap != NULL ? "pcap"
-		: NULL;
-	struct stat st;
+	const struct guest *g = &k->guest;
+	char temporary[PATH_SIZE];
+	FILE *f;
 	int fd;
+	bool ok;
 
-	if (!o->net && needs != NULL)
-		return fail(k, "-%s: needs -net user", needs);
-	if (o->port_file != NULL && o->ports.count == 0)
-		return fail(k, "-port-file %s: needs a -port", o->port_file);
-	/* who waits for it must not find an earlier run's */
-	if (o->port_file != NULL && lstat(o->port_file, &st) == 0) {
-		if (!S_ISREG(st.st_mode))
-			return fail(k, "-port-file %s: is there, and is not a"
-				    " regular file", o->port_file);
-		if (!o->dry_run && unlink(o->port_file) < 0)
-			return fail(k, "-port-file %s:", o->port_file);
-	}
-	if (o->pcap != NULL && !o->dry_run) {
-		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-		if (fd < 0)
-			return fail(k, "-pcap %s:", o->pcap);
-		(void)close(fd);
-	}
-	return guest_ports(k, g) < 0 ? -1 : guest_services(k, g);
+	if (path_set(k, temporary, "%s.XXXXXX", k->o->port_file) < 0)
+		return -1;
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0 || (f = fdopen(fd, "w")) == NULL)
+		return fail(k, "-port-file %s:", k->o->port_file);
+	(void)fchmod(fd, 0644);
+	for (size_t i = 0; i < g->port_count; i++)
+		(void)fprintf(f, "%d%s %d\n", g->port[i].guest,
+			      g->port[i].udp ? "/udp" : "", g->port[i].host);
+	ok = !ferror(f);
+	if (fclose(f) == 0 && ok && rename(temporary, k->o->port_file) == 0)
+		return 0;
+	(void)fail(k, "-port-file %s:", k->o->port_file);
+	(void)unlink(temporary);
+	return -1;
 }
 
-/* -- Wires: cables and extra ports --
- * Each is a fd that QEMU inherits: the caller's, or one that is opened here.
+/* Tells the ports, once: QEMU has bound them, since the guest runs. */
+static void ports_report(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+
+	if (k->vm.ports_told)
+		return;
+	k->vm.ports_told = true;
+	for (size_t i = 0; i < g->port_count; i++) {
+		const struct port *p = &g->port[i];
+
+		warn(k, "port %d%s -> 127.0.0.1:%d", p->guest,
+		     p->udp ? "/udp" : "", p->host);
+		if (k->o->on_port != NULL)
+			k->o->on_port(k->o->on_port_arg, p->guest, p->udp,
+				      p->host);
+	}
+	if (k->o->port_file != NULL && ports_file(k) < 0)
+		run_stop(k, END_OUTPUT);
+}
+
+/* -- Wires: cables and extra vports --
+ * Each is a fd that QEMU inherits: the caller's, or one that is opened here,
+ * at its path.
  */
 static int wire_add(struct ktest *k, struct guest *g, const char *option,
 		    const char *value, struct wire w)
 {
-	if (g->wire_count == WIRES_MAX) {
-		if (w.ours)
-			(void)close(w.fd);
+	if (g->wire_count == WIRES_MAX)
 		return fail(k, "-%s %.100s: is one too many (limit %d with"
 			    " -netfd, -link and -chardev together)", option,
 			    value, WIRES_MAX);
-	}
 	for (size_t i = 0; i < g->wire_count; i++)
 		if (w.fd >= 0 && g->wire[i].fd == w.fd)
 			return fail(k, "-%s %.100s: the fd is used already",
@@ -2720,6 +3301,15 @@ static int wire_add(struct ktest *k, struct guest *g, const char *option,
 				    option, value);
 	g->wire[g->wire_count++] = w;
 	return 0;
+}
+
+/* Whether a fd is one of the few that a run has before it opens any: its sinks,
+ * and main()'s pipe of signals. */
+static bool wire_is_ours(const struct ktest *k, int fd)
+{
+	return (k->log.ours && fd == k->log.fd) || (k->out.ours && fd == k->out.fd)
+	       || (k->err.ours && fd == k->err.fd)
+	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd));
 }
 
 /* A fd of the caller's: decimal digits. What it is decides what it can be. */
@@ -2736,6 +3326,9 @@ static int wire_fd(struct ktest *k, const char *option, const char *value,
 	w->fd = (int)n;
 	if (fstat(w->fd, &st) < 0 || (mode = fcntl(w->fd, F_GETFL)) < 0)
 		return fail(k, "-%s %.100s: fd %d:", option, value, w->fd);
+	if (wire_is_ours(k, w->fd))
+		return fail(k, "-%s %.100s: fd %d is ktest's own, not the"
+			    " caller's", option, value, w->fd);
 	mode &= O_ACCMODE;
 	w->kind = S_ISSOCK(st.st_mode) ? WIRE_SOCKET
 		  : mode == O_RDWR && S_ISCHR(st.st_mode) ? WIRE_TTY
@@ -2763,16 +3356,6 @@ static int unix_address(struct ktest *k, const char *option, const char *path,
 	return 0;
 }
 
-static int unix_socket(struct ktest *k)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	if (fd < 0)
-		return fail(k, "socket:");
-	(void)set_cloexec(fd);
-	return fd;
-}
-
 /* What a wire to path is, before it is opened. */
 static enum wire_kind wire_kind_of(const char *path)
 {
@@ -2783,151 +3366,10 @@ static enum wire_kind wire_kind_of(const char *path)
 	       : WIRE_FILE;
 }
 
-/* FILE as `>` takes it, a terminal both ways, a socket that listens. */
-static int wire_open(struct ktest *k, const char *value, const char *path,
-		     struct wire *w)
-{
-	struct sockaddr_un a;
-	struct stat st;
-
-	w->ours = true;
-	w->kind = wire_kind_of(path);
-	if (w->kind == WIRE_SOCKET) {
-		if (unix_address(k, "chardev", unix_path(path), &a) < 0
-		    || (w->fd = unix_socket(k)) < 0)
-			return -1;
-		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
-			return 0;
-		(void)fail(k, "-chardev %.200s:", value);
-		close_fd(&w->fd);
-		return -1;
-	}
-	/* O_RDWR: a FIFO without a reader does not hold us up */
-	w->fd = open(path, O_CLOEXEC | (w->kind == WIRE_TTY
-		? O_RDWR | O_NOCTTY
-		: stat(path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
-		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
-	return w->fd >= 0 ? 0 : fail(k, "-chardev %.200s:", value);
-}
-
-static void vm_stop(struct vm *v, enum ending end)
-{
-	if (v->end == END_NONE)
-		v->end = end;
-}
-
-/* The caller's wake_fd: children to look for, a new size of the terminal, or
- * an end. Its own end, too, is one: nobody could end the guest any more. */
-static void wake(struct ktest *k)
-{
-	char bytes[64];
-	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-		bytes[0] = 0;
-	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
-		if (bytes[i] == SIGWINCH) {
-			k->vm.resized = k->o->tty;
-		} else if (bytes[i] != SIGCHLD) {
-			k->vm.signal = k->vm.end == END_NONE
-				       ? (unsigned char)bytes[i]
-				       : k->vm.signal;
-			vm_stop(&k->vm, END_SIGNAL);
-		}
-}
-
-/* Waits for somebody who connects to fd; -1 if nobody does in time, or the
- * run is to end. */
-static int link_wait(struct ktest *k, const char *path, int fd)
-{
-	const long long end = k->start + (k->o->timeout > 0 ? k->o->timeout
-							    : LINK_WAIT_MS);
-	struct pollfd p[] = { { .fd = fd, .events = POLLIN },
-			      { .fd = k->o->wake_fd, .events = POLLIN } };
-	int other;
-
-	step(k, "waiting for the other end of -link %s", path);
-	while (p[0].revents == 0) {
-		if (now_ms() >= end && k->o->timeout > 0)
-			k->fail_status = KTEST_TIMEOUT;
-		if (now_ms() >= end)
-			return fail(k, "-link %s: nobody came to the other end"
-				    " within %lld s", path,
-				    (end - k->start) / 1000);
-		(void)poll(p, 2, (int)(end - now_ms()));
-		if (p[1].revents != 0)
-			wake(k);
-		if (k->vm.end != END_NONE) {
-			k->signal = k->vm.signal;
-			return k->signal != 0 ? -1
-				: fail(k, "the caller ended the run");
-		}
-	}
-	other = accept(fd, NULL, NULL);
-	if (other < 0)
-		return fail(k, "-link %s:", path);
-	(void)set_cloexec(other);
-	return other;
-}
-
-static bool is_socket(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
-/* A cable between the two that come with one path. The first lays a socket
- * down there, which listens already when it appears, and takes it away when
- * the second has connected. */
-static int link_open(struct ktest *k, const char *path)
-{
-	char own[PATH_SIZE];
-	struct sockaddr_un a, mine;
-	int fd, other, tries = 0;
-	bool waited = false;
-
-	/* its own name is this thread's: a is on its stack */
-	if (unix_address(k, "link", path, &a) < 0
-	    || path_set(k, own, "%s.%lx.%lx", path, (unsigned long)getpid(),
-			(unsigned long)(uintptr_t)&a) < 0
-	    || unix_address(k, "link", own, &mine) < 0)
-		return -1;
-	do {
-		fd = unix_socket(k);
-		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)
-				== 0)
-			return fd;
-		other = -1;
-		if (errno == ECONNREFUSED && !is_socket(path))
-			(void)fail(k, "-link %s: is not a socket", path);
-		else if (errno != ENOENT)
-			(void)fail(k, "-link %s: is there already, and nobody"
-				   " waits there (remove it?):", path);
-		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) == 0
-			 && listen(fd, 1) == 0) {
-			waited = link(own, path) == 0;
-			if (waited)
-				other = link_wait(k, path, fd);
-			else if (errno == EEXIST && ++tries < 10)
-				other = 0; /* somebody else was first */
-		}
-		if (other < 0 && k->signal == 0)
-			(void)fail(k, "-link %s:", path);
-		if (waited)
-			(void)unlink(path);
-		(void)unlink(own);
-		(void)close(fd);
-	} while (other == 0);
-	return other;
-}
-
-static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
+static int chardev_read(struct ktest *k, struct guest *g, const char *value)
 {
 	const char *what = strchr(value, '=');
-	struct wire w = { .fd = -1 };
+	struct wire w = { .fd = -1, .listen = -1 };
 	size_t n = what != NULL ? (size_t)(what - value) : 0;
 	bool plain = n > 0 && n < sizeof w.name && value[0] != '.';
 
@@ -2944,34 +3386,24 @@ static int guest_chardev(struct ktest *k, struct guest *g, const char *value)
 			    " ktest's own", value);
 	memcpy(w.name, value, n);
 	what++;
-	if (what[strspn(what, "0123456789")] == '\0') {
-		if (wire_fd(k, "chardev", value, what, &w) < 0)
-			return -1;
-	} else if (k->o->dry_run) {
+	if (what[strspn(what, "0123456789")] != '\0') {
+		w.path = what;
 		w.kind = wire_kind_of(what);
-	} else if (wire_open(k, value, what, &w) < 0) {
+	} else if (wire_fd(k, "chardev", value, what, &w) < 0) {
 		return -1;
 	}
 	return wire_add(k, g, "chardev", value, w);
 }
 
-static void wires_close(struct guest *g)
-{
-	for (size_t i = 0; i < g->wire_count; i++)
-		if (g->wire[i].ours)
-			close_fd(&g->wire[i].fd);
-	g->wire_count = 0;
-}
-
-static int guest_wires(struct ktest *k, struct guest *g)
+static int wires_read(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
-	const size_t own = o->argv != NULL ? 5 : 2; /* see qemu_ports() */
+	const size_t own = g->mode == MODE_PROGRAM ? 5 : 2; /* qemu_vports() */
 	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
 			    - g->mount_count;
 
 	for (size_t i = 0; i < o->netfds.count; i++) {
-		struct wire w = { .kind = WIRE_CABLE };
+		struct wire w = { .fd = -1, .listen = -1 };
 		const char *fd = o->netfds.item[i];
 
 		if (wire_fd(k, "netfd", fd, fd, &w) < 0)
@@ -2983,11 +3415,10 @@ static int guest_wires(struct ktest *k, struct guest *g)
 			return -1;
 	}
 	for (size_t i = 0; i < o->links.count; i++) {
-		struct wire w = { .kind = WIRE_CABLE, .fd = -1, .ours = true };
-		const char *path = o->links.item[i];
+		const struct wire w = { .kind = WIRE_CABLE, .fd = -1,
+			.listen = -1, .path = o->links.item[i] };
 
-		if ((!o->dry_run && (w.fd = link_open(k, path)) < 0)
-		    || wire_add(k, g, "link", path, w) < 0)
+		if (wire_add(k, g, "link", w.path, w) < 0)
 			return -1;
 	}
 	if (g->wire_count > most)
@@ -2995,13 +3426,123 @@ static int guest_wires(struct ktest *k, struct guest *g)
 			    " the other devices)", o->links.count > 0 ? "link"
 			    : "netfd", most);
 	for (size_t i = 0; i < o->chardevs.count; i++)
-		if (own + i >= SERIAL_PORTS)
+		if (own + i >= VPORTS_MAX)
 			return fail(k, "-chardev %.100s: is one too many"
 				    " (limit %zu)", o->chardevs.item[i],
-				    SERIAL_PORTS - own);
-		else if (guest_chardev(k, g, o->chardevs.item[i]) < 0)
+				    VPORTS_MAX - own);
+		else if (chardev_read(k, g, o->chardevs.item[i]) < 0)
 			return -1;
 	return 0;
+}
+
+static int gdb_read(struct ktest *k)
+{
+	const char *s = k->o->gdb;
+	struct sockaddr_un a;
+	int port;
+
+	if (s == NULL || unix_path(s) != NULL)
+		return s == NULL ? 0 : unix_address(k, "gdb", unix_path(s), &a);
+	return parse_port_number(&s, &port) && *s == '\0' ? 0
+		: fail(k, "-gdb %.100s: is neither a port from 1 to 65535 nor"
+			  " unix:PATH", k->o->gdb);
+}
+
+static int unix_socket(struct ktest *k)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 ? fd : fail(k, "socket:");
+}
+
+/* FILE as `>` takes it, a terminal both ways, a socket that listens. */
+static int wire_open(struct ktest *k, struct wire *w)
+{
+	struct sockaddr_un a;
+	struct stat st;
+
+	if (w->kind == WIRE_SOCKET) {
+		if (unix_address(k, "chardev", unix_path(w->path), &a) < 0
+		    || (w->fd = unix_socket(k)) < 0)
+			return -1;
+		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
+			return 0;
+		return fail(k, "-chardev %s=%.200s:", w->name, w->path);
+	}
+	/* O_RDWR: a FIFO without a reader does not hold us up */
+	w->fd = open(w->path, O_CLOEXEC | (w->kind == WIRE_TTY
+		? O_RDWR | O_NOCTTY
+		: stat(w->path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
+		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
+	return w->fd >= 0 ? 0 : fail(k, "-chardev %s=%.200s:", w->name, w->path);
+}
+
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* A cable between the two that come with one path. The first lays a socket
+ * down there, which listens already when it appears; it is taken away when
+ * the second has connected. */
+static int link_open(struct ktest *k, struct wire *w)
+{
+	char own[PATH_SIZE];
+	struct sockaddr_un a, mine;
+	bool again = true;
+
+	/* its own name is this thread's: a is on its stack */
+	if (unix_address(k, "link", w->path, &a) < 0
+	    || path_set(k, own, "%s.%lx.%lx", w->path, (unsigned long)getpid(),
+			(unsigned long)(uintptr_t)&a) < 0
+	    || unix_address(k, "link", own, &mine) < 0)
+		return -1;
+	for (int tries = 0; again && tries < 10; tries++) {
+		int fd = unix_socket(k);
+
+		w->fd = fd;
+		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+			return fd < 0 ? -1 : 0;
+		w->fd = -1;
+		if (errno == ECONNREFUSED && !is_socket(w->path))
+			(void)fail(k, "-link %s: is not a socket", w->path);
+		else if (errno != ENOENT)
+			(void)fail(k, "-link %s: is there already, and nobody"
+				   " waits there (remove it?):", w->path);
+		else if (bind(fd, (struct sockaddr *)&mine, sizeof mine) == 0
+			 && listen(fd, 1) == 0 && link(own, w->path) == 0)
+			w->listen = fd;
+		again = w->listen < 0 && k->error[0] == '\0'
+			&& errno == EEXIST; /* somebody else was first */
+		if (w->listen < 0 && !again)
+			(void)fail(k, "-link %s:", w->path);
+		(void)unlink(own);
+		if (w->listen != fd)
+			close_fd(&fd);
+	}
+	if (w->listen >= 0)
+		step(k, "waiting for the other end of -link %s", w->path);
+	return k->error[0] == '\0' ? 0 : -1;
+}
+
+/* The link is there, or the run ends without it. */
+static void link_listen_end(struct wire *w)
+{
+	if (w->listen >= 0)
+		(void)unlink(w->path);
+	close_fd(&w->listen);
+}
+
+/* Somebody has connected. */
+static int link_accept(struct ktest *k, struct wire *w)
+{
+	w->fd = accept4(w->listen, NULL, NULL, SOCK_CLOEXEC);
+	if (w->fd < 0)
+		(void)fail(k, "-link %s:", w->path);
+	link_listen_end(w);
+	return w->fd < 0 ? -1 : 0;
 }
 
 /* The number in a cable's MAC address: that of its end of the cable, which no
@@ -3020,109 +3561,71 @@ static void cable_mac(unsigned n, char out[MAC_SIZE])
 		       n >> 24 & 255, n >> 16 & 255, n >> 8 & 255, n & 255);
 }
 
-static int guest_gdb(struct ktest *k)
+/* -- All of it -- */
+/* Takes what the options name, all of which is read before: none of ours can
+ * be taken for a fd of the caller's. Whoever waits for the port file must not
+ * find an earlier run's. */
+static int claim(struct ktest *k)
 {
-	const char *s = k->o->gdb;
-	struct port p = { .fd = -1 };
-	struct sockaddr_un a;
+	const struct ktest_options *o = k->o;
+	struct guest *g = &k->guest;
+	struct port gdb = { .fd = -1 };
+	struct stat st;
+	int fd;
 
-	if (s == NULL)
-		return 0;
-	if (unix_path(s) != NULL)
-		return unix_address(k, "gdb", unix_path(s), &a);
-	if (!parse_port_number(&s, &p.host) || *s != '\0')
-		return fail(k, "-gdb %.100s: is neither a port from 1 to 65535"
-			    " nor unix:PATH", k->o->gdb);
-	if (port_bind(&p) < 0)
-		return fail(k, "-gdb %d: 127.0.0.1:%d:", p.host, p.host);
-	close_fd(&p.fd);
+	if (network_read(k, g) < 0 || wires_read(k, g) < 0 || gdb_read(k) < 0)
+		return -1;
+	if (o->port_file != NULL && lstat(o->port_file, &st) == 0
+	    && !S_ISREG(st.st_mode))
+		return fail(k, "-port-file %s: is there, and is not a regular"
+			    " file", o->port_file);
+	if (o->port_file != NULL && !o->dry_run && unlink(o->port_file) < 0
+	    && errno != ENOENT)
+		return fail(k, "-port-file %s:", o->port_file);
+	if (o->pcap != NULL && !o->dry_run) {
+		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		if (fd < 0)
+			return fail(k, "-pcap %s:", o->pcap);
+		(void)close(fd);
+	}
+	if (ports_choose(k, g) < 0)
+		return -1;
+	for (size_t i = 0; i < g->wire_count && !o->dry_run; i++) {
+		struct wire *w = &g->wire[i];
+
+		if (w->path != NULL && (w->kind == WIRE_CABLE
+		    ? link_open(k, w) : wire_open(k, w)) < 0)
+			return -1;
+	}
+	gdb.host = o->gdb != NULL ? atoi(o->gdb) : 0;
+	if (gdb.host != 0 && port_bind(&gdb) < 0)
+		return fail(k, "-gdb %d: 127.0.0.1:%d:", gdb.host, gdb.host);
+	close_fd(&gdb.fd); /* it was only to be free */
 	return 0;
 }
 
-/* -- ACPI --
- * With ACPI, devices are found in QEMU's tables; without, QEMU names them on
- * the kernel's command line. A kernel without PCI cannot start its ACPI
- * interpreter ("AE_BAD_PARAMETER, During Region initialization"), but our
- * firmware names the devices to it all the same, if there is one IO-APIC.
- */
-static bool guest_serves_both(const struct guest *g)
+/* Gives back all that a run has taken. */
+static void claim_undo(struct ktest *k)
 {
-	return g->own_bios && g->attempt.accel == ACCEL_TCG;
-}
+	struct guest *g = &k->guest;
 
-static int guest_acpi(const struct guest *g)
-{
-	return g->kernel.no_acpi || (g->kernel.no_pci && !guest_serves_both(g))
-	       ? ACPI_OFF : ACPI_ON;
-}
-
-/* The working directory, made in the guest if it is not there. A relative one
- * is this host's, by its absolute path; so is that of -rootfs. */
-static int guest_cwd(struct ktest *k, struct guest *g)
-{
-	const char *cwd = k->o->cwd != NULL ? k->o->cwd
-			  : k->o->rootfs != NULL ? "." : "/";
-
-	if (cwd[0] == '/')
-		return path_set(k, g->cwd, "%s", cwd);
-	return realpath(cwd, g->cwd) != NULL ? 0 : fail(k, "-cwd %s:", cwd);
-}
-
-/* Options that say something of a program, when there is none. */
-static int guest_original(struct ktest *k)
-{
-	const struct ktest_options *o = k->o;
-	const char *useless = o->cwd != NULL ? "cwd"
-		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
-		: o->user != NULL ? "user" : o->tty ? "tty" : o->files.count > 0 ? "file"
-		: o->rootfs != NULL ? "rootfs"
-		: o->mounts.count > 0 ? "mount"
-		: o->modules_dir != NULL ? "modules"
-		: o->modules.count > 0 ? "module" : NULL;
-
-	if (o->initrd_path == NULL)
-		return fail(k, "PROGRAM is missing (or -initrd-path with a"
-			    " /tester in it); ktest -h explains");
-	return useless == NULL ? 0 : fail(k, "-%s: needs a PROGRAM", useless);
-}
-
-/* Everything about one machine, before anything is made of it. */
-static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
-{
-	const struct ktest_options *o = k->o;
-
-	if (guest_kernel(k, g, kernel) < 0 || guest_bios(k, g) < 0)
-		return -1;
-	if (o->argv != NULL) {
-		if (!g->kernel.is64)
-			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
-				    " init is a 64-bit program", kernel);
-		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
-			return -1;
-		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
-		    || guest_user(k, g) < 0 || guest_program(k, g) < 0
-		    || modules_find(k, g, kernel) < 0
-		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
-			return -1;
-		g->merged = o->tty || same_file(o->stdout_fd, o->stderr_fd);
-		if (g->modules_dir[0] != '\0')
-			modules_step(k, g);
-	} else if (guest_original(k) < 0) {
-		return -1;
+	terminal_give_back(k);
+	ports_close(g, true);
+	for (size_t i = 0; i < g->wire_count; i++) {
+		link_listen_end(&g->wire[i]);
+		if (g->wire[i].path != NULL)
+			close_fd(&g->wire[i].fd);
 	}
-	g->attempt = (struct attempt){
-		.accel = o->accel, .acpi = o->acpi, .sandbox = o->sandbox,
-	};
-	if (o->accel == ACCEL_AUTO)
-		g->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
-	if (o->acpi == ACPI_AUTO)
-		g->attempt.acpi = guest_acpi(g);
-	if (guest_network(k, g) < 0 || guest_wires(k, g) < 0)
-		return -1;
-	return guest_gdb(k);
+	close_fd(&k->initramfs);
+	close_fd(&k->initrd);
+	close_fd(&k->snapshot.fd);
+	close_fd(&k->snapshot.memory);
+	if (k->snapshot.part >= 0)
+		(void)unlink(k->snapshot.part_path);
+	close_fd(&k->snapshot.part);
 }
 
-/* ==== 6. Initramfs ======================================================
+/* ==== 7. Initramfs ======================================================
  * struct guest + the files it names -> one unlinked temporary file that QEMU
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
@@ -3134,17 +3637,8 @@ static int guest_describe(struct ktest *k, struct guest *g, char *kernel)
  * numbers of 8 hexadecimal digits; the name with its NUL; the data; header
  * with name, and data, each padded to 4 bytes. "TRAILER!!!" ends it.
  *
- * The job's first member is named "job" and holds strings, each a letter, a
- * value and a NUL: p the program's path, a an argument (argv[0] first), e a
- * variable of its environment, d its working directory, c RLIMIT_CORE as
- * soft:hard ("inf" for none), u its user ("UID GID"), t the rows and columns
- * of its terminal if it is to have one, m (no value) if stderr goes where
- * stdout goes, n the user network ("MAC ADDRESS MASK GATEWAY", in hexadecimal,
- * last byte first), v the name of a port that gets a symlink in
- * /dev/virtio-ports, b a directory of the new root that our own mounts must
- * not hide, h a mount: the digit of its tag, r or w, the directory; "/" is the
- * root, and the first. Every other member stands in the guest under "/" and
- * its name.
+ * What the job's archive holds, and what its letters stand for, is specified
+ * in init.c ("Job").
  */
 struct cpio {
 	struct ktest *k;
@@ -3152,6 +3646,8 @@ struct cpio {
 	uint64_t at;           /* bytes written, buffered ones included */
 	size_t buffered;       /* in k->scratch */
 	uint32_t ino;
+	const char *file;      /* the -file that is being added, or NULL */
+	bool setuid_said;
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
 };
@@ -3161,15 +3657,28 @@ struct member { /* one that is being written */
 	uint64_t size;         /* as its header says */
 };
 
+/* Writes what is buffered, unless the run is to end, or the guest would not
+ * have room for it: Linux gives the unpacked one half of what the packed one
+ * leaves of memory (fs/ramfs, tmpfs on /), and would cut files short. */
 static int cpio_flush(struct cpio *c)
 {
-	const char *p = c->k->scratch;
+	struct ktest *k = c->k;
+	const char *p = k->scratch;
+	struct pollfd none;
 
+	if (run_poll(k, &none, 1, now_ms()) < 0)
+		return -1;
+	if (c->at / 1024 * 3 > (uint64_t)k->o->memory * 1024)
+		return fail(k, "-memory %lldM: is too little for an initramfs that"
+			    " has %lluM%s%s and needs three times its size",
+			    k->o->memory, (unsigned long long)(c->at >> 20),
+			    c->file != NULL ? " with -file " : "",
+			    c->file != NULL ? c->file : "");
 	while (c->buffered > 0) {
 		ssize_t n = write(c->fd, p, c->buffered);
 
 		if (n < 0 && errno != EINTR)
-			return fail(c->k, "temporary file for the initramfs:");
+			return fail(k, "temporary file for the initramfs:");
 		if (n > 0) {
 			p += n;
 			c->buffered -= (size_t)n;
@@ -3204,13 +3713,12 @@ static int cpio_pad(struct cpio *c)
 static int cpio_copy(struct cpio *c, const char *name, int fd)
 {
 	for (;;) {
-		ssize_t n = read(fd, c->k->scratch + c->buffered,
-				 sizeof c->k->scratch - c->buffered);
+		ssize_t n = run_read(c->k, fd, c->k->scratch + c->buffered,
+				     sizeof c->k->scratch - c->buffered);
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
-			return fail(c->k, "%s:", name);
+			return c->k->end != END_NONE ? -1
+				: fail(c->k, "%s:", name);
 		if (n == 0)
 			return 0;
 		c->buffered += (size_t)n;
@@ -3291,6 +3799,22 @@ static int cpio_trailer(struct cpio *c)
 	return cpio_member(c, TRAILER, 0, 0, "", 0);
 }
 
+/* The mode of a file that goes along: all is root's in the guest, and what is
+ * setuid or setgid would lead from another -user there. */
+static unsigned cpio_mode(struct cpio *c, const char *path, unsigned mode)
+{
+	const char *user = c->k->guest.user;
+
+	if ((mode & (S_ISUID | S_ISGID)) == 0 || user[0] == '\0'
+	    || strncmp(user, "0 ", 2) == 0)
+		return mode;
+	if (!c->setuid_said && !c->k->job_said)
+		warn(c->k, "%s: its setuid and setgid bits are left out, they"
+		     " would make -user %s root", path, c->k->o->user);
+	c->setuid_said = true;
+	return mode & ~(unsigned)(S_ISUID | S_ISGID);
+}
+
 /* A regular file of the host as the member name. */
 static int cpio_file(struct cpio *c, const char *path, const char *name,
 		     unsigned mode)
@@ -3301,8 +3825,8 @@ static int cpio_file(struct cpio *c, const char *path, const char *name,
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		(void)fail(c->k, "%s:", path);
-	else if (cpio_begin(c, &m, name, mode != 0 ? mode : st.st_mode,
-			    st.st_mtime, (uint64_t)st.st_size) == 0
+	else if (cpio_begin(c, &m, name, mode != 0 ? mode
+			    : cpio_mode(c, path, st.st_mode), st.st_mtime, (uint64_t)st.st_size) == 0
 		 && cpio_copy(c, path, fd) == 0)
 		result = cpio_end(c, &m, path);
 	close_fd(&fd);
@@ -3331,12 +3855,15 @@ static int initramfs_module(struct cpio *c, const char *path,
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return fail(c->k, "%s:", path);
-	result = child_start(c->k, argv, NULL, fd, &child);
+	result = cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0 ? -1
+		 : child_start(c->k, argv, NULL, fd, &child);
 	(void)close(fd);
-	if (result < 0 || cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0)
+	if (result < 0)
 		return -1;
 	result = cpio_copy(c, path, child.out);
-	if (child_end(&child) != 0)
+	if (result < 0)
+		(void)kill(child.pid, SIGKILL);
+	if (child_end(&child) != 0 && result == 0)
 		result = fail(c->k, "%s: cannot be unpacked with %s -dc"
 			      " (is it installed?)", path, argv[0]);
 	return result < 0 ? -1 : cpio_end(c, &m, path);
@@ -3385,7 +3912,7 @@ static void limit_text(char out[24], rlim_t limit)
 		(void)snprintf(out, 24, "%llu", (unsigned long long)limit);
 }
 
-/* What the network and the extra ports add to the record. */
+/* What the network and the extra vports add to the record. */
 static int job_devices(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
@@ -3408,7 +3935,7 @@ static int job_devices(struct cpio *c, const struct guest *g)
 		cable_mac((unsigned)i, old);
 		cable_mac(cable_number(w), new);
 		(void)snprintf(value, sizeof value, "%s %s", old, new);
-		if ((w->kind == WIRE_CABLE && g->attempt.boot != BOOT_COLD
+		if ((w->kind == WIRE_CABLE && c->k->attempt.boot != BOOT_COLD
 		     && job_string(c, "l", value) < 0)
 		    || (w->name[0] != '\0'
 			&& job_string(c, "v", w->name) < 0))
@@ -3529,11 +4056,11 @@ static int job_library(struct cpio *c, const char *program, char *line)
 	return job_same_file(c, path);
 }
 
-/* Adds the libraries of a dynamically linked program: its interpreter is
- * asked, as ldd does, in the environment that the program will have. */
-static int job_libraries(struct cpio *c, const char *program, char *interp)
+/* Adds the libraries of a dynamically linked program: its loader is asked, as
+ * ldd does, in the environment that the program will have. */
+static int job_libraries(struct cpio *c, const char *program, char *loader)
 {
-	char *argv[] = { interp, (char *)(uintptr_t)"--list",
+	char *argv[] = { loader, (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
 	char text[16384], *line, *next;
 	struct child child = { 0, -1 };
@@ -3544,11 +4071,15 @@ static int job_libraries(struct cpio *c, const char *program, char *interp)
 	if (child_start(c->k, argv, (char *const *)(uintptr_t)
 			c->k->guest.env, -1, &child) < 0)
 		return -1;
-	while (len < sizeof text - 1
-	       && (n = read(child.out, text + len, sizeof text - 1 - len)) > 0)
+	while ((n = run_read(c->k, child.out, text + len,
+			     sizeof text - 1 - len)) > 0)
 		len += (size_t)n;
+	if (n < 0)
+		(void)kill(child.pid, SIGKILL);
 	status = child_end(&child);
 	text[len] = '\0';
+	if (n < 0)
+		return c->k->end != END_NONE ? -1 : fail(c->k, "%s:", loader);
 	if (len == sizeof text - 1)
 		return fail(c->k, "%s: has too many libraries", program);
 	for (line = text; *line != '\0'; line = next) {
@@ -3560,7 +4091,97 @@ static int job_libraries(struct cpio *c, const char *program, char *interp)
 	}
 	if (status != 0)
 		return fail(c->k, "%s: its interpreter %s --list ended with"
-			    " status %d", program, interp, status);
+			    " status %d", program, loader, status);
+	return 0;
+}
+
+/* Whether an interpreter is a dynamic loader that we know, and no program that
+ * somebody calls one: it is executed here. real gets its path. */
+static bool loader_known(const char *path, char *real)
+{
+	static const char *const places[] = { "/lib*", "/usr/lib*",
+		"/usr/local/lib*", "/usr/local/musl/lib/*", "/nix/store/*",
+		"/gnu/store/*", "/snap/*", "/home/linuxbrew/.linuxbrew/*" };
+	static const char *const names[] = { "ld-linux*.so.[0-9]*",
+		"ld-musl-*.so.1", "libc.so" /* musl's, by its real name */,
+		"ld64.so.[0-9]*", "ld.so.[0-9]*", "ld-[0-9].[0-9]*.so" };
+	char magic[4] = "";
+	size_t place = 0, name = 0;
+	int fd;
+
+	if (realpath(path, real) == NULL || !is_file(real))
+		return false;
+	while (place < COUNT(places) && fnmatch(places[place], real, 0) != 0)
+		place++;
+	while (name < COUNT(names)
+	       && fnmatch(names[name], strrchr(real, '/') + 1, 0) != 0)
+		name++;
+	fd = open(real, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)!read(fd, magic, sizeof magic);
+	close_fd(&fd);
+	return place < COUNT(places) && name < COUNT(names)
+	       && memcmp(magic, "\177ELF", 4) == 0;
+}
+
+/* Whether a program asks its loader for libraries that audit it, whose code
+ * runs even when libraries are only listed (man rtld-audit; glibc's elf/rtld.c
+ * looks at DT_AUDIT and DT_DEPAUDIT). True as well if its dynamic section is
+ * not plain to see: the loader finds it by address, in what it has mapped. */
+static bool program_audits(const struct map *m)
+{
+	enum { AUDIT = 0x6ffffefc, DEPAUDIT = 0x6ffffefb };
+	const size_t word = m->at[ELF_CLASS] == 2 ? 8 : 4;
+	struct elf_segment s, dynamic = { 0 };
+	uint64_t at = 0, last = PAGE - 1;
+	int dynamics = 0, loads = 0;
+
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
+		if (s.type == PT_DYNAMIC_TYPE) {
+			dynamic = s;
+			dynamics++;
+		}
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
+		if (s.size > UINT64_MAX - PAGE - s.address)
+			return true;
+		if (s.type != PT_LOAD_TYPE
+		    || (s.address & ~last) >= dynamic.address + dynamic.size
+		    || ((s.address + s.size + last) & ~last) <= dynamic.address)
+			continue;
+		at = s.offset + (dynamic.address - s.address);
+		loads++;
+	}
+	if (dynamics == 0)
+		return false;
+	if (dynamics > 1 || loads != 1 || at > m->size
+	    || dynamic.size > m->size - at)
+		return true;
+	for (uint64_t i = 0; i + 2 * word <= dynamic.size; i += 2 * word) {
+		const uint64_t tag = get_le(m->at + at + i, word);
+
+		if (tag == 0 || tag == AUDIT || tag == DEPAUDIT)
+			return tag != 0;
+	}
+	return true;
+}
+
+/* What a dynamically linked program needs. Nothing that it brings along is
+ * executed here, only loaders that we know. */
+static int job_dynamic(struct cpio *c, const char *path, const char *interp,
+		       bool audits)
+{
+	char loader[PATH_SIZE];
+
+	if (c->k->o->initrd_path == NULL && is_file("/etc/ld.so.cache")
+	    && job_same_file(c, "/etc/ld.so.cache") < 0)
+		return -1;
+	if (!audits && loader_known(interp, loader))
+		return job_libraries(c, path, loader);
+	if (!c->k->job_said)
+		warn(c->k, "%s: its libraries are not looked for (-file brings"
+		     " them): %s%s", path, audits ? "it asks for others that"
+		     " audit it" : interp, audits ? ""
+		     : " is not a dynamic loader that ktest knows");
 	return 0;
 }
 
@@ -3570,22 +4191,19 @@ static int job_needs(struct cpio *c, const char *path, int depth)
 {
 	char interp[PATH_SIZE], word[PATH_SIZE], found[PATH_SIZE];
 	struct map m;
-	bool script, any;
+	bool script, any, audits;
 
 	if (map_file(c->k, "PROGRAM", path, &m) < 0)
 		return -1;
 	any = program_interpreter(&m, interp, word, &script);
+	audits = any && !script && program_audits(&m);
 	unmap_file(&m);
 	if (!any || interp[0] != '/' || !is_file(interp))
 		return 0;
 	if (job_same_file(c, interp) < 0)
 		return -1;
-	if (!script) {
-		if (c->k->o->initrd_path == NULL && is_file("/etc/ld.so.cache")
-		    && job_same_file(c, "/etc/ld.so.cache") < 0)
-			return -1;
-		return job_libraries(c, path, interp);
-	}
+	if (!script)
+		return job_dynamic(c, path, interp, audits);
 	if (depth == SCRIPT_DEPTH)
 		return fail(c->k, "%s: its #! lines lead too far", path);
 	if (job_needs(c, interp, depth + 1) < 0)
@@ -3624,35 +4242,9 @@ static int job_root_needs(struct cpio *c, const struct guest *g)
 	return 0;
 }
 
-static int job_tree(struct cpio *c, const char *host, const char *guest);
-
-static int job_directory(struct cpio *c, const char *host, const char *guest)
-{
-	char from[PATH_SIZE], to[PATH_SIZE];
-	struct dirent *e;
-	DIR *dir = opendir(host);
-	int result = 0;
-
-	if (dir == NULL)
-		return fail(c->k, "-file %s:", host);
-	while (result == 0 && (errno = 0, e = readdir(dir)) != NULL) {
-		if (strcmp(e->d_name, ".") == 0
-		    || strcmp(e->d_name, "..") == 0)
-			continue;
-		if (path_set(c->k, from, "%s/%s", host, e->d_name) < 0
-		    || path_set(c->k, to, "%s/%s", guest, e->d_name) < 0)
-			result = -1;
-		else
-			result = job_tree(c, from, to);
-	}
-	if (result == 0 && errno != 0)
-		result = fail(c->k, "-file %s:", host);
-	(void)closedir(dir);
-	return result;
-}
-
-/* Adds what stands at host as guest (absolute), symlinks as they are. */
-static int job_tree(struct cpio *c, const char *host, const char *guest)
+/* Adds what stands at host as guest (absolute), symlinks as they are; returns
+ * 1 if it is a directory, whose content is to follow. */
+static int job_entry(struct cpio *c, const char *host, const char *guest)
 {
 	char link[PATH_SIZE];
 	struct stat st;
@@ -3664,10 +4256,9 @@ static int job_tree(struct cpio *c, const char *host, const char *guest)
 		return fail(c->k, "-file %s:", host);
 	if (S_ISREG(st.st_mode))
 		return cpio_file(c, host, guest + 1, 0);
-	if (S_ISDIR(st.st_mode)) {
+	if (S_ISDIR(st.st_mode))
 		return cpio_member(c, guest + 1, st.st_mode, st.st_mtime, "",
-				   0) < 0 ? -1 : job_directory(c, host, guest);
-	}
+				   0) < 0 ? -1 : 1;
 	if (S_ISLNK(st.st_mode)) {
 		n = readlink(host, link, sizeof link);
 		if (n < 0)
@@ -3675,9 +4266,56 @@ static int job_tree(struct cpio *c, const char *host, const char *guest)
 		return cpio_member(c, guest + 1, S_IFLNK | 0777, st.st_mtime,
 				   link, (size_t)n);
 	}
-	warn(c->k, "-file %s: is neither a file, a directory nor a symlink:"
-	     " left out", host);
+	if (!c->k->job_said)
+		warn(c->k, "-file %s: is neither a file, a directory nor a"
+		     " symlink: left out", host);
 	return 0;
+}
+
+/* Adds the tree at host[PATH_SIZE] as guest[PATH_SIZE]. Both paths are always
+ * those of what it is at, so that a level costs but a few bytes of stack. */
+static int job_tree(struct cpio *c, char *host, char *guest)
+{
+	struct {
+		struct dir dir;
+		size_t guest;  /* length of its path there */
+	} level[TREE_DEPTH], *l = level;
+	int result = job_entry(c, host, guest);
+
+	for (;;) {
+		const char *name;
+		size_t room;
+
+		if (result > 0 && l == level + TREE_DEPTH)
+			result = fail(c->k, "-file %s: is too deep (limit %d"
+				      " directories in each other)", host,
+				      TREE_DEPTH);
+		if (result > 0) {
+			l->guest = strlen(guest);
+			result = dir_open(&l->dir, host) == 0 ? 0
+				 : fail(c->k, "-file %s:", host);
+			l += result == 0;
+		}
+		if (result < 0 || l == level)
+			break;
+		guest[l[-1].guest] = '\0';
+		room = PATH_SIZE - l[-1].guest;
+		name = dir_next(&l[-1].dir);
+		if (name == NULL) {
+			result = errno == 0 ? 0 : fail(c->k, "-file %s:", host);
+			dir_close(&(--l)->dir);
+		} else if (snprintf(guest + PATH_SIZE - room, room, "/%s", name)
+			   >= (int)room) {
+			result = fail(c->k, "-file %s: its path in the guest is"
+				      " too long (limit %d bytes)", host,
+				      PATH_SIZE - 1);
+		} else {
+			result = job_entry(c, host, guest);
+		}
+	}
+	while (l > level)
+		dir_close(&(--l)->dir);
+	return result;
 }
 
 /* One -file HOST[:GUEST]. */
@@ -3759,54 +4397,51 @@ static int job_write(struct cpio *c, const struct guest *g)
 	if (o->rootfs != NULL ? job_root_needs(c, g) < 0
 			      : g->on_host && job_needs(c, g->program, 0) < 0)
 		return -1;
-	for (size_t i = 0; i < o->files.count; i++)
-		if (job_file(c, o->files.item[i]) < 0)
+	for (size_t i = 0; i < o->files.count; i++) {
+		c->file = o->files.item[i];
+		if (job_file(c, c->file) < 0)
 			return -1;
+	}
+	c->k->job_said = true;
 	return cpio_trailer(c);
 }
 
-/* -- The file -- */
-static int temporary_file(struct ktest *k)
-{
-	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
-	const char *first = getenv("TMPDIR");
-	char path[PATH_SIZE];
-	int fd = -1;
-
-#if defined(__linux__) && defined(SYS_memfd_create)
-	fd = (int)syscall(SYS_memfd_create, "ktest", 1u /* CLOEXEC */);
-#endif
-	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
-		const char *dir = i > 0 ? dirs[i - 1] : first;
-
-		if (dir == NULL || snprintf(path, sizeof path,
-			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
-			continue;
-		fd = mkstemp(path);
-		if (fd >= 0) {
-			(void)unlink(path);
-			(void)set_cloexec(fd);
-		}
-	}
-	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
-				   " /tmp, /var/tmp or /dev/shm:");
-}
-
-/* Returns its fd, which the caller owns, if the guest has room for it: Linux
- * gives the unpacked one half of what the packed one leaves of memory (fs/
- * ramfs, tmpfs on /), and would cut files short. */
+/* Returns its fd, which the caller owns. */
 static int archive_done(struct cpio *c, const char *what)
 {
-	const struct ktest_options *o = c->k->o;
-
-	if (c->at / 1024 * 3 > (uint64_t)o->memory * 1024) {
-		(void)fail(c->k, "-memory %lldM: is too little for an initramfs"
-			   " of %lluM, which needs three times its size",
-			   o->memory, (unsigned long long)(c->at >> 20));
-		close_fd(&c->fd);
-	}
 	step(c->k, "%s: %llu bytes", what, (unsigned long long)c->at);
 	return c->fd;
+}
+
+/* The user's -initrd-path. One that is no file but, say, a FIFO can be read
+ * only once, and is kept in k->initrd for attempts to come. */
+static int initramfs_base(struct cpio *c)
+{
+	struct ktest *k = c->k;
+	const char *path = k->o->initrd_path;
+	struct stat st = { 0 };
+	off_t kept = 0;
+	int fd = k->initrd, result;
+
+	if (fd < 0) /* a FIFO that has no writer yet is waited for later */
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0
+	    || (fd == k->initrd && lseek(fd, 0, SEEK_SET) < 0))
+		result = fail(k, "-initrd-path %s:", path);
+	else
+		result = cpio_copy(c, path, fd);
+	if (fd != k->initrd)
+		close_fd(&fd);
+	if (result == 0 && !S_ISREG(st.st_mode)) {
+		k->initrd = temporary_file(k);
+		result = k->initrd < 0 ? -1 : cpio_flush(c);
+		while (result == 0 && kept < (off_t)c->at)
+			if (sendfile(k->initrd, c->fd, &kept,
+				     (size_t)((off_t)c->at - kept)) <= 0)
+				result = fail(k, "-initrd-path %s: temporary"
+					      " file:", path);
+	}
+	return result < 0 ? -1 : cpio_pad(c);
 }
 
 /* Writes the initramfs. The job of a machine that is to be saved is empty:
@@ -3815,25 +4450,17 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
 {
 	struct cpio c = { .k = k, .fd = temporary_file(k) };
 	struct member job;
-	int base, result = c.fd < 0 ? -1 : 0;
 
 	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
-	if (result == 0 && k->o->initrd_path != NULL) {
-		base = open(k->o->initrd_path, O_RDONLY | O_CLOEXEC);
-		result = base < 0 ? fail(k, "-initrd-path %s:",
-					 k->o->initrd_path)
-			: cpio_copy(&c, k->o->initrd_path, base) < 0
-			  || cpio_pad(&c) < 0 ? -1 : 0;
-		close_fd(&base);
-	}
-	if (result < 0
+	if (c.fd < 0
+	    || (k->o->initrd_path != NULL && initramfs_base(&c) < 0)
 	    || cpio_member(&c, "dev", S_IFDIR | 0755, 0, "", 0) < 0
 	    || cpio_member(&c, "dev/console", S_IFCHR | 0600, 0, "", 0) < 0
 	    || cpio_file(&c, g->init, "init", S_IFREG | 0755) < 0
 	    || cpio_member(&c, ".ktest", S_IFDIR | 0700, 0, "", 0) < 0
 	    || initramfs_modules(&c, g) < 0
 	    || cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0) < 0
-	    || (g->attempt.boot == BOOT_COLD && job_write(&c, g) < 0)
+	    || (k->attempt.boot == BOOT_COLD && job_write(&c, g) < 0)
 	    || cpio_end(&c, &job, ".ktest/job") < 0
 	    || cpio_trailer(&c) < 0 || cpio_flush(&c) < 0) {
 		close_fd(&c.fd);
@@ -3853,27 +4480,51 @@ static int job_build(struct ktest *k, const struct guest *g)
 	return c.fd < 0 ? -1 : archive_done(&c, "job");
 }
 
-/* ==== 7. QEMU argv ======================================================
+/* ==== 8. QEMU argv ======================================================
  * struct guest -> struct qemu: QEMU's arguments and the kernel's command
  * line. One capability is one function, which writes its part of both.
- * QEMU inherits its fds from 3 up, in the order of enum qemu_fd.
+ * QEMU inherits its fds from 3 up, in the order of enum qemu_fd; what is not
+ * there in an attempt leaves its number unused.
  */
-enum qemu_fd {
-	FD_CONSOLE = 3,  /* pipe: virtconsole, /dev/hvc0 */
-	FD_EARLY,        /* pipe: serial line and firmware's debug console */
-	FD_CONTROL,      /* socket: port ktest.control */
-	FD_STDIN, FD_STDOUT, FD_STDERR, /* sockets: ports ktest.stdin ... */
-	FD_INITRAMFS,    /* file */
-	FD_MEMORY,       /* file: the guest's memory, with -snapshot */
-	FD_MONITOR,      /* socket: QMP, with -snapshot */
-	FD_STATE,        /* pipe: state of the devices to be restored */
-	FD_END
+enum fd_kind { FD_NONE, FD_SOCKET, FD_FROM_QEMU, FD_TO_QEMU, FD_FILE };
+
+enum { /* what has to be for a fd to exist */
+	WITH_PROGRAM = 1, WITH_STDERR = 2, WITH_SNAPSHOT = 4, WITH_RESTORE = 8
 };
 
-/* The first fd of g->wire[]. */
-static int qemu_wire_fd(const struct guest *g)
+static const struct {
+	enum fd_kind kind;
+	unsigned with;
+} qemu_fds[FD_END] = {
+	[FD_CONSOLE] = { FD_FROM_QEMU, 0 },
+	[FD_EARLY] = { FD_FROM_QEMU, 0 },
+	[FD_CONTROL] = { FD_SOCKET, 0 },
+	[FD_STDIN] = { FD_SOCKET, WITH_PROGRAM },
+	[FD_STDOUT] = { FD_SOCKET, WITH_PROGRAM },
+	[FD_STDERR] = { FD_SOCKET, WITH_PROGRAM | WITH_STDERR },
+	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM },
+	[FD_MEMORY] = { FD_FILE, WITH_SNAPSHOT },
+	[FD_MONITOR] = { FD_SOCKET, WITH_SNAPSHOT },
+	[FD_STATE] = { FD_TO_QEMU, WITH_RESTORE },
+};
+
+/* What that fd is in this attempt, FD_NONE if QEMU does not get it. */
+static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
+			       int fd)
 {
-	return g->attempt.boot == BOOT_COLD ? FD_MEMORY : FD_END;
+	const bool warm = a->boot != BOOT_COLD;
+	const unsigned have = (g->mode == MODE_PROGRAM ? WITH_PROGRAM : 0u)
+		| (!g->merged || warm ? WITH_STDERR : 0u)
+		| (warm ? WITH_SNAPSHOT : 0u)
+		| (a->boot == BOOT_RESTORE ? WITH_RESTORE : 0u);
+
+	return qemu_fds[fd].with & ~have ? FD_NONE : qemu_fds[fd].kind;
+}
+
+/* How QEMU is told of a fd that it opens as a file. */
+static void fd_path(int fd, char out[32])
+{
+	(void)snprintf(out, 32, "/proc/self/fd/%d", FD_FIRST + fd);
 }
 
 #define KEYS(...) (const struct ktest_key[]){ __VA_ARGS__, { NULL, NULL } }
@@ -3944,11 +4595,11 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
 
 /* The machine. Under KVM exactly Monogon's; under TCG with the PIT and the
  * RTC, without which kernels cannot calibrate, or wait for seconds. */
-static void qemu_machine(struct qemu *q, const struct ktest_options *o,
-			 const struct guest *g)
+static void qemu_machine(struct qemu *q)
 {
-	const bool kvm = g->attempt.accel == ACCEL_KVM;
-	const bool on = g->attempt.acpi == ACPI_ON;
+	const struct ktest_options *o = q->o;
+	const bool kvm = q->a->accel == ACCEL_KVM;
+	const bool on = q->a->acpi == ACPI_ON;
 	char n[32];
 
 	qemu_arg(q, "-nodefaults");
@@ -3956,7 +4607,7 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 	qemu_arg(q, "-nographic");
 	qemu_arg(q, "-no-reboot");
 	qemu_arg(q, "-accel");
-	qemu_arg(q, accel_names[g->attempt.accel]);
+	qemu_arg(q, accel_names[q->a->accel]);
 	qemu_arg(q, "-cpu");
 	qemu_arg(q, kvm ? "host" : "max");
 	(void)snprintf(n, sizeof n, "%lld%c", o->memory % 1024 == 0
@@ -3970,7 +4621,7 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 		qemu_arg(q, n);
 	}
 	qemu_arg(q, "-bios");
-	qemu_arg(q, g->bios);
+	qemu_arg(q, q->g->bios);
 	qemu_option(q, "-M", "microvm", kvm
 		? KEYS({ "x-option-roms", "off" }, { "pic", "off" },
 		       { "pit", "off" }, { "rtc", "off" },
@@ -3979,7 +4630,7 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 		: KEYS({ "x-option-roms", "off" }, { "pit", "on" },
 		       { "pic", "on" }, { "rtc", "on" },
 		       { "isa-serial", "off" },
-		       { !on ? "acpi" : guest_serves_both(g) ? "ioapic2"
+		       { !on ? "acpi" : guest_serves_both(q->g, q->a) ? "ioapic2"
 			 : NULL, "off" }));
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
@@ -3990,25 +4641,24 @@ static void qemu_machine(struct qemu *q, const struct ktest_options *o,
 	qemu_kernel_arg(q, "panic=-1");
 	if (kvm)
 		return;
-	if (g->tick_khz > 0)
-		qemu_kernel_arg(q, "tsc_early_khz=%lu", g->tick_khz);
+	if (q->a->tick_khz > 0)
+		qemu_kernel_arg(q, "tsc_early_khz=%lu", q->a->tick_khz);
 	qemu_kernel_arg(q, "no_timer_check");
 	qemu_kernel_arg(q, "cryptomgr.notests");
 }
 
 /* Memory and monitor of a machine that is saved or restored. Restored, it
  * writes to a copy of its own of the pages that it changes. */
-static void qemu_snapshot(struct qemu *q, const struct ktest_options *o,
-			  const struct guest *g)
+static void qemu_snapshot(struct qemu *q)
 {
-	const enum boot boot = g->attempt.boot;
+	const enum boot boot = q->a->boot;
 	char size[32], path[32], fd[16];
 
 	if (boot == BOOT_COLD)
 		return;
-	(void)snprintf(size, sizeof size, "%lldM", o->memory);
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", FD_MEMORY);
-	(void)snprintf(fd, sizeof fd, "%d", FD_MONITOR);
+	(void)snprintf(size, sizeof size, "%lldM", q->o->memory);
+	fd_path(FD_MEMORY, path);
+	(void)snprintf(fd, sizeof fd, "%d", FD_FIRST + FD_MONITOR);
 	qemu_option(q, "-object", "memory-backend-file", KEYS(
 		{ "id", "ram0" }, { "size", size }, { "mem-path", path },
 		{ "share", boot == BOOT_SAVE ? "on" : "off" }));
@@ -4023,9 +4673,9 @@ static void qemu_snapshot(struct qemu *q, const struct ktest_options *o,
 	}
 }
 
-static void qemu_sandbox(struct qemu *q, const struct guest *g)
+static void qemu_sandbox(struct qemu *q)
 {
-	if (g->attempt.sandbox)
+	if (q->a->sandbox)
 		qemu_option(q, "-sandbox", "on", KEYS(
 			{ "obsolete", "deny" }, { "elevateprivileges", "deny" },
 			{ "spawn", "deny" }, { "resourcecontrol", "deny" }));
@@ -4035,9 +4685,9 @@ static void qemu_sandbox(struct qemu *q, const struct guest *g)
  * A socket has room for 280 of them, a pipe for as many as it holds. */
 static void qemu_pipe(struct qemu *q, const char *id, int fd, bool mux)
 {
-	char path[16];
+	char path[32];
 
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", fd);
+	fd_path(fd, path);
 	qemu_option(q, "-chardev", "file", KEYS({ "id", id }, { "path", path },
 		{ mux ? "mux" : NULL, "on" }));
 }
@@ -4059,39 +4709,39 @@ static void qemu_consoles(struct qemu *q)
 	qemu_kernel_arg(q, "earlyprintk=serial");
 }
 
-static void qemu_port(struct qemu *q, const char *id, int fd,
-		      const char *name)
+static void qemu_vport(struct qemu *q, const char *id, int fd,
+		       const char *name)
 {
 	char n[16];
 
-	(void)snprintf(n, sizeof n, "%d", fd);
+	(void)snprintf(n, sizeof n, "%d", FD_FIRST + fd);
 	qemu_option(q, "-chardev", "socket", KEYS({ "id", id }, { "fd", n }));
 	qemu_option(q, "-device", "virtserialport",
 		    KEYS({ "chardev", id }, { "name", name }));
 }
 
-static void qemu_ports(struct qemu *q, const struct ktest_options *o,
-		       const struct guest *g)
+static void qemu_vports(struct qemu *q)
 {
-	qemu_port(q, "ctl0", FD_CONTROL, "ktest.control");
-	if (o->argv == NULL)
+	qemu_vport(q, "ctl0", FD_CONTROL, "ktest.control");
+	if (q->g->mode == MODE_MONOGON)
 		return;
-	qemu_port(q, "in0", FD_STDIN, "ktest.stdin");
-	qemu_port(q, "out0", FD_STDOUT, "ktest.stdout");
-	if (!g->merged || g->attempt.boot != BOOT_COLD)
-		qemu_port(q, "err0", FD_STDERR, "ktest.stderr");
+	qemu_vport(q, "in0", FD_STDIN, "ktest.stdin");
+	qemu_vport(q, "out0", FD_STDOUT, "ktest.stdout");
+	if (fd_kind_of(q->g, q->a, FD_STDERR) != FD_NONE)
+		qemu_vport(q, "err0", FD_STDERR, "ktest.stderr");
 }
 
 /* The network of Monogon's launcher, but for the forwarded ports, which are
  * the host's own alone. Without IPv6, which hosts often have not. */
-static void qemu_network(struct qemu *q, const struct ktest_options *o,
-			 const struct guest *g)
+static void qemu_network(struct qemu *q)
 {
+	const struct ktest_options *o = q->o;
+	const struct guest *g = q->g;
 	char forward[PORTS_MAX][64];
 	struct ktest_key keys[2 * PORTS_MAX + 8] = { { "id", "usernet0" },
 		{ "net", "10.42.0.0/24" }, { "dhcpstart", "10.42.0.10" },
 		{ "ipv6", "off" } };
-	const bool saving = g->attempt.boot == BOOT_SAVE;
+	const bool saving = q->a->boot == BOOT_SAVE;
 	size_t n = 4;
 
 	if (!o->net)
@@ -4113,15 +4763,14 @@ static void qemu_network(struct qemu *q, const struct ktest_options *o,
 
 /* One more interface. In a machine that is saved its address is its place,
  * which the job changes, and its cable leads nowhere. */
-static void qemu_cable(struct qemu *q, const struct guest *g, size_t i,
-		       const char *fd)
+static void qemu_cable(struct qemu *q, size_t i, const char *fd)
 {
 	char mac[MAC_SIZE], id[32];
 
-	cable_mac(g->attempt.boot != BOOT_COLD ? (unsigned)i
-		  : cable_number(&g->wire[i]), mac);
+	cable_mac(q->a->boot != BOOT_COLD ? (unsigned)i
+		  : cable_number(&q->g->wire[i]), mac);
 	(void)snprintf(id, sizeof id, "cable%s", fd);
-	if (g->attempt.boot == BOOT_SAVE)
+	if (q->a->boot == BOOT_SAVE)
 		qemu_option(q, "-netdev", "hubport", KEYS(
 			{ "id", id }, { "hubid", fd }));
 	else
@@ -4131,48 +4780,49 @@ static void qemu_cable(struct qemu *q, const struct guest *g, size_t i,
 		    KEYS({ "netdev", id }, { "mac", mac }));
 }
 
-static void qemu_wires(struct qemu *q, const struct guest *g)
+/* One more vport. In a machine that is saved it leads nowhere. What QEMU opens
+ * as a file is appended to: its own position is not QEMU's. */
+static void qemu_wire(struct qemu *q, size_t i)
 {
-	static const char *const backends[] = {
-		[WIRE_FILE] = "file", [WIRE_TTY] = "pipe",
-	};
+	const struct wire *w = &q->g->wire[i];
+	char id[32], path[32];
 
-	for (size_t i = 0; i < g->wire_count; i++) {
-		const struct wire *w = &g->wire[i];
-		char fd[16], id[32], path[32];
+	(void)snprintf(id, sizeof id, "extra%zu", i);
+	fd_path(FD_END + (int)i, path);
+	if (q->a->boot == BOOT_SAVE)
+		qemu_option(q, "-chardev", "null", KEYS({ "id", id }));
+	else if (w->kind == WIRE_SOCKET) {
+		qemu_vport(q, id, FD_END + (int)i, w->name);
+		return;
+	} else if (w->kind == WIRE_TTY)
+		qemu_option(q, "-chardev", "pipe", KEYS({ "id", id },
+							{ "path", path }));
+	else
+		qemu_option(q, "-chardev", "file", KEYS({ "id", id },
+			{ "path", path }, { "append", "on" }));
+	qemu_option(q, "-device", "virtserialport",
+		    KEYS({ "chardev", id }, { "name", w->name }));
+}
 
-		(void)snprintf(fd, sizeof fd, "%d", qemu_wire_fd(g) + (int)i);
-		(void)snprintf(id, sizeof id, "extra%zu", i);
-		(void)snprintf(path, sizeof path, "/dev/fd/%s", fd);
-		if (w->kind == WIRE_CABLE) {
-			qemu_cable(q, g, i, fd);
-			continue;
-		}
-		if (g->attempt.boot == BOOT_SAVE) {
-			qemu_option(q, "-chardev", "null",
-				    KEYS({ "id", id }));
-			qemu_option(q, "-device", "virtserialport", KEYS(
-				{ "chardev", id }, { "name", w->name }));
-			continue;
-		}
-		if (w->kind == WIRE_SOCKET) {
-			qemu_port(q, id, qemu_wire_fd(g) + (int)i, w->name);
-			continue;
-		}
-		/* append: a file's own position is not QEMU's */
-		qemu_option(q, "-chardev", backends[w->kind], KEYS(
-			{ "id", id }, { "path", path },
-			{ w->kind == WIRE_FILE ? "append" : NULL, "on" }));
-		qemu_option(q, "-device", "virtserialport",
-			    KEYS({ "chardev", id }, { "name", w->name }));
+static void qemu_wires(struct qemu *q)
+{
+	char fd[16];
+
+	for (size_t i = 0; i < q->g->wire_count; i++) {
+		(void)snprintf(fd, sizeof fd, "%d", FD_FIRST + FD_END + (int)i);
+		if (q->g->wire[i].kind == WIRE_CABLE)
+			qemu_cable(q, i, fd);
+		else
+			qemu_wire(q, i);
 	}
 }
 
 /* The host's directories. What the guest writes belongs to us, or, for root,
  * to whom the guest says; nothing is hidden in attributes. */
-static void qemu_mounts(struct qemu *q, const struct guest *g)
+static void qemu_mounts(struct qemu *q)
 {
-	const bool saving = g->attempt.boot == BOOT_SAVE;
+	const struct guest *g = q->g;
+	const bool saving = q->a->boot == BOOT_SAVE;
 
 	for (size_t i = 0; i < g->mount_count; i++) {
 		const struct mount *m = &g->mount[i];
@@ -4190,8 +4840,9 @@ static void qemu_mounts(struct qemu *q, const struct guest *g)
 }
 
 /* Stops before the first instruction; addresses are those of the symbols. */
-static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
+static void qemu_gdb(struct qemu *q)
 {
+	const struct ktest_options *o = q->o;
 	char buf[512];
 	struct text t;
 
@@ -4211,62 +4862,62 @@ static void qemu_gdb(struct qemu *q, const struct ktest_options *o)
 
 /* The kernel, whose command line is complete by now, but for what QEMU or
  * our firmware adds: "virtio_mmio.device=512@0xfeb00e00:12" per device. */
-static int qemu_kernel(struct ktest *k, struct qemu *q,
-		       const struct guest *g, const char *kernel)
+static int qemu_kernel(struct ktest *k, struct qemu *q)
 {
-	const struct ktest_options *o = k->o;
-	const struct ktest_list *more = &o->cmdline;
-	size_t max = g->kernel.cmdline_max;
+	const struct ktest_list *more = &q->o->cmdline;
+	size_t max = q->g->kernel.cmdline_max;
 	char path[32];
 
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", FD_INITRAMFS);
+	fd_path(FD_INITRAMFS, path);
 	for (size_t i = 0; i < more->count; i++) {
 		if (more->item[i][0] == '\0')
 			continue;
 		text_add(&q->cmdline, " ");
 		text_add(&q->cmdline, more->item[i]);
 	}
-	if (g->attempt.acpi == ACPI_OFF || guest_serves_both(g))
+	if (q->a->acpi == ACPI_OFF || guest_serves_both(q->g, q->a))
 		max -= max < DEVICE_ARGS_SIZE ? max : DEVICE_ARGS_SIZE;
 	if (q->cmdline.full || q->cmdline.len > max)
 		return fail(k, "-cmdline %.100s...: the kernel command line is"
 			    " too long for this kernel (limit %zu bytes)",
 			    more->count > 0 ? more->item[0] : "",
 			    max < CMDLINE_SIZE ? max : CMDLINE_SIZE - 1);
-	if (g->attempt.boot == BOOT_RESTORE) /* all of this is in memory */
+	if (q->a->boot == BOOT_RESTORE) /* all of this is in memory */
 		return 0;
 	qemu_arg(q, "-kernel");
-	qemu_arg(q, kernel);
+	qemu_arg(q, q->g->kernel_path);
 	qemu_arg(q, "-append");
 	qemu_arg(q, q->cmdline.at);
 	qemu_arg(q, "-initrd");
-	qemu_arg(q, o->argv != NULL ? path : o->initrd_path);
+	qemu_arg(q, q->g->mode == MODE_PROGRAM ? path : q->o->initrd_path);
 	return 0;
 }
 
-static int qemu_build(struct ktest *k, const struct guest *g,
-		      const char *kernel)
+/* QEMU's arguments for an attempt, in k->qemu. */
+static int qemu_build(struct ktest *k, const struct attempt *a)
 {
-	const struct ktest_options *o = k->o;
 	struct qemu *q = &k->qemu;
 
+	q->o = k->o;
+	q->g = &k->guest;
+	q->a = a;
 	q->argc = 0;
 	text_init(&q->args, q->args_at, sizeof q->args_at);
 	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
-	qemu_arg(q, o->qemu);
-	qemu_machine(q, o, g);
-	qemu_snapshot(q, o, g);
-	qemu_sandbox(q, g);
+	qemu_arg(q, k->o->qemu);
+	qemu_machine(q);
+	qemu_snapshot(q);
+	qemu_sandbox(q);
 	qemu_consoles(q);
-	qemu_ports(q, o, g);
-	qemu_network(q, o, g);
-	qemu_wires(q, g);
-	qemu_mounts(q, g);
-	qemu_gdb(q, o);
-	if (qemu_kernel(k, q, g, kernel) < 0)
+	qemu_vports(q);
+	qemu_network(q);
+	qemu_wires(q);
+	qemu_mounts(q);
+	qemu_gdb(q);
+	if (qemu_kernel(k, q) < 0)
 		return -1;
-	for (size_t i = 0; i < o->qemu_args.count; i++)
-		qemu_arg(q, o->qemu_args.item[i]);
+	for (size_t i = 0; i < k->o->qemu_args.count; i++)
+		qemu_arg(q, k->o->qemu_args.item[i]);
 	if (q->args.full)
 		return fail(k, "-qemu-arg: QEMU's arguments are too long"
 			    " (limit %d bytes, %d words)", ARGV_SIZE,
@@ -4300,49 +4951,66 @@ static void qemu_print(const struct qemu *q, FILE *f)
 }
 
 /* The beginning of a line in Monogon's format; first: of an entry. */
-static void log_begin(int fd, bool first)
+static void log_begin(struct ktest *k, int fd, bool first)
 {
 	char line[64];
 
 	(void)snprintf(line, sizeof line, "TT| %20s %c ",
 		       first ? "test launch" : "", first ? '!' : '|');
-	show(fd, line, strlen(line), true);
+	show(k, fd, line, strlen(line), true);
+}
+
+static void log_lines(struct ktest *k, int fd, const char *s)
+{
+	bool first = true;
+
+	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
+		n = strcspn(s, "\n");
+		if (n == 0)
+			continue;
+		log_begin(k, fd, first);
+		show(k, fd, s, n, false);
+		show(k, fd, "\n", 1, true);
+		first = false;
+	}
+}
+
+/* One option a line: an argument that starts with '-' begins one. */
+static void log_args(struct ktest *k, int fd, const char *name,
+		     char *const *argv)
+{
+	log_begin(k, fd, true);
+	show(k, fd, "Running ", 8, false);
+	show(k, fd, name, strlen(name), false);
+	show(k, fd, ":\n", 2, true);
+	for (size_t i = 0; argv[i] != NULL; i++) {
+		if (i <= 1 || argv[i][0] == '-')
+			log_begin(k, fd, false);
+		show(k, fd, i <= 1 || argv[i][0] == '-' ? "  " : " ",
+		     i <= 1 || argv[i][0] == '-' ? 2 : 1, true);
+		show(k, fd, argv[i], strlen(argv[i]), false);
+		if (i == 0 || argv[i + 1] == NULL || argv[i + 1][0] == '-')
+			show(k, fd, "\n", 1, true);
+	}
 }
 
 void ktest_log(int fd, const char *fmt, ...)
 {
-	char buf[MESSAGE_SIZE], *s = buf;
+	char buf[MESSAGE_SIZE];
 	va_list ap;
 
 	va_start(ap, fmt);
 	(void)vsnprintf(buf, sizeof buf, fmt, ap);
 	va_end(ap);
-	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
-		n = strcspn(s, "\n");
-		if (n == 0)
-			continue;
-		log_begin(fd, s == buf);
-		show(fd, s, n, false);
-		show(fd, "\n", 1, true);
-	}
+	log_lines(NULL, fd, buf);
 }
 
-/* One option a line: an argument that starts with '-' begins one. */
 void ktest_log_args(int fd, const char *name, char *const *argv)
 {
-	ktest_log(fd, "Running %s:", name);
-	for (size_t i = 0; argv[i] != NULL; i++) {
-		if (i <= 1 || argv[i][0] == '-')
-			log_begin(fd, false);
-		show(fd, i <= 1 || argv[i][0] == '-' ? "  " : " ",
-		     i <= 1 || argv[i][0] == '-' ? 2 : 1, true);
-		show(fd, argv[i], strlen(argv[i]), false);
-		if (i == 0 || argv[i + 1] == NULL || argv[i + 1][0] == '-')
-			show(fd, "\n", 1, true);
-	}
+	log_args(NULL, fd, name, argv);
 }
 
-/* ==== 8. Snapshot =======================================================
+/* ==== 9. Snapshot =======================================================
  * struct guest and its files -> the file of a saved machine that fits, or why
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
@@ -4359,7 +5027,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * host is not booted anew; else it is read and compared once.
  */
 #define SNAPSHOT_MAGIC "ktest snapshot\n"
-enum { SNAPSHOT_FORMAT = 1, PAGE = 4096, STAMP_SLACK = 3 /* seconds */ };
+enum { SNAPSHOT_FORMAT = 1, STAMP_SLACK = 3 /* seconds */ };
 
 static uint64_t hash_step(uint64_t h, uint64_t word)
 {
@@ -4411,6 +5079,8 @@ static int input_add(struct ktest *k, const char *what, const char *path)
 			    SNAPSHOT_INPUTS);
 	if (stat(path, &st) < 0)
 		return fail(k, "%s:", path);
+	if (!S_ISREG(st.st_mode)) /* its content would be gone once read */
+		return fail(k, "%s: is not a regular file", path);
 	(void)snprintf(in->what, sizeof in->what, "%s", what);
 	in->device = (uint64_t)st.st_dev;
 	in->inode = (uint64_t)st.st_ino;
@@ -4423,8 +5093,7 @@ static int input_add(struct ktest *k, const char *what, const char *path)
 				    s->paths.size) : 0;
 }
 
-static int inputs_find(struct ktest *k, const struct guest *g,
-		       const char *kernel)
+static int inputs_find(struct ktest *k, const struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	struct snapshot *s = &k->snapshot;
@@ -4432,7 +5101,7 @@ static int inputs_find(struct ktest *k, const struct guest *g,
 	size_t len;
 
 	text_init(&s->paths, s->paths_at, sizeof s->paths_at);
-	if (input_add(k, "the kernel", kernel) < 0
+	if (input_add(k, "the kernel", g->kernel_path) < 0
 	    || input_add(k, "init", g->init) < 0
 	    || (strchr(g->bios, '/') != NULL
 		&& input_add(k, "the firmware", g->bios) < 0)
@@ -4475,10 +5144,10 @@ static uint64_t policy_hash(const struct ktest *k)
 {
 	const struct ktest_options *o = k->o;
 	const int asked[] = { o->accel, o->acpi, o->sandbox,
-			      k->guest.attempt.accel };
+			      k->attempt.accel };
 	struct utsname u;
 
-	if (k->guest.attempt.accel != ACCEL_KVM || uname(&u) < 0)
+	if (k->attempt.accel != ACCEL_KVM || uname(&u) < 0)
 		u = (struct utsname){ 0 };
 	return hash_string(hash_string(hash_bytes(0, asked, sizeof asked),
 				       u.release), u.version);
@@ -4507,21 +5176,16 @@ static uint64_t cpu_hash(int accel)
 
 /* QEMU's arguments for saving this machine, but for paths of files whose
  * content counts. The clock's rate is not measured yet. */
-static int args_hash(struct ktest *k, struct attempt a, const char *kernel,
-		     uint64_t *hash)
+static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
-	const struct attempt mine = k->guest.attempt;
-	const unsigned long tick_khz = k->guest.tick_khz;
+	const struct attempt a = {
+		.boot = BOOT_SAVE, .accel = of->accel, .acpi = of->acpi,
+		.sandbox = of->sandbox,
+	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
-	int result;
+	int result = qemu_build(k, &a);
 
-	a.boot = BOOT_SAVE;
-	k->guest.attempt = a;
-	k->guest.tick_khz = 0;
-	result = qemu_build(k, &k->guest, kernel);
-	k->guest.attempt = mine;
-	k->guest.tick_khz = tick_khz;
 	*hash = hash_string(0, k->guest.modules);
 	for (size_t i = 1; result == 0 && i < q->argc; i++) {
 		if (strcmp(before, "-kernel") != 0
@@ -4551,7 +5215,7 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 		  ? "-accel, -acpi, -sandbox, or what the host offers"
 		: saved->cpu != cpu_hash(a.accel) ? "the processor"
 		: saved->input_count != now->input_count ? "the modules"
-		: args_hash(k, a, s->kernel, &args) < 0 || args != saved->args
+		: args_hash(k, &a, &args) < 0 || args != saved->args
 		  ? "QEMU's arguments or the kernel's command line" : NULL;
 	for (size_t i = 0; *why == NULL && i < now->input_count; i++) {
 		const struct input *in = &now->input[i];
@@ -4765,47 +5429,55 @@ static int auto_directory(struct ktest *k, char *dir)
 static void auto_search(struct ktest *k, bool deep)
 {
 	struct snapshot *s = &k->snapshot;
-	struct dirent *e;
-	DIR *d = opendir(s->dir);
+	const char *name;
+	struct dir d;
 
-	while (d != NULL && s->fd < 0 && (e = readdir(d)) != NULL)
-		if (strncmp(e->d_name, SNAPSHOT_NAME,
-			    strlen(SNAPSHOT_NAME)) == 0
-		    && strstr(e->d_name, SNAPSHOT_PART) == NULL
-		    && path_set(k, s->path, "%s/%s", s->dir, e->d_name) == 0)
+	memcpy(s->path, s->dir, sizeof s->path);
+	(void)dir_open(&d, s->path);
+	while (s->fd < 0 && (name = dir_next(&d)) != NULL)
+		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
+		    && strstr(name, SNAPSHOT_PART) == NULL)
 			snapshot_try(k, s->path, deep);
 	k->error[0] = '\0';
-	if (d != NULL)
-		(void)closedir(d);
+	s->refused = false; /* one that others can write is passed over */
+	dir_close(&d);
 }
 
-/* Removes what writers of this file, or of any of auto's, left behind that
- * were killed: nobody holds its lock. */
-static void parts_remove(const struct snapshot *s)
+/* Looks at the files that are being written here. Those that nobody has locked
+ * were left by writers that were killed: they are removed. Returns a fd of one
+ * that somebody else writes for our target, or -1. */
+static int parts_look(const struct snapshot *s)
 {
-	const char *slash = strrchr(s->path, '/');
-	const char *base = s->automatic ? SNAPSHOT_NAME
-			   : slash != NULL ? slash + 1 : s->path;
+	const size_t end = strlen(SNAPSHOT_PART) + 6;
+	const char *slash = strrchr(s->target, '/'), *name;
+	const char *base = slash != NULL ? slash + 1 : s->target;
 	char path[PATH_SIZE];
-	struct dirent *e;
-	DIR *d = opendir(s->dir);
-	int fd;
+	struct dir d;
+	int found = -1;
 
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		const char *part = strstr(e->d_name, SNAPSHOT_PART);
+	memcpy(path, s->dir, sizeof path);
+	(void)dir_open(&d, path);
+	while ((name = dir_next(&d)) != NULL) {
+		const size_t len = strlen(name) < end ? 0 : strlen(name) - end;
+		const bool ours = len == strlen(base)
+				  && memcmp(name, base, len) == 0;
+		int fd;
 
-		if (strncmp(e->d_name, base, strlen(base)) != 0 || part == NULL
-		    || strlen(part) != strlen(SNAPSHOT_PART) + 6
-		    || snprintf(path, sizeof path, "%s/%s", s->dir, e->d_name)
-		       >= (int)sizeof path)
+		if (memcmp(name + len, SNAPSHOT_PART, strlen(SNAPSHOT_PART))
+				!= 0
+		    || (!ours && (!s->automatic || strncmp(name, SNAPSHOT_NAME,
+						strlen(SNAPSHOT_NAME)) != 0)))
 			continue;
 		fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
 			(void)unlink(path);
-		close_fd(&fd);
+		else if (ours && found < 0 && errno == EWOULDBLOCK)
+			found = fd;
+		if (fd != found)
+			close_fd(&fd);
 	}
-	if (d != NULL)
-		(void)closedir(d);
+	dir_close(&d);
+	return found;
 }
 
 /* Makes room in the directory of -snapshot auto: the oldest goes. */
@@ -4813,22 +5485,22 @@ static bool auto_room(const struct snapshot *s)
 {
 	char path[PATH_SIZE], oldest[PATH_SIZE];
 	time_t oldest_time = 0;
-	struct dirent *e;
+	const char *name;
 	struct stat st;
+	struct dir d;
 	int count = 0;
-	DIR *d = opendir(s->dir);
 
-	while (d != NULL && (e = readdir(d)) != NULL)
-		if (strncmp(e->d_name, SNAPSHOT_NAME,
-			    strlen(SNAPSHOT_NAME)) == 0
-		    && snprintf(path, sizeof path, "%s/%s", s->dir, e->d_name)
-		       < (int)sizeof path && stat(path, &st) == 0
+	memcpy(path, s->dir, sizeof path);
+	(void)dir_open(&d, path);
+	while ((name = dir_next(&d)) != NULL)
+		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
+		    && strstr(name, SNAPSHOT_PART) == NULL
+		    && stat(path, &st) == 0
 		    && (count++ == 0 || st.st_mtime < oldest_time)) {
 			oldest_time = st.st_mtime;
 			memcpy(oldest, path, sizeof oldest);
 		}
-	if (d != NULL)
-		(void)closedir(d);
+	dir_close(&d);
 	return count < SNAPSHOTS_MAX || unlink(oldest) < 0;
 }
 
@@ -4854,12 +5526,12 @@ static int inputs_hash(struct ktest *k)
 	return 0;
 }
 
-/* What the machine that was saved is made of, and where its file will be. */
-static int snapshot_name(struct ktest *k)
+/* What the machine that was saved is made of. */
+static int snapshot_finish(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 	struct trailer *t = &s->saved;
-	const struct attempt *a = &k->guest.attempt;
+	const struct attempt *a = &k->attempt;
 
 	if (inputs_hash(k) < 0)
 		return -1;
@@ -4869,32 +5541,35 @@ static int snapshot_name(struct ktest *k)
 	t->sandbox = a->sandbox;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
-	t->tick_khz = a->accel == ACCEL_TCG ? k->guest.tick_khz : 0;
-	if (args_hash(k, *a, s->kernel, &t->args) < 0)
-		return -1;
-	return !s->automatic ? 0 : path_set(k, s->path, "%s/" SNAPSHOT_NAME
-		"%016llx", s->dir, (unsigned long long)hash_bytes(0, t,
-			offsetof(struct trailer, content)));
+	t->tick_khz = a->accel == ACCEL_TCG ? a->tick_khz : 0;
+	return args_hash(k, a, &t->args);
 }
 
-/* A new file beside the snapshot's, locked while it is written. */
-static int part_open(struct ktest *k, char *part)
+/* A new file beside the target, locked until it is written or given up. */
+static int part_open(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 	struct stat st = { 0 };
 
 	for (int tries = 0; tries < 10 && st.st_nlink == 0; tries++) {
-		close_fd(&s->fd);
-		if (path_set(k, part, "%s" SNAPSHOT_PART "XXXXXX", s->path) < 0)
+		close_fd(&s->part);
+		if (path_set(k, s->part_path, "%s" SNAPSHOT_PART "XXXXXX",
+			     s->target) < 0)
 			return -1;
-		s->fd = mkstemp(part);
-		if (s->fd < 0)
-			return fail(k, "%s:", s->path);
-		(void)set_cloexec(s->fd);
-		(void)flock(s->fd, LOCK_EX);
-		(void)fstat(s->fd, &st); /* removed before it was locked? */
+		s->part = mkostemp(s->part_path, O_CLOEXEC);
+		if (s->part < 0)
+			return fail(k, "%s:", s->target);
+		(void)flock(s->part, LOCK_EX);
+		(void)fstat(s->part, &st); /* removed before it was locked? */
 	}
 	return 0;
+}
+
+static void part_remove(struct snapshot *s)
+{
+	if (s->part >= 0)
+		(void)unlink(s->part_path);
+	close_fd(&s->part);
 }
 
 /* Writes the snapshot: its file is there complete, or not at all. */
@@ -4902,78 +5577,93 @@ static int snapshot_write(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 	struct trailer *t = &s->saved;
-	char part[PATH_SIZE];
 
-	parts_remove(s);
 	while (s->automatic && !auto_room(s))
 		;
-	if (part_open(k, part) < 0)
+	if (image_read(k, s->memory, s->part, t->memory + t->state,
+		       &t->content) < 0 || trailer_write(k, s->part) < 0) {
+		part_remove(s);
 		return -1;
-	if (image_read(k, s->memory, s->fd, t->memory + t->state,
-		       &t->content) == 0 && trailer_write(k, s->fd) == 0) {
-		if (rename(part, s->path) == 0) {
-			step(k, "snapshot %s: saved", s->path);
-			return 0;
-		}
-		(void)fail(k, "%s:", s->path);
 	}
-	(void)unlink(part);
-	close_fd(&s->fd);
-	return -1;
+	if (rename(s->part_path, s->target) < 0) {
+		(void)fail(k, "%s:", s->target);
+		part_remove(s);
+		return -1;
+	}
+	step(k, "snapshot %s: saved", s->target);
+	(void)flock(s->part, LOCK_UN); /* somebody may wait for it */
+	s->fd = s->part;
+	s->part = -1;
+	return 0;
 }
 
 /* This run goes on as if there were no snapshots. */
 static void snapshot_off(struct ktest *k)
 {
-	const size_t n = k->vm.pid == 0 ? 0 : find_bytes(k->log, k->log_len,
-		"\n", 1) != NULL ? strcspn(k->log, "\n") : k->log_len;
+	const size_t n = k->vm.pid == 0 ? 0 : find_bytes(k->said, k->said_len,
+		"\n", 1) != NULL ? strcspn(k->said, "\n") : k->said_len;
 
 	warn(k, "-snapshot: starting cold: %s%s%.*s", k->error,
-	     n > 0 ? ": " : "", (int)n, k->log);
+	     n > 0 ? ": " : "", (int)n, k->said);
 	k->error[0] = '\0';
-	k->guest.attempt.boot = BOOT_COLD;
+	part_remove(&k->snapshot);
+	k->attempt.boot = BOOT_COLD;
 }
 
 /* Why this run cannot be part of a saved machine's life; NULL: it can. */
-static const char *snapshot_against(const struct ktest_options *o)
+static const char *snapshot_against(const struct ktest *k)
 {
-	return o->argv == NULL ? "a run without PROGRAM"
-		: o->gdb != NULL ? "-gdb, which waits for the first instruction,"
-		: o->console ? "-console, which shows the boot," : NULL;
+	return k->guest.mode == MODE_MONOGON ? "a run without PROGRAM"
+		: k->o->gdb != NULL
+		  ? "-gdb, which waits for the first instruction,"
+		: k->o->console ? "-console, which shows the boot," : NULL;
 }
 
-static int snapshot_search(struct ktest *k, const char *kernel)
+/* What this run would save, and as which file: one of -snapshot auto is named
+ * by what the machine is made of. */
+static int snapshot_target(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
-	const char *slash;
+	const char *name = k->o->snapshot, *slash = strrchr(name, '/');
 
-	s->kernel = kernel;
 	s->now = (struct trailer){
 		.magic = SNAPSHOT_MAGIC, .format = SNAPSHOT_FORMAT,
 		.memory = (uint64_t)k->o->memory << 20,
-		.policy = policy_hash(k),
+		.policy = policy_hash(k), .cpu = cpu_hash(k->attempt.accel),
 	};
-	if (inputs_find(k, &k->guest, kernel) < 0)
+	if (inputs_find(k, &k->guest) < 0
+	    || args_hash(k, &k->attempt, &s->now.args) < 0)
 		return -1;
+	if (!s->automatic)
+		return path_set(k, s->target, "%s", name) < 0 ? -1
+			: path_set(k, s->dir, "%.*s", slash != NULL
+				   ? (int)(slash - name) + 1 : 2,
+				   slash != NULL ? name : "./");
+	if (auto_directory(k, s->dir) < 0)
+		return -1;
+	return path_set(k, s->target, "%s/" SNAPSHOT_NAME "%016llx", s->dir,
+			(unsigned long long)hash_bytes(0, &s->now,
+				offsetof(struct trailer, content)));
+}
+
+/* Opens a file that fits, if there is one: s->fd. */
+static int snapshot_search(struct ktest *k)
+{
+	struct snapshot *s = &k->snapshot;
+
 	if (s->automatic) {
-		if (auto_directory(k, s->dir) < 0)
-			return -1;
 		auto_search(k, false);
 		if (s->fd < 0)
 			auto_search(k, true);
 		return 0;
 	}
-	slash = strrchr(k->o->snapshot, '/');
-	if (path_set(k, s->path, "%s", k->o->snapshot) < 0
-	    || path_set(k, s->dir, "%.*s", slash != NULL
-			? (int)(slash - k->o->snapshot) + 1 : 2,
-			slash != NULL ? k->o->snapshot : "./") < 0)
-		return -1;
+	memcpy(s->path, s->target, sizeof s->path);
 	snapshot_try(k, s->path, true);
 	return k->error[0] != '\0' ? -1 : 0;
 }
 
-/* Whether it is worth to boot a machine that will have to be written. */
+/* Fails unless a snapshot can be written here; checked before a boot is spent
+ * on it. */
 static int snapshot_room(struct ktest *k)
 {
 	const struct snapshot *s = &k->snapshot;
@@ -4986,13 +5676,78 @@ static int snapshot_room(struct ktest *k)
 		: fail(k, "%s:", s->dir);
 }
 
-/* Chooses between a cold start, restoring a machine, and saving one first. */
-static int snapshot_find(struct ktest *k, const char *kernel)
+/* The machine of the file that fits is restored. */
+static void snapshot_take(struct ktest *k)
+{
+	const struct trailer *t = &k->snapshot.saved;
+
+	step(k, "snapshot %s: fits", k->snapshot.path);
+	k->attempt = (struct attempt){
+		.boot = BOOT_RESTORE, .accel = (int)t->accel,
+		.acpi = (int)t->acpi, .sandbox = t->sandbox != 0,
+	};
+}
+
+/* Somebody else saves this machine; fd is its file. As long as nothing is in
+ * it, their guest boots, and so can ours. Then what is missing takes less time
+ * than a boot. */
+static void snapshot_await(struct ktest *k, int fd)
+{
+	const long long end = now_ms() + WRITER_WAIT_MS;
+	struct pollfd p[1];
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && st.st_size > 0) {
+		step(k, "snapshot %s: waiting for who writes it",
+		     k->snapshot.target);
+		while (flock(fd, LOCK_SH | LOCK_NB) < 0 && now_ms() < end
+		       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) == 0)
+			;
+		if (snapshot_search(k) == 0 && k->snapshot.fd >= 0) {
+			snapshot_take(k);
+			return;
+		}
+	}
+	k->error[0] = '\0';
+	step(k, "snapshot %s: somebody else saves it: starting cold",
+	     k->snapshot.target);
+}
+
+/* Makes this run the one that saves: its file is there, empty and locked,
+ * while the machine boots. Who looks for such files, and then makes one, has
+ * a lock on the directory. */
+static void snapshot_reserve(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
-	struct attempt *a = &k->guest.attempt;
+	const long long end = now_ms() + WRITER_WAIT_MS;
+	struct pollfd p[1];
+	int other, dir;
+
+	k->attempt.boot = BOOT_SAVE;
+	if (k->o->dry_run)
+		return;
+	dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0
+	       && errno == EWOULDBLOCK && now_ms() < end
+	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) == 0)
+		;
+	other = parts_look(s);
+	if (other < 0 && part_open(k) < 0)
+		snapshot_off(k);
+	close_fd(&dir);
+	if (other >= 0) {
+		k->attempt.boot = BOOT_COLD;
+		snapshot_await(k, other);
+	}
+	close_fd(&other);
+}
+
+/* Chooses between a cold start, restoring a machine, and saving one first. */
+static int snapshot_find(struct ktest *k)
+{
+	struct snapshot *s = &k->snapshot;
 	const char *name = k->o->snapshot, *env = getenv("KTEST_SNAPSHOT");
-	const char *against = snapshot_against(k->o);
+	const char *against = snapshot_against(k);
 
 	if (name == NULL || name[0] == '\0' || strcmp(name, "none") == 0)
 		return 0;
@@ -5003,78 +5758,149 @@ static int snapshot_find(struct ktest *k, const char *kernel)
 		return 0;
 	}
 	s->automatic = strcmp(name, "auto") == 0;
-	s->first = *a;
-	if (snapshot_search(k, kernel) < 0
+	s->first = k->attempt;
+	if (snapshot_target(k) < 0 || snapshot_search(k) < 0
 	    || (s->fd < 0 && snapshot_room(k) < 0)) {
 		if (s->refused)
 			return -1;
 		snapshot_off(k);
 	} else if (s->fd < 0) {
-		a->boot = BOOT_SAVE;
+		snapshot_reserve(k);
 	} else {
-		step(k, "snapshot %s: fits", s->path);
-		*a = (struct attempt){
-			.boot = BOOT_RESTORE, .accel = (int)s->saved.accel,
-			.acpi = (int)s->saved.acpi,
-			.sandbox = s->saved.sandbox != 0,
-		};
+		snapshot_take(k);
 	}
 	return 0;
 }
 
-/* ==== 9. Spawn ==========================================================
- * struct qemu -> a QEMU process and our ends of its sockets in struct vm.
- */
+/* Looks in what was typed for the keys that leave a guest which does not
+ * listen. They are the guest's as well. */
+static void terminal_typed(struct ktest *k, const char *s, size_t n)
+{
+	static const char leave[] = "\r~.";
+	struct vm *v = &k->vm;
 
-/* In the child, between fork and exec: source[i] becomes fd 3+i, and every
- * other fd but 0, 1 and 2 is closed. */
-static void spawn_fds(int *source, int count, int *exec_error)
+	for (size_t i = 0; v->raw && i < n && k->end == END_NONE; i++) {
+		v->typed = s[i] == leave[v->typed] ? v->typed + 1
+						   : s[i] == '\r';
+		if (leave[v->typed] == '\0') {
+			(void)fail(k, "left by Enter ~ .");
+			run_stop(k, END_OUTPUT);
+		}
+	}
+}
+
+/* ==== 10. Spawn =========================================================
+ * struct qemu -> a QEMU process, and our ends of its fds in struct vm. QEMU,
+ * and what it was started through, are one process group. Its leader is the
+ * warden, a child that does nothing but to wait for the end of ktest, however
+ * that comes, and then kills the group: a wrapper script does not forward
+ * what ends it, and a ktest that is killed forwards nothing.
+ */
+static void kill_group(pid_t leader)
+{
+	if (leader > 0)
+		(void)kill(-leader, SIGKILL);
+}
+
+/* Closes all fds from `first` on. */
+static void fds_close(int first)
 {
 	long max = sysconf(_SC_OPEN_MAX);
-	int first = 3 + count;
 
-	/* above all targets first, so that none is overwritten unread */
-	*exec_error = fcntl(*exec_error, F_DUPFD_CLOEXEC, first + 1);
-	for (int i = 0; i < count; i++)
-		if (source[i] >= 0)
-			source[i] = fcntl(source[i], F_DUPFD_CLOEXEC,
-					  first + 1);
-	for (int i = 0; i < count; i++)
-		if (source[i] >= 0)
-			(void)dup2(source[i], 3 + i);
-		else
-			(void)close(3 + i);
-	(void)dup2(*exec_error, first);
-	(void)set_cloexec(first);
-	*exec_error = first;
-#if defined(__linux__) && defined(SYS_close_range)
-	if (syscall(SYS_close_range, first + 1, ~0u, 0u) == 0)
+	if (syscall(SYS_close_range, first, ~0u, 0u) == 0)
 		return;
-#endif
-	for (int fd = first + 1; fd < (max > 0 && max < 65536 ? max : 65536);
-	     fd++)
+	if (max < 0 || max > 65536)
+		max = 65536;
+	for (int fd = first; fd < max; fd++)
 		(void)close(fd);
 }
 
-/* The child: never returns. The errno of a failed exec goes to error. */
-static void spawn_child(char *const *argv, int *source, int count, int log,
-			int error, pid_t parent)
+/* The warden: never returns. The other end of leash is ktest's alone. */
+static void warden_run(int leash)
 {
-	int null = open("/dev/null", O_RDONLY), why;
+	sigset_t all;
+	char byte;
+
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, NULL);
+	(void)setpgid(0, 0);
+	(void)dup2(leash, 0);
+	fds_close(1);
+	while (read(0, &byte, 1) < 0 && errno == EINTR)
+		;
+	(void)kill(0, SIGKILL);
+	_exit(0);
+}
+
+static int warden_start(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	int leash[2];
+
+	if (make_pipe(k, leash) < 0)
+		return -1;
+	v->warden = fork();
+	if (v->warden == 0)
+		warden_run(leash[0]);
+	(void)close(leash[0]);
+	v->leash = leash[1];
+	if (v->warden < 0)
+		return fail(k, "fork:");
+	(void)setpgid(v->warden, v->warden); /* whoever of us is first */
+	return 0;
+}
+
+/* What a child could not do, for its parent: errno, and what it was. */
+struct spawn_error {
+	int why;
+	bool fds;
+};
+
+/* In the child, between fork and exec: source[i] becomes fd FD_FIRST + i, and
+ * every other fd but 0, 1 and 2 is closed. -1: there is no room for them. */
+static int spawn_fds(int *source, int count, int *error)
+{
+	const int end = FD_FIRST + count;
+
+	/* above all targets first, so that none is overwritten unread */
+	*error = fcntl(*error, F_DUPFD_CLOEXEC, end + 1);
+	if (*error < 0)
+		return -1;
+	for (int i = 0; i < count; i++)
+		if (source[i] >= 0) {
+			source[i] = fcntl(source[i], F_DUPFD_CLOEXEC, end + 1);
+			if (source[i] < 0)
+				return -1;
+		}
+	for (int i = 0; i < count; i++)
+		if (source[i] >= 0)
+			(void)dup2(source[i], FD_FIRST + i);
+		else
+			(void)close(FD_FIRST + i);
+	(void)dup3(*error, end, O_CLOEXEC);
+	*error = end;
+	fds_close(end + 1);
+	return 0;
+}
+
+/* The child: never returns. */
+static void spawn_child(char *const *argv, int *source, int count, int log,
+			int error, pid_t group)
+{
+	struct spawn_error e = { 0, false };
+	const int first_error = error;
+	int null = open("/dev/null", O_RDONLY);
 
 	child_signals();
 	(void)dup2(null, 0);
 	(void)dup2(log, 1);
 	(void)dup2(log, 2);
-	spawn_fds(source, count, &error);
-#ifdef __linux__
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-#endif
-	if (getppid() == parent) { /* else ktest is gone already */
+	e.fds = spawn_fds(source, count, &error) < 0;
+	if (!e.fds && setpgid(0, group) == 0) /* else ktest is gone already */
 		(void)execvp(argv[0], argv);
-		why = errno;
-		write_all(error, (const char *)&why, sizeof why);
-	}
+	e.why = errno;
+	write_all(error >= 0 ? error : first_error, (const char *)&e,
+		  sizeof e);
 	_exit(127);
 }
 
@@ -5090,244 +5916,263 @@ static int spawn_socket(struct ktest *k, int *ours, int *theirs)
 	return 0;
 }
 
-/* A pipe as large as an unprivileged user may make it. */
-static int spawn_pipe(struct ktest *k, int *ours, int *theirs)
+/* A pipe to QEMU, or one from it: as large as an unprivileged user may make
+ * it. */
+static int spawn_pipe(struct ktest *k, int *ours, int *theirs, bool to_qemu)
 {
 	int fd[2];
 
 	if (make_pipe(k, fd) < 0)
 		return -1;
-#ifdef F_SETPIPE_SZ
-	(void)fcntl(fd[0], F_SETPIPE_SZ, CONSOLE_PIPE_SIZE);
-#endif
-	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	*ours = fd[0];
-	*theirs = fd[1];
+	if (!to_qemu)
+		(void)fcntl(fd[0], F_SETPIPE_SZ, CONSOLE_PIPE_SIZE);
+	*ours = fd[to_qemu];
+	*theirs = fd[!to_qemu];
+	(void)fcntl(*ours, F_SETFL, O_NONBLOCK);
 	return 0;
-}
-
-static void vm_reset(struct vm *v)
-{
-	*v = (struct vm){
-		.console = -1, .early = -1, .control = -1, .log = -1,
-		.monitor = -1, .state = -1,
-		.job = { .from = -1, .to = -1 },
-		.in = { .from = -1, .to = -1 },
-		.out = { .from = -1, .to = -1 },
-		.err = { .from = -1, .to = -1 },
-	};
 }
 
 static void vm_close(struct vm *v)
 {
-	close_fd(&v->console);
-	close_fd(&v->early);
-	close_fd(&v->control);
-	close_fd(&v->log);
-	close_fd(&v->monitor);
-	close_fd(&v->state);
-	close_fd(&v->in.to);    /* the other ends of the streams are the */
-	close_fd(&v->out.from); /* caller's */
-	close_fd(&v->err.from);
+	for (size_t i = 0; i < COUNT(v->fd); i++)
+		close_fd(&v->fd[i]);
+	close_fd(&v->leash);
 }
 
-/* Our ends of QEMU's sockets in *v, QEMU's in source[]. Without a program
- * the console is the output. */
-static int vm_open(struct ktest *k, const struct guest *g, int *source)
+/* Our ends of QEMU's fds in *v, QEMU's in source[]. */
+static int vm_open(struct ktest *k, int *source)
 {
-	const struct ktest_options *o = k->o;
-	const enum boot boot = g->attempt.boot;
 	struct vm *v = &k->vm;
-	int pipe_fd[2];
+	const struct snapshot *s = &k->snapshot;
+	const bool save = k->attempt.boot == BOOT_SAVE;
 
-	v->out.to = o->stdout_fd;
-	v->err.to = o->stderr_fd;
-	if (spawn_pipe(k, o->argv != NULL ? &v->console : &v->out.from,
-		       &source[FD_CONSOLE - 3]) < 0
-	    || spawn_pipe(k, &v->early, &source[FD_EARLY - 3]) < 0
-	    || spawn_socket(k, &v->control, &source[FD_CONTROL - 3]) < 0)
-		return -1;
-	if (o->argv == NULL)
-		return 0;
-	v->in.from = o->stdin_fd;
-	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
-	if (spawn_socket(k, &v->in.to, &source[FD_STDIN - 3]) < 0
-	    || spawn_socket(k, &v->out.from, &source[FD_STDOUT - 3]) < 0)
-		return -1;
-	if ((!g->merged || boot != BOOT_COLD)
-	    && spawn_socket(k, &v->err.from, &source[FD_STDERR - 3]) < 0)
-		return -1;
-	if (boot == BOOT_RESTORE) {
-		if (make_pipe(k, pipe_fd) < 0)
+	for (int i = 0; i < FD_END; i++) {
+		const enum fd_kind kind = fd_kind_of(&k->guest, &k->attempt, i);
+
+		if (kind == FD_SOCKET
+		    ? spawn_socket(k, &v->fd[i], &source[i]) < 0
+		    : (kind == FD_FROM_QEMU || kind == FD_TO_QEMU)
+		      && spawn_pipe(k, &v->fd[i], &source[i],
+				    kind == FD_TO_QEMU) < 0)
 			return -1;
-		source[FD_STATE - 3] = pipe_fd[0];
-		v->state = pipe_fd[1];
-		(void)fcntl(v->state, F_SETFL, O_NONBLOCK);
+		if (kind == FD_FILE)
+			source[i] = i == FD_INITRAMFS ? k->initramfs
+				    : save ? s->memory : s->fd;
 	}
-	return boot == BOOT_COLD ? 0 : spawn_socket(k, &v->monitor,
-						    &source[FD_MONITOR - 3]);
+	return spawn_pipe(k, &v->fd[FD_LOG], &source[FD_END], false);
+}
+
+/* The streams between the caller and QEMU. Without a program the console is
+ * the output. */
+static void vm_streams(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+
+	v->out.to = k->out.fd;
+	v->out.chunk = k->out.chunk;
+	v->err.to = k->err.fd;
+	v->err.chunk = k->err.chunk;
+	v->in.chunk = v->job.chunk = SIZE_MAX;
+	if (k->guest.mode == MODE_MONOGON) {
+		v->out.from = v->fd[FD_CONSOLE];
+		return;
+	}
+	v->out.from = v->fd[FD_STDOUT];
+	v->err.from = v->fd[FD_STDERR];
+	v->in.to = v->fd[FD_STDIN];
+	v->in.from = k->o->stdin_fd;
+	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
+}
+
+/* Hears of the child whether it became QEMU. */
+static int spawn_result(struct ktest *k, int error)
+{
+	struct spawn_error e;
+	ssize_t n;
+
+	do
+		n = read(error, &e, sizeof e);
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof e)
+		return 0;
+	errno = e.why == EINVAL && e.fds ? EMFILE : e.why;
+	return e.fds ? fail(k, "-qemu %s: no room for its fds (ulimit -n):",
+			    k->qemu.argv[0])
+		     : fail(k, "-qemu %s: cannot be executed:",
+			    k->qemu.argv[0]);
+}
+
+/* Ends QEMU and its group, and waits for them. */
+static void vm_end(struct vm *v)
+{
+	kill_group(v->warden);
+	while (v->pid > 0 && !v->ended
+	       && waitpid(v->pid, &v->wait_status, 0) < 0 && errno == EINTR)
+		;
+	while (v->warden > 0 && waitpid(v->warden, NULL, 0) < 0
+	       && errno == EINTR)
+		;
+	v->warden = 0;
 }
 
 /* Starts QEMU; on failure nothing is left open or running. */
-static int vm_spawn(struct ktest *k, const struct guest *g, int initramfs)
+static int vm_spawn(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	int source[FD_END - 3 + WIRES_MAX], error[2] = { -1, -1 }, log[2] = { -1, -1 };
-	const int wires = qemu_wire_fd(g);
-	int why = 0, result = 0;
-	pid_t parent = getpid();
+	const struct guest *g = &k->guest;
+	int source[FD_END + WIRES_MAX], error[2] = { -1, -1 }, log, result = -1;
 
 	vm_reset(v);
-	if (k->o->timeout > 0)
-		v->deadline = k->start + k->o->timeout;
 	for (size_t i = 0; i < COUNT(source); i++)
 		source[i] = -1;
-	if (vm_open(k, g, source) < 0 || make_pipe(k, error) < 0
-	    || make_pipe(k, log) < 0)
-		result = -1;
-	v->log = log[0];
-	source[FD_INITRAMFS - 3] = initramfs;
-	if (g->attempt.boot != BOOT_COLD)
-		source[FD_MEMORY - 3] = g->attempt.boot == BOOT_SAVE
-					? k->snapshot.memory : k->snapshot.fd;
-	for (size_t i = 0; i < g->wire_count; i++)
-		source[wires - 3 + (int)i] = g->wire[i].fd;
+	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0)
+		result = warden_start(k);
+	log = source[FD_END];
+	for (size_t i = 0; i < COUNT(g->wire); i++)
+		source[FD_END + i] = i < g->wire_count ? g->wire[i].fd : -1;
 	if (result == 0 && (v->pid = fork()) == 0)
-		spawn_child(k->qemu.argv, source,
-			    wires - 3 + (int)g->wire_count, log[1],
-			    error[1], parent);
+		spawn_child(k->qemu.argv, source, FD_END + (int)g->wire_count,
+			    log, error[1], v->warden);
 	if (result == 0 && v->pid < 0)
 		result = fail(k, "fork:");
-	source[FD_INITRAMFS - 3] = -1; /* what follows is not closed here */
-	for (int i = 0; i < FD_MEMORY - 3; i++)
-		close_fd(&source[i]);
-	if (g->attempt.boot != BOOT_COLD) {
-		close_fd(&source[FD_MONITOR - 3]);
-		close_fd(&source[FD_STATE - 3]);
-	}
-	close_fd(&log[1]);
+	for (int i = 0; i < FD_END; i++)
+		if (fd_kind_of(g, &k->attempt, i) != FD_FILE)
+			close_fd(&source[i]);
+	close_fd(&log);
 	close_fd(&error[1]);
-	if (result == 0 && read(error[0], &why, sizeof why) == sizeof why) {
-		(void)waitpid(v->pid, NULL, 0);
-		errno = why;
-		result = fail(k, "-qemu %s: cannot be executed:",
-			      k->qemu.argv[0]);
-	}
+	if (result == 0)
+		result = spawn_result(k, error[0]);
 	close_fd(&error[0]);
-	if (result < 0)
+	if (result < 0) {
+		vm_end(v);
 		vm_close(v);
-	else
-		step(k, "QEMU runs: pid %ld, %s, acpi=%s", (long)v->pid,
-		     accel_names[g->attempt.accel],
-		     acpi_names[g->attempt.acpi]);
-	return result;
+		v->pid = 0;
+		return -1;
+	}
+	v->phase = PHASE_BOOT;
+	vm_streams(k);
+	step(k, "QEMU runs: pid %ld, %s, acpi=%s", (long)v->pid,
+	     accel_names[k->attempt.accel], acpi_names[k->attempt.acpi]);
+	return 0;
 }
 
-/* ==== 10. Monitor =======================================================
+/* ==== 11. Supervise ======================================================
+ * struct vm -> struct vm: moves bytes between QEMU and the caller, and speaks
+ * with QEMU's monitor, until there is a reason to stop, k->end; then leaves
+ * no process behind. Everything is an event of one loop: vm_poll() waits and
+ * hands on, vm_done() judges. The control port is specified in init.c.
+ */
+
+/* -- Deadlines: one for each ending that the mere lapse of time causes -- */
+static void deadline_set(struct ktest *k, enum ending end, long long ms)
+{
+	k->vm.deadline[end] = ms > 0 ? now_ms() + ms : 0;
+}
+
+/* What runs out when nothing moves, once QEMU has ended or the verdict is
+ * there, begins anew. */
+static void deadlines_move(struct ktest *k)
+{
+	if (k->vm.deadline[END_QEMU] > 0)
+		deadline_set(k, END_QEMU, BYTE_WAIT_MS);
+	if (k->vm.deadline[END_STALL] > 0)
+		deadline_set(k, END_STALL, STALL_WAIT_MS);
+}
+
+/* All of them are put off by a time in which we did not run ourselves. */
+static void deadlines_pause(struct ktest *k, long long ms)
+{
+	for (size_t i = 0; i < COUNT(k->vm.deadline); i++)
+		if (k->vm.deadline[i] > 0)
+			k->vm.deadline[i] += ms;
+}
+
+/* When something has to be looked at without an event. */
+static long long vm_patience(const struct vm *v)
+{
+	long long until = now_ms() + CHILD_TICK_MS;
+
+	if (v->pid > 0 && v->fd[FD_LOG] < 0 && !v->ended) /* QEMU is about to end */
+		until = now_ms() + 10;
+	for (size_t i = 0; i < COUNT(v->deadline); i++)
+		if (v->deadline[i] > 0 && v->deadline[i] < until)
+			until = v->deadline[i];
+	return until;
+}
+
+/* -- What QEMU and the kernel say -- */
+/* The black box keeps what the console says. */
+static void console_bytes(struct ktest *k, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
+	k->ring_total += n;
+	if (k->vm.deadline[END_KVM] > 0) /* a sign of life */
+		deadline_set(k, END_KVM, KVM_WAIT_MS);
+	if (k->o->console)
+		show(k, -1, s, n, true);
+}
+
+/* QEMU's stderr; its beginning is kept. */
+static void log_bytes(struct ktest *k, const char *s, size_t n)
+{
+	size_t room = LOG_SIZE - k->said_len;
+
+	memcpy(k->said + k->said_len, s, n < room ? n : room);
+	k->said_len += n < room ? n : room;
+	if (k->o->verbose)
+		show(k, -1, s, n, true);
+	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
+	if (find_bytes(k->said, k->said_len, "KVM internal error", 18) != NULL)
+		run_stop(k, END_KVM);
+}
+
+/* -- The control port -- */
+/* The answer to init's hello, and the job if it has none (-1). */
+static void control_answer(struct ktest *k, int job)
+{
+	struct vm *v = &k->vm;
+	struct stream *s = &v->job;
+	struct stat st = { 0 };
+	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+
+	ports_report(k);
+	if (fd < 0 || read(fd, s->data + 8, 32) != 32)
+		(void)fail(k, "/dev/urandom:");
+	close_fd(&fd);
+	if (job >= 0 && (fstat(job, &st) < 0 || lseek(job, 0, SEEK_SET) < 0))
+		(void)fail(k, "the job:");
+	if (k->error[0] != '\0')
+		run_stop(k, END_OUTPUT);
+	put_le(s->data, clock_ns(CLOCK_REALTIME), 8);
+	put_le(s->data + 40, (uint64_t)st.st_size, 8);
+	s->len = ANSWER_SIZE;
+	s->from = job;
+	s->to = v->fd[FD_CONTROL];
+	v->phase = PHASE_RUN;
+	deadline_set(k, END_KVM, 0);
+	deadline_set(k, END_BOOT_HUNG, 0);
+	step(k, "init is there");
+	terminal_take(k);
+	v->resized = k->o->tty; /* it may be, while the guest booted */
+}
+
+/* -- The monitor --
  * Saves the machine that runs in QEMU, or has QEMU restore one, by QMP: JSON,
  * one line for each request, each answer and each event (QEMU's docs/interop/
  * qmp-spec.txt). What is asked is fixed; an answer is known by its beginning.
  */
-#define QMP_GREETING "{\"QMP\":"
+struct monitor_step {
+	const char *request;   /* NULL: only the answer is waited for */
+	const char *answer;    /* in the line that ends the step; NULL: the end */
+	int (*then)(struct ktest *k); /* NULL: nothing to do */
+};
+
 #define QMP_RETURN "{\"return\":"
 #define QMP_EVENT "{\"timestamp\":"
-#define QMP_SAVED "\"MIGRATION\", \"data\": {\"status\": \"completed\"}"
-#define QMP_RESUMED "\"event\": \"RESUME\""
 
-/* Moves some of the devices' state: behind the memory of a machine that is
- * saved, from there to one that is restored. */
-static int monitor_move(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-	const struct snapshot *s = &k->snapshot;
-	const bool save = k->guest.attempt.boot == BOOT_SAVE;
-	const off_t at = (off_t)(s->now.memory + v->state_len);
-	const uint64_t left = s->saved.state - v->state_len;
-	ssize_t n;
-
-	if (save)
-		n = read(v->state, k->scratch, STREAM_SIZE);
-	else
-		n = pread(s->fd, k->scratch, left < STREAM_SIZE
-			  ? (size_t)left : STREAM_SIZE, at);
-	if (n > 0)
-		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
-			 : write(v->state, k->scratch, (size_t)n);
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		return fail(k, "the devices' state:");
-	if (n > 0)
-		v->state_len += (uint64_t)n;
-	if (n == 0)
-		close_fd(&v->state);
-	return 0;
-}
-
-/* Whether the line `what` is among those that came; it stays in v->reply. */
-static int monitor_line(struct ktest *k, const char *what)
-{
-	struct vm *v = &k->vm;
-	char *end;
-
-	/* the line that was found last ends in a NUL */
-	if (memchr(v->reply, '\0', v->reply_len) != NULL) {
-		size_t n = strlen(v->reply) + 1;
-
-		v->reply_len -= n;
-		memmove(v->reply, v->reply + n, v->reply_len);
-	}
-	while ((end = memchr(v->reply, '\n', v->reply_len)) != NULL) {
-		*end = '\0';
-		if (strstr(v->reply, what) != NULL)
-			return 1;
-		if (strncmp(v->reply, QMP_EVENT, strlen(QMP_EVENT)) != 0
-		    || strstr(v->reply, "\"failed\"") != NULL)
-			return fail(k, "QEMU's monitor says %.500s", v->reply);
-		v->reply_len -= (size_t)(end + 1 - v->reply);
-		memmove(v->reply, end + 1, v->reply_len);
-	}
-	return v->reply_len < sizeof v->reply ? 0
-		: fail(k, "QEMU's monitor says too much");
-}
-
-/* Waits for the line `what`, or, without, for all of the devices' state. */
-static int monitor_wait(struct ktest *k, const char *what)
-{
-	struct vm *v = &k->vm;
-	const long long end = now_ms() + MONITOR_WAIT_MS;
-	int found;
-
-	while ((found = what != NULL ? monitor_line(k, what) : v->state < 0)
-			== 0) {
-		struct pollfd p[] = {
-			{ .fd = v->monitor, .events = POLLIN },
-			{ .fd = v->state, .events = k->guest.attempt.boot
-				== BOOT_SAVE ? POLLIN : POLLOUT },
-			{ .fd = k->o->wake_fd, .events = POLLIN } };
-		ssize_t n = 1;
-
-		if (now_ms() >= end)
-			return fail(k, "QEMU's monitor does not answer");
-		(void)poll(p, COUNT(p), CHILD_TICK_MS);
-		if (passed(v->deadline))
-			vm_stop(v, END_TIMEOUT);
-		if (p[2].revents != 0)
-			wake(k);
-		if (v->end != END_NONE
-		    || (p[1].revents != 0 && monitor_move(k) < 0))
-			return -1;
-		if (p[0].revents != 0) {
-			n = read(v->monitor, v->reply + v->reply_len,
-				 sizeof v->reply - v->reply_len);
-			v->reply_len += n > 0 ? (size_t)n : 0;
-		}
-		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			return fail(k, "QEMU ended");
-	}
-	return found < 0 ? -1 : 0;
-}
-
-/* Sends a request, and a fd with it (-1: none); waits for its answer. */
-static int monitor_ask(struct ktest *k, const char *request, int fd)
+/* Sends a request, and a fd with it (-1: none). */
+static int monitor_send(struct ktest *k, const char *request, int fd)
 {
 	union {
 		struct cmsghdr header;
@@ -5344,42 +6189,22 @@ static int monitor_ask(struct ktest *k, const char *request, int fd)
 		u.header.cmsg_type = SCM_RIGHTS;
 		memcpy(CMSG_DATA(&u.header), &fd, sizeof fd);
 	}
-	if (sendmsg(k->vm.monitor, &m, MSG_NOSIGNAL) < 0)
+	if (sendmsg(k->vm.fd[FD_MONITOR], &m, MSG_NOSIGNAL) < 0)
 		return fail(k, "QEMU's monitor:");
-	return monitor_wait(k, QMP_RETURN);
+	return 0;
 }
 
-static int monitor_begin(struct ktest *k)
-{
-	if (monitor_wait(k, QMP_GREETING) < 0)
-		return -1;
-	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
-		       "%.255s", k->vm.reply);
-	if (monitor_ask(k, "{'execute': 'qmp_capabilities'}\n", -1) < 0)
-		return -1;
-	return monitor_ask(k, "{'execute': 'migrate-set-capabilities',"
-		" 'arguments': {'capabilities': ["
-		"{'capability': 'x-ignore-shared', 'state': true},"
-		"{'capability': 'events', 'state': true}]}}\n", -1);
-}
-
-/* The guest runs until its devices are saved, and never again. */
-static int monitor_save(struct ktest *k)
+/* Gives QEMU the pipe that the devices' state will come through. */
+static int monitor_give_state(struct ktest *k)
 {
 	int theirs, result;
 
-	if (monitor_begin(k) < 0
-	    || spawn_pipe(k, &k->vm.state, &theirs) < 0)
+	if (spawn_pipe(k, &k->vm.fd[FD_STATE], &theirs, false) < 0)
 		return -1;
-	result = monitor_ask(k, "{'execute': 'getfd', 'arguments':"
-			     " {'fdname': 'state'}}\n", theirs);
+	result = monitor_send(k, "{'execute': 'getfd', 'arguments':"
+			      " {'fdname': 'state'}}\n", theirs);
 	(void)close(theirs);
-	if (result < 0
-	    || monitor_ask(k, "{'execute': 'migrate', 'arguments':"
-			   " {'uri': 'fd:state'}}\n", -1) < 0
-	    || monitor_wait(k, QMP_SAVED) < 0)
-		return -1;
-	return monitor_wait(k, NULL);
+	return result;
 }
 
 /* Whether the guest's clock would run right, whose rate was fixed when it was
@@ -5400,159 +6225,285 @@ static int monitor_fits(struct ktest *k)
 	return 0;
 }
 
-/* The guest runs again. */
-static int monitor_restore(struct ktest *k)
+static int monitor_version(struct ktest *k)
+{
+	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
+		       "%.255s", k->vm.reply);
+	return k->attempt.boot == BOOT_RESTORE ? monitor_fits(k) : 0;
+}
+
+static int monitor_incoming(struct ktest *k)
 {
 	char request[128];
 
 	(void)snprintf(request, sizeof request, "{'execute':"
 		       " 'migrate-incoming', 'arguments': {'uri': 'fd:%d'}}\n",
-		       FD_STATE);
-	if (monitor_begin(k) < 0 || monitor_fits(k) < 0
-	    || monitor_ask(k, request, -1) < 0)
-		return -1;
-	return monitor_wait(k, QMP_RESUMED);
+		       FD_FIRST + FD_STATE);
+	return monitor_send(k, request, -1);
 }
 
-/* ==== 11. Supervise ======================================================
- * struct vm -> struct vm: moves bytes between QEMU and the caller until
- * there is a reason to stop, v->end, then leaves no process behind. All
- * waiting is done in one poll().
- *
- * The control port, guest to host, when there is a program:
- *     'h'                 hello: init is there, nothing was run yet
- *     'x' STATUS OUT ERR  the verdict: a byte; the numbers of bytes written
- *                         to stdout and to stderr, 8 bytes little endian
- *     'e' TEXT '\n'       init gives up, no verdict will come
- * Host to guest, once, as the answer to 'h': CLOCK_REALTIME in nanoseconds, 8
- * bytes little endian; 32 random bytes; the number of bytes of job that follow
- * (8, little endian), 0 if it is in the initramfs. A machine that was restored
- * said its 'h' in its former life. While a program on a terminal runs, 'w'
- * ROWS COLUMNS, 2 bytes each, when its window has another size. The verdict
- * counts once all bytes announced have arrived; QEMU need not be waited for
- * then.
- *
- * Without a program (Monogon's ktest): one byte, the exit status, and QEMU's
- * own end.
- */
-/* The black box keeps what the console says. */
-static void console_bytes(struct ktest *k, const char *s, size_t n)
+/* The guest runs until its devices are saved, and resumes by itself. The save
+ * is over when its state has come to an end, too. */
+static int monitor_saved(struct ktest *k)
 {
-	for (size_t i = 0; i < n; i++)
-		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
-	k->ring_total += n;
-	if (k->vm.kvm_deadline > 0) /* a sign of life */
-		k->vm.kvm_deadline = now_ms() + KVM_WAIT_MS;
-	if (k->o->console)
-		show(k->o->log_fd, s, n, true);
+	k->vm.phase = PHASE_SAVED;
+	return 0;
 }
 
-/* QEMU's stderr; its beginning is kept. */
-static void log_bytes(struct ktest *k, const char *s, size_t n)
+static int monitor_resumed(struct ktest *k)
 {
-	size_t room = LOG_SIZE - k->log_len;
-
-	memcpy(k->log + k->log_len, s, n < room ? n : room);
-	k->log_len += n < room ? n : room;
-	if (k->o->verbose)
-		show(k->o->log_fd, s, n, true);
-	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
-	if (find_bytes(k->log, k->log_len, "KVM internal error", 18) != NULL)
-		vm_stop(&k->vm, END_KVM);
+	deadline_set(k, END_MONITOR, 0);
+	control_answer(k, k->initramfs);
+	return 0;
 }
 
-/* Writes the port file: complete or not there. */
-static int ports_file(struct ktest *k)
+#define MONITOR_BEGIN \
+	{ NULL, "{\"QMP\":", monitor_version }, \
+	{ "{'execute': 'qmp_capabilities'}\n", QMP_RETURN, NULL }, \
+	{ "{'execute': 'migrate-set-capabilities', 'arguments':" \
+	  " {'capabilities': [" \
+	  "{'capability': 'x-ignore-shared', 'state': true}," \
+	  "{'capability': 'events', 'state': true}]}}\n", QMP_RETURN, NULL }
+
+static const struct monitor_step save_steps[] = {
+	MONITOR_BEGIN,
+	{ NULL, NULL, monitor_give_state }, { NULL, QMP_RETURN, NULL },
+	{ "{'execute': 'migrate', 'arguments': {'uri': 'fd:state'}}\n",
+	  QMP_RETURN, NULL },
+	{ NULL, "\"MIGRATION\", \"data\": {\"status\": \"completed\"}",
+	  monitor_saved },
+};
+
+static const struct monitor_step restore_steps[] = {
+	MONITOR_BEGIN,
+	{ NULL, NULL, monitor_incoming }, { NULL, QMP_RETURN, NULL },
+	{ NULL, "\"event\": \"RESUME\"", monitor_resumed },
+};
+
+/* Goes on to the next step that has something to wait for. */
+static int monitor_next(struct ktest *k)
 {
-	const struct guest *g = &k->guest;
-	char temporary[PATH_SIZE];
-	FILE *f;
-	int fd;
-	bool ok;
+	struct vm *v = &k->vm;
+	const bool save = k->attempt.boot == BOOT_SAVE;
+	const struct monitor_step *steps = save ? save_steps : restore_steps;
+	const size_t count = save ? COUNT(save_steps) : COUNT(restore_steps);
 
-	if (path_set(k, temporary, "%s.XXXXXX", k->o->port_file) < 0)
-		return -1;
-	fd = mkstemp(temporary);
-	if (fd < 0 || (f = fdopen(fd, "w")) == NULL)
-		return fail(k, "-port-file %s:", k->o->port_file);
-	(void)set_cloexec(fd);
-	(void)fchmod(fd, 0644);
-	for (size_t i = 0; i < g->port_count; i++)
-		(void)fprintf(f, "%d%s %d\n", g->port[i].guest,
-			      g->port[i].udp ? "/udp" : "", g->port[i].host);
-	ok = !ferror(f);
-	if (fclose(f) == 0 && ok && rename(temporary, k->o->port_file) == 0)
-		return 0;
-	(void)fail(k, "-port-file %s:", k->o->port_file);
-	(void)unlink(temporary);
-	return -1;
-}
+	for (; v->step < count; v->step++) {
+		const struct monitor_step *s = &steps[v->step];
 
-/* Tells the ports, once: QEMU has bound them, since the guest runs. */
-static void ports_report(struct ktest *k)
-{
-	const struct guest *g = &k->guest;
-
-	if (k->vm.ports_told)
-		return;
-	k->vm.ports_told = true;
-	for (size_t i = 0; i < g->port_count; i++) {
-		const struct port *p = &g->port[i];
-
-		warn(k, "port %d%s -> 127.0.0.1:%d", p->guest,
-		     p->udp ? "/udp" : "", p->host);
-		if (k->o->on_port != NULL)
-			k->o->on_port(k->o->on_port_arg, p->guest, p->udp,
-				      p->host);
+		if (s->request != NULL && monitor_send(k, s->request, -1) < 0)
+			return -1;
+		if (s->answer != NULL)
+			return 0;
+		if (s->then(k) < 0)
+			return -1;
 	}
-	if (k->o->port_file != NULL && ports_file(k) < 0)
-		vm_stop(&k->vm, END_OUTPUT);
+	return 0;
 }
 
-/* Every key is the guest's from now on, if the terminal is ours to take. */
-static void terminal_take(struct ktest *k)
+/* A line of the monitor, which is in v->reply. */
+static int monitor_line(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	const int fd = k->o->stdin_fd;
-	struct termios t;
+	const struct monitor_step *s = k->attempt.boot == BOOT_SAVE
+				       ? save_steps : restore_steps;
 
-	if (!k->o->tty || tcgetattr(fd, &v->terminal) < 0
-	    || tcgetpgrp(fd) != getpgrp())
-		return;
-	t = v->terminal;
-	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
-				 | IGNCR | ICRNL | IXON);
-	t.c_oflag &= ~(tcflag_t)OPOST;
-	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
-	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
-	t.c_cc[VMIN] = 1;
-	t.c_cc[VTIME] = 0;
-	v->raw = terminal_set(fd, &t) == 0;
-	v->typed = 1; /* as if Enter had been pressed */
+	if (v->phase != PHASE_MONITOR)
+		return 0;
+	if (strstr(v->reply, s[v->step].answer) != NULL) {
+		if (s[v->step].then != NULL && s[v->step].then(k) < 0)
+			return -1;
+		v->step++;
+		return monitor_next(k);
+	}
+	if (strncmp(v->reply, QMP_EVENT, strlen(QMP_EVENT)) != 0
+	    || strstr(v->reply, "\"failed\"") != NULL)
+		return fail(k, "QEMU's monitor says %.500s", v->reply);
+	return 0;
 }
 
-static void terminal_give_back(struct ktest *k)
+static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 {
-	if (k->vm.raw)
-		(void)terminal_set(k->o->stdin_fd, &k->vm.terminal);
-	k->vm.raw = false;
-}
-
-/* Looks in what was typed for the keys that leave a guest which does not
- * listen. They are the guest's as well. */
-static void terminal_typed(struct ktest *k, const char *s, size_t n)
-{
-	static const char leave[] = "\r~.";
 	struct vm *v = &k->vm;
+	int result = 0;
 
-	for (size_t i = 0; v->raw && i < n && v->end == END_NONE; i++) {
-		v->typed = s[i] == leave[v->typed] ? v->typed + 1
-						   : s[i] == '\r';
-		if (leave[v->typed] == '\0') {
-			(void)fail(k, "left by Enter ~ .");
-			vm_stop(v, END_OUTPUT);
+	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
+		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
+		if (s[i] == '\n') {
+			v->reply_len = 0;
+			result = monitor_line(k);
+		} else if (++v->reply_len == sizeof v->reply) {
+			result = fail(k, "QEMU's monitor says too much");
 		}
 	}
+	if (result < 0)
+		run_stop(k, END_MONITOR);
+}
+
+/* Moves some of the devices' state: behind the memory of a machine that is
+ * saved, from there to one that is restored. */
+static int monitor_move(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	int *fd = &v->fd[FD_STATE];
+	const struct snapshot *s = &k->snapshot;
+	const bool save = k->attempt.boot == BOOT_SAVE;
+	const off_t at = (off_t)(s->now.memory + v->state_len);
+	const uint64_t left = s->saved.state - v->state_len;
+	ssize_t n;
+
+	if (save)
+		n = read(*fd, k->scratch, STREAM_SIZE);
+	else
+		n = pread(s->fd, k->scratch, left < STREAM_SIZE
+			  ? (size_t)left : STREAM_SIZE, at);
+	if (n > 0)
+		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
+			 : write(*fd, k->scratch, (size_t)n);
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return fail(k, "the devices' state:");
+	if (n > 0)
+		v->state_len += (uint64_t)n;
+	if (n == 0)
+		close_fd(fd);
+	return 0;
+}
+
+/* Begins to save the machine, or to restore it. */
+static void monitor_start(struct ktest *k)
+{
+	k->vm.phase = PHASE_MONITOR;
+	deadline_set(k, END_KVM, 0);
+	deadline_set(k, END_BOOT_HUNG, 0);
+	deadline_set(k, END_MONITOR, MONITOR_WAIT_MS);
+	if (monitor_next(k) < 0)
+		run_stop(k, END_MONITOR);
+}
+
+/* -- What init says -- */
+static void control_hello(struct ktest *k)
+{
+	if (k->attempt.boot == BOOT_SAVE)
+		monitor_start(k);
+	else
+		control_answer(k, -1);
+}
+
+static void control_verdict(struct ktest *k, const char *message)
+{
+	struct vm *v = &k->vm;
+
+	v->status = (unsigned char)message[1];
+	v->want_out = get_le(message + 2, 8);
+	v->want_err = get_le(message + 10, 8);
+	v->phase = PHASE_OUTPUT;
+	deadline_set(k, END_STALL, STALL_WAIT_MS);
+	step(k, "the program ended: status %d, %llu and %llu bytes",
+	     v->status, (unsigned long long)v->want_out,
+	     (unsigned long long)v->want_err);
+}
+
+/* One byte of the control port, when there is a program. */
+static void control_byte(struct ktest *k, char c)
+{
+	struct vm *v = &k->vm;
+
+	if (k->end != END_NONE || v->phase == PHASE_OUTPUT)
+		return;
+	if (v->message_len < sizeof v->message)
+		v->message[v->message_len++] = c;
+	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
+		v->message_len = 0;
+		control_hello(k);
+	} else if (v->message[0] == 'e') {
+		if (c == '\n')
+			run_stop(k, END_INIT);
+	} else if (v->message[0] != 'x' || v->phase != PHASE_RUN) {
+		run_stop(k, END_GARBAGE);
+	} else if (v->message_len == VERDICT_SIZE) {
+		control_verdict(k, v->message);
+	}
+}
+
+static void control_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct vm *v = &k->vm;
+
+	if (k->guest.mode == MODE_MONOGON && v->phase != PHASE_OUTPUT) {
+		ports_report(k);
+		v->phase = PHASE_OUTPUT;
+		v->status = (unsigned char)s[0];
+		deadline_set(k, END_STALL, STALL_WAIT_MS);
+	}
+	for (size_t i = 0; k->guest.mode == MODE_PROGRAM && i < n; i++)
+		control_byte(k, s[i]);
+}
+
+/* -- Streams -- */
+static void stream_write(struct ktest *k, struct stream *s)
+{
+	const size_t len = s->len < s->chunk ? s->len : s->chunk;
+	const bool ours = s == &k->vm.in || s == &k->vm.job;
+	const ssize_t n = ours
+		? send(s->to, s->data + s->at, len, MSG_NOSIGNAL)
+		: write(s->to, s->data + s->at, len);
+
+	if (n >= 0) {
+		s->at += (size_t)n;
+		s->len -= (size_t)n;
+		deadlines_move(k);
+		return;
+	}
+	if (errno == EINTR || errno == EAGAIN)
+		return;
+	s->len = 0;
+	if (ours) { /* nobody reads it now */
+		s->from = -1;
+	} else if (errno == EPIPE) {
+		k->signal = k->end == END_NONE ? SIGPIPE : k->signal;
+		run_stop(k, END_SIGNAL);
+	} else {
+		(void)fail(k, "%s:", s == &k->vm.out ? "stdout" : "stderr");
+		run_stop(k, END_OUTPUT);
+	}
+}
+
+static void stream_read(struct ktest *k, struct stream *s)
+{
+	ssize_t n = read(s->from, s->data, sizeof s->data);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n > 0) {
+		s->at = 0;
+		s->len = (size_t)n;
+		s->total += (uint64_t)n;
+		if (s == &k->vm.in)
+			terminal_typed(k, s->data, s->len);
+		if (k->guest.mode == MODE_MONOGON) /* the guest's console */
+			ports_report(k);
+		deadlines_move(k);
+		return;
+	}
+	s->from = -1;
+	if (s == &k->vm.in) /* QEMU may drop what it has not read at a close() */
+		(void)shutdown(s->to, SHUT_WR);
+}
+
+/* What has to be waited for before the stream can move on. */
+static struct pollfd stream_poll(const struct stream *s)
+{
+	if (s->len > 0)
+		return (struct pollfd){ .fd = s->to, .events = POLLOUT };
+	return (struct pollfd){ .fd = s->from, .events = POLLIN };
+}
+
+static void stream_move(struct ktest *k, struct stream *s)
+{
+	if (s->len > 0)
+		stream_write(k, s);
+	else
+		stream_read(k, s);
 }
 
 /* Tells the guest how large the terminal is now, behind what it is told. */
@@ -5572,86 +6523,73 @@ static void terminal_tell(struct ktest *k)
 	k->vm.resized = false;
 }
 
-/* The answer to init's hello, and the job if it has none (-1). */
-static void control_answer(struct ktest *k, int job)
-{
-	struct stream *s = &k->vm.job;
-	struct stat st = { 0 };
-	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-
-	ports_report(k);
-	if (fd < 0 || read(fd, s->data + 8, 32) != 32)
-		(void)fail(k, "/dev/urandom:");
-	close_fd(&fd);
-	if (job >= 0 && (fstat(job, &st) < 0 || lseek(job, 0, SEEK_SET) < 0))
-		(void)fail(k, "the job:");
-	if (k->error[0] != '\0')
-		vm_stop(&k->vm, END_OUTPUT);
-	put_le(s->data, clock_ns(CLOCK_REALTIME), 8);
-	put_le(s->data + 40, (uint64_t)st.st_size, 8);
-	s->len = ANSWER_SIZE;
-	s->from = job;
-	s->to = k->vm.control;
-	k->vm.hello = true;
-	step(k, "init is there");
-	terminal_take(k);
-	k->vm.resized = k->o->tty; /* it may be, while the guest booted */
-}
-
-static void control_hello(struct ktest *k)
-{
-	if (k->guest.attempt.boot != BOOT_SAVE)
-		control_answer(k, -1);
-	else
-		vm_stop(&k->vm, monitor_save(k) == 0 ? END_SAVED
-						     : END_MONITOR);
-}
-
-/* One byte of the control port, when there is a program. */
-static void control_byte(struct ktest *k, char c)
+/* -- The loop -- */
+/* Takes QEMU's end, if it has ended. */
+static void vm_reap(struct ktest *k)
 {
 	struct vm *v = &k->vm;
+	pid_t pid = v->ended || v->pid == 0 ? 0
+		    : waitpid(v->pid, &v->wait_status, WNOHANG);
 
-	if (v->init_error_len > 0) { /* TEXT; [0] is its 'e' */
-		if (c == '\n')
-			vm_stop(v, END_INIT);
-		else if (v->init_error_len < sizeof v->init_error - 1)
-			v->init_error[v->init_error_len++] = c;
-		return;
-	}
-	if (v->have_status || v->end == END_GARBAGE)
-		return;
-	v->message[v->message_len++] = c;
-	if (v->message[0] == 'h' && !v->hello) {
-		control_hello(k);
-		v->message_len = 0;
-	} else if (v->message[0] == 'e') {
-		v->init_error[v->init_error_len++] = c;
-	} else if (v->message[0] != 'x' || !v->hello) {
-		vm_stop(v, END_GARBAGE);
-	} else if (v->message_len == sizeof v->message) {
-		v->have_status = true;
-		v->status = (unsigned char)v->message[1];
-		v->want_out = get_le(v->message + 2, 8);
-		v->want_err = get_le(v->message + 10, 8);
-		step(k, "the program ended: status %d, %llu and %llu bytes",
-		     v->status, (unsigned long long)v->want_out,
-		     (unsigned long long)v->want_err);
-	}
+	if (pid == 0 || (pid < 0 && errno != ECHILD))
+		return; /* ECHILD: it ended, and somebody else waited for it */
+	v->ended = true;
+	deadline_set(k, END_QEMU, BYTE_WAIT_MS);
+	step(k, "QEMU ended");
 }
 
-static void control_bytes(struct ktest *k, const char *s, size_t n)
+/* Whether a guest that should boot sleeps. On a busy host Linux may take the
+ * APIC timer for broken, which TCG's ticks then miss (calibrate_APIC_clock()
+ * in arch/x86/kernel/apic/apic.c), and have no other that works. A child that
+ * is not QEMU (yet) says nothing of the guest. */
+static bool vm_boot_hung(struct ktest *k)
 {
 	struct vm *v = &k->vm;
+	char link[32], exe[PATH_SIZE];
+	clockid_t clock;
+	uint64_t used;
+	ssize_t n;
 
-	if (k->o->argv == NULL && !v->have_status) {
-		ports_report(k);
-		v->have_status = true;
-		v->status = (unsigned char)s[0];
-		v->stall_deadline = now_ms() + STALL_WAIT_MS;
-	}
-	for (size_t i = 0; k->o->argv != NULL && i < n; i++)
-		control_byte(k, s[i]);
+	deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
+	(void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)v->pid);
+	n = readlink(link, exe, sizeof exe - 1);
+	exe[n > 0 ? n : 0] = '\0';
+	if (v->ended || strstr(exe, "qemu") == NULL
+	    || clock_getcpuclockid(v->pid, &clock) != 0)
+		return false;
+	used = clock_ns(clock) - v->cpu_ns;
+	v->cpu_ns += used;
+	return used < BOOT_CPU_MS * 1000000u;
+}
+
+/* Whether there is a reason to stop now; sets k->end then. */
+static bool vm_done(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const bool program = k->guest.mode == MODE_PROGRAM;
+	const bool flushed = v->out.len == 0 && v->err.len == 0;
+	const bool all_read = v->fd[FD_CONTROL] < 0 && v->fd[FD_EARLY] < 0
+			      && (v->fd[FD_CONSOLE] < 0 || !program)
+			      && v->fd[FD_LOG] < 0 && v->out.from < 0
+			      && v->err.from < 0;
+
+	if (!flushed) /* the reader takes its time */
+		deadlines_move(k);
+	if (program && v->phase == PHASE_OUTPUT && flushed
+	    && v->out.total == v->want_out && v->err.total == v->want_err)
+		run_stop(k, END_VERDICT);
+	if (v->phase == PHASE_SAVED && v->fd[FD_STATE] < 0)
+		run_stop(k, END_SAVED);
+	if (v->ended && flushed && all_read)
+		run_stop(k, END_QEMU);
+	if (deadline_passed(v->deadline[END_MONITOR]))
+		(void)fail(k, "QEMU's monitor does not answer");
+	for (int i = 0; i < ENDINGS; i++)
+		if (deadline_passed(v->deadline[i])
+		    && (i != END_BOOT_HUNG || vm_boot_hung(k)))
+			run_stop(k, i != END_STALL || program
+				 ? (enum ending)i : END_VERDICT);
+	return k->end != END_NONE;
 }
 
 /* Reads what fd has now and hands it on; closes it at its end. */
@@ -5666,212 +6604,90 @@ static void drain(struct ktest *k, int *fd,
 		close_fd(fd);
 }
 
-/* Whether a write of any size to fd returns at once. To others not more is
- * written than poll() has promised room for. */
-static bool never_blocks(int fd)
-{
-	struct stat st;
+/* Who reads what comes from QEMU, but for the streams. */
+static const struct {
+	enum qemu_fd fd;
+	void (*bytes)(struct ktest *k, const char *s, size_t n);
+} readers[] = {
+	{ FD_CONTROL, control_bytes }, { FD_CONSOLE, console_bytes },
+	{ FD_EARLY, console_bytes }, { FD_LOG, log_bytes },
+	{ FD_MONITOR, monitor_bytes },
+};
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-}
-
-static void stream_write(struct ktest *k, struct stream *s)
-{
-	size_t len = s->len;
-	ssize_t n;
-
-	if (s == &k->vm.in || s == &k->vm.job) {
-		n = send(s->to, s->data + s->at, len, MSG_NOSIGNAL);
-	} else {
-		if (len > PIPE_BUF && !never_blocks(s->to))
-			len = PIPE_BUF;
-		n = write(s->to, s->data + s->at, len);
-	}
-	if (n >= 0) {
-		s->at += (size_t)n;
-		s->len -= (size_t)n;
-		return;
-	}
-	if (errno == EINTR || errno == EAGAIN)
-		return;
-	s->len = 0;
-	if (s == &k->vm.in || s == &k->vm.job) { /* nobody reads it now */
-		s->from = -1;
-	} else if (errno == EPIPE) {
-		k->vm.signal = SIGPIPE;
-		vm_stop(&k->vm, END_SIGNAL);
-	} else {
-		(void)fail(k, "%s:", s == &k->vm.out ? "stdout" : "stderr");
-		vm_stop(&k->vm, END_OUTPUT);
-	}
-}
-
-static void stream_read(struct ktest *k, struct stream *s)
-{
-	ssize_t n = read(s->from, s->data, sizeof s->data);
-
-	if (n > 0) {
-		s->at = 0;
-		s->len = (size_t)n;
-		s->total += (uint64_t)n;
-		if (s == &k->vm.in)
-			terminal_typed(k, s->data, s->len);
-		if (k->o->argv == NULL) /* the guest's console */
-			ports_report(k);
-		k->vm.stall_deadline = now_ms() + STALL_WAIT_MS;
-		return;
-	}
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	if (s == &k->vm.out || s == &k->vm.err) {
-		close_fd(&s->from);
-		return;
-	}
-	s->from = -1;
-	if (s == &k->vm.job)
-		return;
-	/* not close(): QEMU may drop what it has not read at a hang-up */
-	(void)shutdown(s->to, SHUT_WR);
-}
-
-/* What has to be waited for before the stream can move on. */
-static struct pollfd stream_poll(const struct stream *s)
-{
-	if (s->len > 0)
-		return (struct pollfd){ .fd = s->to, .events = POLLOUT };
-	return (struct pollfd){ .fd = s->from, .events = POLLIN };
-}
-
-static void stream_move(struct ktest *k, struct stream *s)
-{
-	if (s->len > 0)
-		stream_write(k, s);
-	else
-		stream_read(k, s);
-}
-
-static void vm_look(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-
-	pid_t pid = v->ended ? 0 : waitpid(v->pid, &v->wait_status, WNOHANG);
-
-	if (pid == 0 || (pid < 0 && errno != ECHILD))
-		return; /* ECHILD: it ended, and somebody else waited for it */
-	v->ended = true;
-	v->end_deadline = now_ms() + BYTE_WAIT_MS;
-	step(k, "QEMU ended");
-}
-
-/* Whether a guest that should boot sleeps. On a busy host Linux may take the
- * APIC timer for broken, which TCG's ticks then miss (calibrate_APIC_clock()
- * in arch/x86/kernel/apic/apic.c), and have no other that works. */
-static bool vm_asleep(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-	clockid_t clock;
-	uint64_t used;
-
-	if (v->hello || v->ended || k->o->argv == NULL || k->o->gdb != NULL
-	    || k->guest.attempt.accel != ACCEL_TCG
-	    || !passed(v->asleep_deadline)
-	    || clock_getcpuclockid(v->pid, &clock) != 0)
-		return false;
-	used = clock_ns(clock) - v->cpu_ns;
-	v->cpu_ns += used;
-	v->asleep_deadline = now_ms() + ASLEEP_WAIT_MS;
-	return used < ASLEEP_CPU_MS * 1000000u;
-}
-
-/* Whether there is a reason to stop now; sets v->end then. */
-static bool vm_done(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-	const bool program = k->o->argv != NULL;
-	const bool flushed = v->out.len == 0 && v->err.len == 0;
-	const bool all_read = v->control < 0 && v->console < 0 && v->early < 0
-			      && v->log < 0 && v->out.from < 0
-			      && v->err.from < 0;
-
-	if (passed(v->deadline))
-		vm_stop(v, END_TIMEOUT);
-	if (!v->hello && passed(v->kvm_deadline))
-		vm_stop(v, END_KVM);
-	if (vm_asleep(k))
-		vm_stop(v, END_ASLEEP);
-	if (program && v->have_status && flushed
-	    && v->out.total == v->want_out && v->err.total == v->want_err)
-		vm_stop(v, END_VERDICT);
-	if (v->ended && flushed && (all_read || passed(v->end_deadline)))
-		vm_stop(v, END_QEMU);
-	if (v->have_status && flushed && !v->ended
-	    && passed(v->stall_deadline))
-		vm_stop(v, program ? END_STALL : END_VERDICT);
-	return v->end != END_NONE;
-}
-
-/* Milliseconds until something has to be looked at without an event. */
-static int vm_patience(const struct vm *v)
-{
-	const long long at[] = { v->deadline, v->end_deadline,
-		v->hello ? 0 : v->kvm_deadline,
-		v->have_status ? v->stall_deadline : 0 };
-	long long now = now_ms(), wait = CHILD_TICK_MS;
-
-	if (v->log < 0 && !v->ended) /* QEMU is about to end */
-		wait = 10;
-	for (size_t i = 0; i < COUNT(at); i++)
-		if (at[i] > 0 && at[i] - now < wait)
-			wait = at[i] > now ? at[i] - now : 0;
-	return (int)wait;
-}
-
+/* One turn: waits for an event, and hands on what there is. */
 static void vm_poll(struct ktest *k)
 {
-	enum { WAKE, CONTROL, CONSOLE, EARLY, LOG, JOB, IN, OUT, ERR, ALL };
+	enum { WAKE, READERS, STATE = READERS + COUNT(readers), JOB, IN, OUT,
+	       ERR, LINK, ALL = LINK + WIRES_MAX };
 	struct vm *v = &k->vm;
-	struct pollfd p[ALL] = {
-		[WAKE] = { .fd = k->o->wake_fd, .events = POLLIN },
-		[CONTROL] = { .fd = v->control, .events = POLLIN },
-		[CONSOLE] = { .fd = v->console, .events = POLLIN },
-		[EARLY] = { .fd = v->early, .events = POLLIN },
-		[LOG] = { .fd = v->log, .events = POLLIN },
-		[IN] = stream_poll(&v->in),
-		[OUT] = stream_poll(&v->out),
-		[ERR] = stream_poll(&v->err),
-	};
+	struct guest *g = &k->guest;
+	const bool save = k->attempt.boot == BOOT_SAVE;
+	struct stream *stream[] = { &v->job, &v->in, &v->out, &v->err };
+	struct pollfd p[ALL];
+	const long long until = vm_patience(v);
+	long long late;
 
 	terminal_tell(k);
-	p[JOB] = stream_poll(&v->job);
-	if (!v->hello) /* another attempt may have to start from nothing */
+	for (size_t i = 0; i < COUNT(readers); i++)
+		p[READERS + i] = (struct pollfd){ .fd = v->fd[readers[i].fd],
+						  .events = POLLIN };
+	if (k->guest.mode == MODE_MONOGON) /* it is the output */
+		p[READERS + 1].fd = -1;
+	if (v->phase != PHASE_MONITOR) /* its greeting waits for us */
+		p[READERS + 4].fd = -1;
+	p[STATE] = (struct pollfd){ .fd = v->fd[FD_STATE],
+				    .events = save ? POLLIN : POLLOUT };
+	for (size_t i = 0; i < COUNT(stream); i++)
+		p[JOB + i] = stream_poll(stream[i]);
+	if (v->phase < PHASE_RUN) /* another attempt may have to start anew */
 		p[IN].fd = -1;
-	if (v->control < 0)
+	if (v->fd[FD_CONTROL] < 0)
 		p[JOB].fd = -1;
-	if (poll(p, ALL, vm_patience(v)) < 0 && errno != EINTR) {
-		(void)fail(k, "poll:");
-		vm_stop(v, END_OUTPUT);
+	for (size_t i = 0; i < g->wire_count; i++)
+		p[LINK + i] = (struct pollfd){ .fd = g->wire[i].listen,
+					       .events = POLLIN };
+	(void)run_poll(k, p, LINK + g->wire_count, until);
+	late = now_ms() - until;
+	if (late > BYTE_WAIT_MS)
+		deadlines_pause(k, late);
+	for (size_t i = 0; i < COUNT(readers); i++)
+		if (p[READERS + i].revents != 0)
+			drain(k, &v->fd[readers[i].fd], readers[i].bytes);
+	if (p[STATE].revents != 0 && monitor_move(k) < 0)
+		run_stop(k, END_MONITOR);
+	if (v->phase == PHASE_MONITOR && v->fd[FD_MONITOR] < 0) {
+		(void)fail(k, "QEMU ended");
+		run_stop(k, END_MONITOR);
 	}
-	/* A signal for all of us has ended QEMU, too: poll() sees that first,
-	 * and then runs our handler. */
-	if (p[WAKE].revents || poll(&p[WAKE], 1, 0) > 0)
-		wake(k);
-	if (p[CONTROL].revents)
-		drain(k, &v->control, control_bytes);
-	if (p[CONSOLE].revents)
-		drain(k, &v->console, console_bytes);
-	if (p[EARLY].revents)
-		drain(k, &v->early, console_bytes);
-	if (p[LOG].revents)
-		drain(k, &v->log, log_bytes);
-	if (p[JOB].revents)
-		stream_move(k, &v->job);
-	if (p[IN].revents)
-		stream_move(k, &v->in);
-	if (p[OUT].revents)
-		stream_move(k, &v->out);
-	if (p[ERR].revents)
-		stream_move(k, &v->err);
-	vm_look(k);
+	for (size_t i = 0; i < COUNT(stream); i++)
+		if (p[JOB + i].revents != 0)
+			stream_move(k, stream[i]);
+	for (size_t i = 0; i < g->wire_count; i++)
+		if (p[LINK + i].revents != 0
+		    && link_accept(k, &g->wire[i]) < 0)
+			run_stop(k, END_OUTPUT);
+	vm_reap(k);
+}
+
+/* Waits for the other ends of all links; -1 if one does not come. */
+static int links_wait(struct ktest *k)
+{
+	const struct guest *g = &k->guest;
+	size_t i = 0;
+
+	k->vm.phase = PHASE_LINK;
+	deadline_set(k, END_LINK, LINK_WAIT_MS);
+	if (k->o->timeout > 0)
+		deadline_set(k, END_LINK, 0);
+	while (i < g->wire_count && !vm_done(k))
+		if (g->wire[i].listen >= 0)
+			vm_poll(k);
+		else
+			i++;
+	if (k->end == END_LINK)
+		return fail(k, "-link %s: nobody came to the other end within"
+			    " %d s", g->wire[i].path, LINK_WAIT_MS / 1000);
+	return k->end == END_NONE ? 0 : -1;
 }
 
 /* Supervises until there is an end, then leaves no process behind. */
@@ -5879,34 +6695,36 @@ static void vm_supervise(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	const struct ktest_options *o = k->o;
+	const bool program = k->guest.mode == MODE_PROGRAM;
 
-	if (o->accel == ACCEL_AUTO && k->guest.attempt.accel == ACCEL_KVM
-	    && o->argv != NULL && o->gdb == NULL)
-		v->kvm_deadline = now_ms() + KVM_WAIT_MS;
-	v->asleep_deadline = now_ms() + ASLEEP_WAIT_MS;
+	if (k->attempt.boot == BOOT_RESTORE)
+		monitor_start(k);
+	else if (program && o->gdb == NULL) {
+		if (o->accel == ACCEL_AUTO && k->attempt.accel == ACCEL_KVM)
+			deadline_set(k, END_KVM, KVM_WAIT_MS);
+		if (k->attempt.accel == ACCEL_TCG)
+			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
+	}
 	while (!vm_done(k))
 		vm_poll(k);
-	if (!v->ended) {
-		(void)kill(v->pid, SIGKILL);
-		while (waitpid(v->pid, &v->wait_status, 0) < 0
-		       && errno == EINTR)
-			;
-	}
+	vm_end(v);
 	terminal_give_back(k);
 	/* last words: all that the pipes can hold */
 	for (int i = 0; i < 2 * CONSOLE_PIPE_SIZE / STREAM_SIZE; i++) {
-		drain(k, &v->console, console_bytes);
-		drain(k, &v->early, console_bytes);
+		if (program)
+			drain(k, &v->fd[FD_CONSOLE], console_bytes);
+		drain(k, &v->fd[FD_EARLY], console_bytes);
+		drain(k, &v->fd[FD_LOG], log_bytes);
 	}
-	drain(k, &v->log, log_bytes);
 	vm_close(v);
 	step(k, "the guest is gone; ktest's own CPU time: %llu us",
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
 /* ==== 12. Verdict =======================================================
- * struct vm -> the exit status and, if there is none, the one line that says
- * why, with what the guest's kernel and QEMU said last.
+ * struct vm -> another attempt, if what ended this one has a remedy, or the
+ * exit status; and if there is none, the one line that says why, with what the
+ * guest's kernel and QEMU said last. ktest_run() and ktest_parse() stand here.
  */
 
 #define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
@@ -5946,15 +6764,19 @@ static void show_text(struct ktest *k, const char *title, const char *s,
 	if (n == 0)
 		return;
 	warn(k, "%s", title);
-	show(k->o->log_fd, s, n, true);
+	show(k, -1, s, n, true);
 	if (s[n - 1] != '\n')
-		show(k->o->log_fd, "\n", 1, true);
+		show(k, -1, "\n", 1, true);
 }
 
 static void explain_init(struct ktest *k)
 {
-	(void)fail(k, "init gave up: %.*s", (int)k->vm.init_error_len - 1,
-		   k->vm.init_error + 1);
+	const char *text = k->vm.message + 1; /* behind its 'e' */
+	const size_t n = k->vm.message_len - 1;
+	const char *nl = memchr(text, '\n', n);
+
+	(void)fail(k, "init gave up: %.*s",
+		   (int)(nl != NULL ? (size_t)(nl - text) : n), text);
 }
 
 /* There is a verdict, but not all the output that came before it. */
@@ -5977,7 +6799,7 @@ static void explain_qemu(struct ktest *k)
 	char line[512], first[512];
 	size_t n = ring_text(k);
 
-	if (!find_line(k->log, k->log_len, "", first, sizeof first)
+	if (!find_line(k->said, k->said_len, "", first, sizeof first)
 	    || first[0] == '\0')
 		(void)snprintf(first, sizeof first, "it said nothing");
 	if (WIFSIGNALED(v->wait_status))
@@ -5987,9 +6809,9 @@ static void explain_qemu(struct ktest *k)
 	else if (WEXITSTATUS(v->wait_status) != 0)
 		(void)fail(k, "QEMU ended with status %d: %s",
 			   WEXITSTATUS(v->wait_status), first);
-	else if (v->init_error_len > 0)
+	else if (v->message_len > 0 && v->message[0] == 'e')
 		explain_init(k);
-	else if (v->have_status)
+	else if (v->phase == PHASE_OUTPUT)
 		explain_lost(k);
 	else if (find_line(k->scratch, n, PANIC, line, sizeof line))
 		(void)fail(k, "the guest panicked: %s", line + strlen(PANIC));
@@ -6004,9 +6826,10 @@ static void explain_qemu(struct ktest *k)
 			   line + 10, k->o->memory);
 	else
 		(void)fail(k, "the guest ended without an exit code, %s",
-			   v->hello ? "while the program ran (restarted,"
+			   v->phase == PHASE_RUN ? "while the program ran (restarted,"
 			   " powered off, or a triple fault)"
-			   : k->o->argv != NULL ? "before init was ready"
+			   : k->guest.mode == MODE_PROGRAM
+			   ? "before init was ready"
 			   : "or with no byte on its control port");
 }
 
@@ -6016,18 +6839,17 @@ static int verdict(struct ktest *k)
 	const struct vm *v = &k->vm;
 	int status = KTEST_NO_VERDICT;
 
-	switch (v->end) {
+	switch (k->end) {
 	case END_VERDICT:
 		return v->status;
 	case END_SIGNAL:
-		k->signal = v->signal;
-		if (v->signal != 0)
-			return 128 + v->signal;
+		if (k->signal != 0)
+			return 128 + k->signal;
 		(void)fail(k, "the caller ended the run");
 		break;
 	case END_QEMU:
-		if (k->o->argv == NULL && v->have_status
-		    && v->wait_status == 0)
+		if (k->guest.mode == MODE_MONOGON
+		    && v->phase == PHASE_OUTPUT && v->wait_status == 0)
 			return v->status;
 		explain_qemu(k);
 		break;
@@ -6040,10 +6862,10 @@ static int verdict(struct ktest *k)
 		explain_init(k);
 		break;
 	case END_KVM:
-		(void)fail(k, "kvm failed: %s", k->log_len > 0
+		(void)fail(k, "kvm failed: %s", k->said_len > 0
 			   ? "KVM internal error" : "no sign of life");
 		break;
-	case END_ASLEEP:
+	case END_BOOT_HUNG:
 		(void)fail(k, "the guest hangs, and before init is ready");
 		break;
 	case END_STALL:
@@ -6064,265 +6886,280 @@ static void last_words(struct ktest *k)
 {
 	size_t n;
 
-	if (k->vm.pid == 0 || k->vm.end == END_OUTPUT)
+	if (k->vm.pid == 0 || k->end == END_OUTPUT)
 		return;
 	/* its first line was in ours already */
-	if (!k->o->verbose && k->log_len > 0
-	    && find_bytes(k->log, k->log_len - 1, "\n", 1) != NULL)
-		show_text(k, "QEMU said", k->log, k->log_len);
+	if (!k->o->verbose && k->said_len > 0
+	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL)
+		show_text(k, "QEMU said", k->said, k->said_len);
 	n = ring_text(k);
 	if (!k->o->console)
 		show_text(k, "the console's last words", k->scratch, n);
 }
 
-/* Whether QEMU could not bind a port, and others are to be tried: somebody
- * took one between our choice and its bind. One that was asked for is named. */
-static bool ports_again(struct ktest *k, struct attempt *a)
+/* -- Attempts --
+ * An attempt that came to nothing before a program could run may be followed
+ * by another, on another machine. What ended it picks its remedies from the
+ * table; the first one that says AGAIN is taken.
+ */
+enum remedy_word { NO_REMEDY, AGAIN, GIVE_UP /* k->error says why */ };
+
+/* Whether QEMU failed, and not the guest. */
+static bool qemu_failed(const struct ktest *k)
+{
+	return k->end == END_KVM || k->end == END_MONITOR
+	       || (k->end == END_QEMU && k->vm.wait_status != 0);
+}
+
+/* QEMU could not bind a port: somebody took it between our choice and its
+ * bind. Others are tried; one that was asked for is named. */
+static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
 {
 	struct guest *g = &k->guest;
 	char rule[64];
 
-	for (size_t i = 0; i < g->port_count; i++) {
+	for (size_t i = 0; qemu_failed(k) && i < g->port_count; i++) {
 		port_rule(&g->port[i], rule);
-		if (find_bytes(k->log, k->log_len, rule, strlen(rule)) == NULL)
+		if (find_bytes(k->said, k->said_len, rule, strlen(rule)) == NULL)
 			continue;
+		k->error[0] = '\0';
 		if (!g->port[i].any || a->port_tries == PORT_TRIES) {
 			(void)fail(k, "-port %s: 127.0.0.1:%d: QEMU cannot"
 				   " bind it, it is taken",
 				   k->o->ports.item[i], g->port[i].host);
-			return false;
+			return GIVE_UP;
 		}
 		step(k, "port %d was taken: trying others", g->port[i].host);
 		a->port_tries++;
-		return ports_choose(k, g) == 0;
+		return ports_choose(k, g) == 0 ? AGAIN : GIVE_UP;
 	}
-	return false;
+	return NO_REMEDY;
 }
 
-/* Whether to try again, on another machine, after an attempt that came to
- * nothing: never once a program may have run. Says why. */
-static bool attempt_other(struct ktest *k, struct attempt *a)
+/* This QEMU was built without seccomp. */
+static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 {
-	const struct vm *v = &k->vm;
 	char why[512];
-	bool failed = v->end == END_KVM
-		      || (v->end == END_QEMU && v->wait_status != 0);
 
-	if (v->hello || v->init_error_len > 0 || v->have_status
-	    || v->out.total > 0
-	    || (v->end != END_QEMU && v->end != END_KVM
-		&& v->end != END_ASLEEP))
-		return false;
-	if (v->end == END_ASLEEP) {
-		step(k, "the guest hangs");
-		return ++a->asleep_tries < ASLEEP_TRIES;
+	if (!qemu_failed(k) || !a->sandbox
+	    || (!find_line(k->said, k->said_len, " -sandbox", why, sizeof why)
+		&& !find_line(k->said, k->said_len, "seccomp syscall filter",
+			      why, sizeof why)))
+		return NO_REMEDY;
+	if (k->o->sandbox == SANDBOX_ON) {
+		(void)fail(k, "-sandbox on: this QEMU has none (-sandbox auto"
+			   " goes without):%s", why);
+		return GIVE_UP;
 	}
-	if (failed && ports_again(k, a))
-		return true;
-	if (k->error[0] != '\0')
-		return false;
-	if (failed && a->sandbox
-	    && (find_line(k->log, k->log_len, " -sandbox", why, sizeof why)
-		|| find_line(k->log, k->log_len, "seccomp syscall filter",
-			     why, sizeof why))) {
-		step(k, "QEMU has no sandbox: trying without:%s", why);
-		a->sandbox = false;
-		return true;
-	}
-	if (failed && k->o->accel == ACCEL_AUTO && a->accel == ACCEL_KVM) {
-		if (!find_line(k->log, k->log_len, v->end == END_KVM
-			       ? "KVM internal error" : "", why, sizeof why)
-		    || why[0] == '\0')
-			(void)snprintf(why, sizeof why, "no sign of life");
-		warn(k, "using tcg, because kvm failed: %s", why);
-		a->accel = ACCEL_TCG;
-		return true;
-	}
-	if (!failed && k->o->acpi == ACPI_AUTO && !a->acpi_turned
-	    && k->o->argv != NULL /* else it may have run, silently */
-	    && !find_line(k->scratch, ring_text(k), PANIC, why, sizeof why)
-	    && !find_line(k->scratch, ring_text(k), "firmware: ", why,
-			  sizeof why)
-	    && (!find_line(k->scratch, ring_text(k), "] ktest: ", why,
-			   sizeof why) || strstr(why, ": no virtio") != NULL)) {
-		a->acpi_turned = true;
-		a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;
-		step(k, "the guest found no ports: trying acpi=%s",
-		     acpi_names[a->acpi]);
-		return true;
-	}
-	return false;
+	step(k, "QEMU has no sandbox: trying without:%s", why);
+	a->sandbox = false;
+	return AGAIN;
 }
 
-/* What follows a machine that was to be saved, or restored. */
-static bool attempt_snapshot(struct ktest *k, struct attempt *a)
+static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 {
-	const enum ending end = k->vm.end;
+	char why[512];
+
+	if (!qemu_failed(k) || k->o->accel != ACCEL_AUTO
+	    || a->accel != ACCEL_KVM)
+		return NO_REMEDY;
+	if (!find_line(k->said, k->said_len, k->end == END_KVM
+		       ? "KVM internal error" : "", why, sizeof why)
+	    || why[0] == '\0')
+		(void)snprintf(why, sizeof why, "no sign of life");
+	warn(k, "using tcg, because kvm failed: %s", why);
+	a->accel = ACCEL_TCG;
+	return AGAIN;
+}
+
+/* The guest found no vports, and did not panic, or did not say why it ended:
+ * its devices are announced the other way. */
+static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
+{
+	const size_t n = ring_text(k);
+	char why[512];
+
+	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
+	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
+	    || find_line(k->scratch, n, PANIC, why, sizeof why)
+	    || find_line(k->scratch, n, "firmware: ", why, sizeof why)
+	    || (find_line(k->scratch, n, "] ktest: ", why, sizeof why)
+		&& strstr(why, ": no virtio") == NULL))
+		return NO_REMEDY;
+	a->acpi_turned = true;
+	a->acpi = a->acpi == ACPI_ON ? ACPI_OFF : ACPI_ON;
+	step(k, "the guest found no ports: trying acpi=%s",
+	     acpi_names[a->acpi]);
+	return AGAIN;
+}
+
+static enum remedy_word remedy_boot_hung(struct ktest *k, struct attempt *a)
+{
+	step(k, "the guest hangs");
+	return ++a->boot_tries < BOOT_TRIES ? AGAIN : NO_REMEDY;
+}
+
+/* The machine is saved: now it is restored. If its file cannot be written,
+ * that is for this run alone. */
+static enum remedy_word remedy_restore(struct ktest *k, struct attempt *a)
+{
 	struct snapshot *s = &k->snapshot;
 
-	if (k->vm.hello || end == END_TIMEOUT || end == END_SIGNAL
-	    || end == END_OUTPUT)
-		return false;
-	/* a guest that ends by itself does so cold, too */
-	if (a->boot == BOOT_SAVE && (end == END_INIT
-	    || (end == END_QEMU && k->vm.wait_status == 0)))
-		return false;
-	if (end == END_SAVED && snapshot_name(k) == 0) {
-		if (snapshot_write(k) < 0) { /* then just for this run */
-			warn(k, "-snapshot: it is not kept: %s", k->error);
-			k->error[0] = '\0';
-			s->fd = s->memory;
-			s->memory = -1;
-		}
-		a->boot = BOOT_RESTORE;
-		a->saved = true;
-		return true;
-	}
-	if (a->boot == BOOT_RESTORE && !a->saved) {
-		step(k, "snapshot %s: stale because of %s", s->path, k->error);
+	if (snapshot_finish(k) < 0)
+		return NO_REMEDY;
+	if (snapshot_write(k) < 0) {
+		warn(k, "-snapshot: it is not kept: %s", k->error);
 		k->error[0] = '\0';
-		close_fd(&s->fd);
-		*a = s->first;
-		a->boot = BOOT_SAVE;
-		return true;
+		s->fd = s->memory;
+		s->memory = -1;
 	}
-	if (end != END_SAVED && end != END_MONITOR)
-		(void)fail(k, "the machine to be saved ended early");
-	snapshot_off(k);
-	return true;
+	a->boot = BOOT_RESTORE;
+	a->saved = true;
+	return AGAIN;
 }
 
-static bool attempt_next(struct ktest *k, struct attempt *a)
+/* A machine that was not restored is stale: it is saved anew. */
+static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
 {
-	char error[MESSAGE_SIZE];
+	struct snapshot *s = &k->snapshot;
 
-	if (k->vm.end == END_MONITOR && !k->vm.hello) {
-		/* QEMU may have had a reason that has another remedy */
-		memcpy(error, k->error, sizeof error);
-		k->error[0] = '\0';
-		if (ports_again(k, a))
-			return true;
-		if (k->error[0] != '\0')
-			return false;
-		memcpy(k->error, error, sizeof error);
-	}
-	if (attempt_other(k, a))
-		return true;
-	return a->boot != BOOT_COLD && attempt_snapshot(k, a);
+	if (a->boot != BOOT_RESTORE || a->saved)
+		return NO_REMEDY;
+	step(k, "snapshot %s: stale because of %s", s->path, k->error);
+	k->error[0] = '\0';
+	close_fd(&s->fd);
+	*a = s->first;
+	snapshot_reserve(k);
+	return AGAIN;
+}
+
+/* Without snapshots it may do. A guest that ends by itself does so cold, too. */
+static enum remedy_word remedy_cold(struct ktest *k, struct attempt *a)
+{
+	if (a->boot == BOOT_COLD
+	    || (a->boot == BOOT_SAVE && k->end == END_QEMU
+		&& k->vm.wait_status == 0))
+		return NO_REMEDY;
+	if (k->end != END_SAVED && k->end != END_MONITOR)
+		(void)fail(k, "the machine to be saved ended early");
+	snapshot_off(k);
+	return AGAIN;
+}
+
+#define WHEN(end) (1u << (end))
+static const struct {
+	unsigned ends;         /* that it is for: WHEN(END_...) */
+	enum remedy_word (*apply)(struct ktest *k, struct attempt *a);
+} remedies[] = {
+	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
+	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_sandbox },
+	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
+	{ WHEN(END_QEMU), remedy_acpi },
+	{ WHEN(END_SAVED), remedy_restore },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
+	  | WHEN(END_BOOT_HUNG), remedy_stale },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
+	  | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED), remedy_cold },
+};
+
+/* Whether to try again: never once a program may have run. */
+static bool attempt_next(struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+
+	if (k->over || v->phase == PHASE_RUN || v->phase == PHASE_OUTPUT
+	    || v->message_len > 0 || v->out.total > 0)
+		return false;
+	for (size_t i = 0; i < COUNT(remedies); i++)
+		if (remedies[i].ends & WHEN(k->end))
+			switch (remedies[i].apply(k, &k->attempt)) {
+			case AGAIN:
+				return true;
+			case GIVE_UP:
+				return false;
+			default:
+				break;
+			}
+	return false;
 }
 
 /* What this attempt's machine needs in files: an initramfs, and memory that
  * is to become a snapshot's. Both hold what only this attempt is about. */
-static int attempt_files(struct ktest *k, int *initramfs)
+static int attempt_files(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
-	const enum boot boot = k->guest.attempt.boot;
+	const enum boot boot = k->attempt.boot;
 
-	close_fd(initramfs);
+	close_fd(&k->initramfs);
 	close_fd(&s->memory);
-	if (k->o->argv == NULL || k->o->dry_run || boot == BOOT_RESTORE)
+	if (k->guest.mode == MODE_MONOGON || k->o->dry_run
+	    || boot == BOOT_RESTORE)
 		return 0;
 	if (boot == BOOT_SAVE) { /* what is wrong with the job costs no boot */
-		*initramfs = job_build(k, &k->guest);
-		if (*initramfs < 0)
+		k->initramfs = job_build(k, &k->guest);
+		if (k->initramfs < 0)
 			return -1;
-		close_fd(initramfs);
+		close_fd(&k->initramfs);
 	}
-	*initramfs = initramfs_build(k, &k->guest);
-	if (*initramfs < 0 || boot == BOOT_COLD)
-		return *initramfs < 0 ? -1 : 0;
+	k->initramfs = initramfs_build(k, &k->guest);
+	if (k->initramfs < 0 || boot == BOOT_COLD)
+		return k->initramfs < 0 ? -1 : 0;
 	s->memory = temporary_file(k);
 	if (s->memory >= 0
 	    && ftruncate(s->memory, (off_t)s->now.memory) == 0)
 		return 0;
 	(void)fail(k, "the guest's memory:");
 	snapshot_off(k);
-	return attempt_files(k, initramfs);
+	return attempt_files(k);
 }
 
 /* From a machine that QEMU was started for to the end of that attempt. The
  * job of one that is restored is made while QEMU starts. */
-static void attempt_run(struct ktest *k, int *initramfs)
+static void attempt_run(struct ktest *k)
 {
-	if (k->guest.attempt.boot == BOOT_RESTORE) {
-		*initramfs = job_build(k, &k->guest);
-		if (*initramfs < 0)
-			vm_stop(&k->vm, END_OUTPUT);
-		else if (monitor_restore(k) == 0)
-			control_answer(k, *initramfs);
-		else
-			vm_stop(&k->vm, END_MONITOR);
-	}
+	const char *gdb = k->o->gdb;
+
+	if (gdb != NULL)
+		warn(k, "the guest waits for gdb: target remote %s%s",
+		     unix_path(gdb) != NULL ? "" : "127.0.0.1:",
+		     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);
+	if (k->attempt.boot == BOOT_RESTORE
+	    && (k->initramfs = job_build(k, &k->guest)) < 0)
+		run_stop(k, END_OUTPUT);
 	vm_supervise(k);
 }
 
-static int run_attempts(struct ktest *k, const char *kernel, int *initramfs)
+/* Attempts until there is a verdict; its status, or -1. */
+static int run_attempts(struct ktest *k)
 {
-	struct guest *g = &k->guest;
+	struct attempt *a = &k->attempt;
 
 	do {
-		k->log_len = 0;
-		if (!g->attempt.acpi_turned) /* else both are worth showing */
+		if (!k->over)
+			k->end = END_NONE;
+		k->said_len = 0;
+		if (!a->acpi_turned) /* else both are worth showing */
 			k->ring_total = 0;
-		if (attempt_files(k, initramfs) < 0)
+		if (attempt_files(k) < 0)
 			return -1;
-		if (g->attempt.accel != ACCEL_KVM && g->tick_khz == 0
-		    && g->attempt.boot != BOOT_RESTORE)
-			g->tick_khz = tick_khz(k);
-		if (qemu_build(k, g, kernel) < 0)
+		if (a->accel == ACCEL_TCG && a->tick_khz == 0
+		    && a->boot != BOOT_RESTORE)
+			a->tick_khz = tick_khz(k);
+		if (qemu_build(k, a) < 0)
 			return -1;
 		if (k->o->dry_run) {
 			qemu_print(&k->qemu, stdout);
-			return 0;
+			return fflush(stdout) == 0 ? 0
+				: fail(k, "stdout:");
 		}
 		if (k->o->verbose)
-			ktest_log_args(k->o->log_fd, k->o->name,
-				       k->qemu.argv);
-		if (vm_spawn(k, g, *initramfs) < 0)
+			log_args(k, -1, k->o->name, k->qemu.argv);
+		if (k->over || vm_spawn(k) < 0)
 			return -1;
-		if (k->o->gdb != NULL)
-			warn(k, "the guest waits for gdb: target remote %s%s",
-			     unix_path(k->o->gdb) != NULL ? "" : "127.0.0.1:",
-			     unix_path(k->o->gdb) != NULL
-			     ? unix_path(k->o->gdb) : k->o->gdb);
-		attempt_run(k, initramfs);
-	} while (attempt_next(k, &g->attempt));
+		attempt_run(k);
+	} while (attempt_next(k));
 	return verdict(k);
-}
-
-/* A run's working memory; NULL and r->error if there is none. */
-static struct ktest *run_begin(const struct ktest_options *o,
-			       struct ktest_result *r)
-{
-	struct ktest *k = mmap(NULL, sizeof *k, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	*r = (struct ktest_result){ .qemu_status = -1 };
-	if (k == MAP_FAILED) {
-		(void)snprintf(r->error, sizeof r->error, "no memory: %s",
-			       strerror(errno));
-		return NULL;
-	}
-	k->o = o;
-	k->start = now_ms();
-	k->snapshot.fd = k->snapshot.memory = -1;
-	return k;
-}
-
-/* Takes what a run leaves behind, and frees its memory. */
-static void run_end(struct ktest *k, struct ktest_result *r)
-{
-	size_t n = k->log_len < sizeof r->qemu_stderr
-		   ? k->log_len : sizeof r->qemu_stderr - 1;
-
-	memcpy(r->error, k->error, sizeof r->error);
-	memcpy(r->qemu_stderr, k->log, n);
-	r->qemu_stderr[n] = '\0';
-	r->signal = k->signal;
-	if (k->vm.pid > 0)
-		r->qemu_status = k->vm.wait_status;
-	r->warm = k->vm.hello && k->guest.attempt.boot == BOOT_RESTORE;
-	(void)munmap(k, sizeof *k);
 }
 
 /* What it does is a thread's own: a reader that is gone is an EPIPE for this
@@ -6375,9 +7212,8 @@ static int options_shell(struct ktest *k)
 
 int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 {
-	char kernel[PATH_SIZE];
-	int initramfs = -1, status = -1;
 	struct ktest *k = run_begin(o, r);
+	int status = -1;
 	sigset_t pipe_set, old;
 	bool pending;
 
@@ -6385,17 +7221,15 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 		return r->status = KTEST_NO_VERDICT;
 	sigpipe_block(&pipe_set, &pending, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
-	if (options_shell(k) == 0 && guest_describe(k, &k->guest, kernel) == 0
-	    && snapshot_find(k, kernel) == 0)
-		status = run_attempts(k, kernel, &initramfs);
-	close_fd(&initramfs);
-	close_fd(&k->snapshot.fd);
-	close_fd(&k->snapshot.memory);
-	ports_close(&k->guest, true);
-	wires_close(&k->guest);
+	if (options_shell(k) == 0 && guest_describe(k, &k->guest) == 0
+	    && claim(k) == 0 && links_wait(k) == 0 && snapshot_find(k) == 0)
+		status = run_attempts(k);
+	if (status < 0 && k->over && k->error[0] == '\0')
+		status = verdict(k);
 	if (status < 0)
 		status = k->fail_status != 0 ? k->fail_status
 					     : KTEST_NO_VERDICT;
+	claim_undo(k);
 	if (k->error[0] != '\0') {
 		say_line(k, k->error);
 		last_words(k);
@@ -6405,22 +7239,12 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-int ktest_parse(struct ktest_options *o, char *const *argv,
-		struct ktest_result *r)
-{
-	struct ktest *k = run_begin(o, r);
-	int result = k != NULL ? opt_parse(k, o, argv) : -1;
-
-	if (result < 0 && k != NULL)
-		say_line(k, k->error);
-	if (k != NULL)
-		run_end(k, r);
-	r->status = result < 0 ? KTEST_NO_VERDICT : 0;
-	return result;
-}
-
-/* ==== 13. main ==========================================================
- * The command line around ktest_run(): signals, usage, several kernels.
+/* ==== 13. Suite =========================================================
+ * struct ktest_options with several kernels -> a run for each, as many at a
+ * time as -jobs says; what they wrote, whole and in order; and who passed. A
+ * run is a child process that calls ktest_run(), with no stdin and with its
+ * output in files without a name. One poll() waits for signals, which are all
+ * the news there is, and for room to print to.
  */
 #ifndef KTEST_LIB
 static int signal_pipe[2];
@@ -6438,15 +7262,14 @@ static void signal_handler(int number)
 static void signals_catch(struct ktest_options *o)
 {
 	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP,
-				      SIGWINCH };
+				      SIGQUIT, SIGWINCH, SIGTSTP };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
 	o->wake_fd = -1;
-	if (ktest_socket_pair(signal_pipe) < 0)
+	/* a pipe: wire_fd() knows both ends of it by either */
+	if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
 		return;
 	o->wake_fd = signal_pipe[0];
-	(void)fcntl(signal_pipe[0], F_SETFL, O_NONBLOCK);
-	(void)fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
 	for (size_t i = 0; i < COUNT(caught); i++)
 		if (sigaction(caught[i], NULL, &old) == 0
 		    && (old.sa_handler != SIG_IGN || caught[i] == SIGCHLD))
@@ -6454,17 +7277,6 @@ static void signals_catch(struct ktest_options *o)
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGTTIN, SIG_IGN); /* a background job reads EOF */
 	(void)signal(SIGXFSZ, SIG_IGN); /* ulimit -f: an error as others */
-}
-
-/* 0, 1 and 2 have to be something, or our own fds would be taken for them. */
-static void standard_fds(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= 2);
-	close_fd(&fd);
 }
 
 static void die_by(int number)
@@ -6488,12 +7300,6 @@ static int run_one(const struct ktest_options *o)
 	return r.status;
 }
 
-/* -- Several kernels --
- * A run is a child process that calls ktest_run(), with no stdin and with its
- * output in files without a name. When it and all before it have ended, what
- * it wrote is printed: the order is that of the kernels. One poll() waits for
- * signals, which are all news there is, and for room to print to.
- */
 struct run {
 	const char *name;
 	pid_t pid;            /* 0: it is not running */
@@ -6531,9 +7337,9 @@ static size_t runs_prefix(const struct ktest_list *l)
 
 /* The child. A signal that comes before it has a pipe of its own is told to
  * the parent, which tells all its children. */
-static int run_child(struct ktest_options *o, const struct run *r,
-		     pid_t parent)
+static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 {
+	const int old[2] = { signal_pipe[0], signal_pipe[1] };
 	int null = open("/dev/null", O_RDONLY);
 
 #ifdef __linux__
@@ -6542,8 +7348,18 @@ static int run_child(struct ktest_options *o, const struct run *r,
 	(void)dup2(null, 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
-	signals_catch(o);
-	return getppid() == parent ? run_one(o) : KTEST_NO_VERDICT;
+	sink_close(&rs->k->log);
+	sink_close(&rs->k->out);
+	sink_close(&rs->k->err);
+	/* a -chardev could take them for the caller's */
+	(void)close(null);
+	(void)close(r->out);
+	if (r->err != r->out)
+		(void)close(r->err);
+	signals_catch(rs->o);
+	(void)close(old[0]);
+	(void)close(old[1]);
+	return getppid() == parent ? run_one(rs->o) : KTEST_NO_VERDICT;
 }
 
 static void runs_end(struct runs *rs, int number)
@@ -6567,7 +7383,7 @@ static void runs_start(struct runs *rs)
 	r->start = now_ms();
 	rs->o->kernel_path = kernel;
 	if (r->out >= 0 && r->err >= 0 && (r->pid = fork()) == 0)
-		_exit(run_child(rs->o, r, parent));
+		_exit(run_child(rs, r, parent));
 	if (r->pid > 0) {
 		rs->started++;
 		rs->running++;
@@ -6754,7 +7570,7 @@ static int runs_all(struct ktest_options *o)
 		return KTEST_NO_VERDICT;
 	rs.o = o;
 	if (o->wake_fd < 0)
-		rs.stop = rs.mute = fail(rs.k, "socketpair:") < 0;
+		rs.stop = rs.mute = fail(rs.k, "pipe:") < 0;
 	(void)snprintf(plan, sizeof plan, "TAP version 13\n1..%zu\n",
 		       o->kernels.count);
 	runs_write(&rs, 1, plan, o->tap ? strlen(plan) : 0);
@@ -6768,6 +7584,21 @@ static int runs_all(struct ktest_options *o)
 	if (rs.signal != 0)
 		die_by(rs.signal);
 	return status;
+}
+
+/* ==== 14. main ==========================================================
+ * argv -> ktest_run(), or the suite; the exit status, or death by the signal
+ * that ended the run.
+ */
+/* 0, 1 and 2 have to be something, or our own fds would be taken for them. In
+ * place of a stdout that is closed it is what cannot be written to, either. */
+static void standard_fds(void)
+{
+	static const int modes[] = { O_RDWR, O_RDONLY, O_RDWR };
+
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", modes[fd]);
 }
 
 int main(int argc, char **argv)

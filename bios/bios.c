@@ -448,17 +448,19 @@ static void acpi_load(struct machine *m, const struct fw_dir *dir)
 }
 
 /* ---- devices without an ACPI interpreter -------------------------------
- * Linux with ACPI but without PCI reads the MADT and then cannot start its
+ * Gives the MADT an override for each virtio-mmio interrupt, and the command
+ * line a name for each device, for kernels that find neither by ACPI.
+ */
+
+/* Linux with ACPI but without PCI reads the MADT and then cannot start its
  * interpreter (ACPICA 20220331: AE_BAD_PARAMETER "During Region
  * initialization", whatever the tables hold).  It never learns of the devices
  * in the DSDT, and since these tables are "hardware reduced", it gives no
  * interrupt a number that nobody asked ACPI for -- but for those that the MADT
  * overrides: they get numbers in the order of their pins, from the first one
- * above all pins.
- *
- * So the MADT gets an override for each virtio-mmio interrupt, and the command
- * line names each device with the number that follows.  A kernel whose
- * interpreter works finds the same pins with the same properties in the DSDT.
+ * above all pins.  The command line names each device with the number that
+ * follows.  A kernel whose interpreter works finds the same pins with the same
+ * properties in the DSDT.
  *
  * Only done if there is one IO-APIC (ioapic2=off): it does not happen for the
  * pins of a second one.  microvm's layout: QEMU's hw/i386/microvm.c.
@@ -858,7 +860,9 @@ static _Noreturn void linux_start(struct machine *m)
 	cpu_enter(HIGH, PARAMS, 0);
 }
 
-/* ---- main -------------------------------------------------------------- */
+/* ---- main --------------------------------------------------------------
+ * Each step leaves in m what the later ones need; the last starts the kernel.
+ */
 _Noreturn void bios_main(void)
 {
 	struct machine m = { 0 };

@@ -1,44 +1,28 @@
 #!/bin/sh
 # The firmware: its blob, what it hands over, real kernels, hostile input.
-# TAP on stdout; exits 1 if a test failed.  Run from anywhere.
 #
 #     KTEST_CLOUD, KTEST_FULL   vmlinuz of Debian's kernels, with lib/modules
 #                               beside boot/; a missing one is skipped
 #     KTEST_TINY                ELF vmlinux without PCI
 #     QEMU, CC, CLANG           programs
-#     TMPDIR                    scratch space
-set -u
-here=$(cd "$(dirname "$0")" && pwd)
-bios=$here/../bios
+. "$(dirname "$0")/tap.sh"
+bios=$top/bios
 qemu=${QEMU:-qemu-system-x86_64}
 cc=${CC:-cc}
 clang=${CLANG:-clang}
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/bios.XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' INT TERM HUP
-count=0 failed=0
+tmp=$T		# as bios-guest.sh calls it
+err=$T/out	# what is shown when a check fails
 
-result() {      # status name
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $count - $2"
-		sed 's/^/# /' "$tmp/out" 2>/dev/null | cut -c1-120 | tail -n 25
-	fi
-}
-
-skip() {        # name reason
-	count=$((count + 1))
-	echo "ok $count - $1 # SKIP $2"
+# judge STATUS WHAT
+judge() {
+	ok "$2" [ "$1" = 0 ]
 }
 
 # Everything goes to $tmp/out: what the machine says, and QEMU's complaints.
-run() {         # machine-options accelerator qemu-arguments...
-	machine=microvm,x-option-roms=off$1 accel=$2
+machine() {     # machine-options accelerator qemu-arguments...
+	options=microvm,x-option-roms=off$1 accel=$2
 	shift 2
-	timeout "${limit:-10}" "$qemu" -M "$machine" -accel "$accel" -nodefaults \
+	timeout "${limit:-60}" "$qemu" -M "$options" -accel "$accel" -nodefaults \
 		-display none -no-reboot -bios "$bios/bios.bin" \
 		-chardev "file,id=fw,path=$tmp/out" \
 		-device isa-debugcon,iobase=0x402,chardev=fw \
@@ -55,21 +39,21 @@ test_blob() {
 	version=$("$cc" -dumpfullversion 2>/dev/null)
 	case $("$cc" --version 2>/dev/null | head -n 1) in
 	*'(Debian 12.2.0-14'*)  ;;
-	*)      skip "$name" "needs Debian 12's gcc 12.2.0, have ${version:-none}"
+	*)      skip "needs Debian 12's gcc 12.2.0, have ${version:-none}" "$name"
 		return ;;
 	esac
 	make -C "$bios" CC="$cc" BUILD="$tmp/build" OUT="$tmp/bios.bin" \
 		>"$tmp/out" 2>&1 && cmp "$tmp/bios.bin" "$bios/bios.bin" \
 		>>"$tmp/out" 2>&1
-	result $? "$name"
+	judge $? "$name"
 }
 
 test_clang() {
 	name='clang builds a firmware of at most 4 KiB'
-	command -v "$clang" >/dev/null || { skip "$name" 'no clang'; return; }
+	command -v "$clang" >/dev/null || { skip 'no clang' "$name"; return; }
 	make -C "$bios" CC="$clang" BUILD="$tmp/clang" OUT="$tmp/clang.bin" \
 		>"$tmp/out" 2>&1
-	result $? "$name"
+	judge $? "$name"
 }
 
 # ---- a guest that is not Linux -----------------------------------------
@@ -87,11 +71,11 @@ guest_row() {
 	row=$1 m=$2 a=$3 k=$4 want=$5
 	shift 5
 	rm -f "$tmp/out"
-	run "$m" "$a" -kernel "$tmp/guest.$k" -append 'a=1 b' "$@" && (
+	machine "$m" "$a" -kernel "$tmp/guest.$k" -append 'a=1 b' "$@" && (
 		IFS=';'
 		set -f
 		says $want )
-	result $? "guest: $row"
+	judge $? "guest: $row"
 }
 
 acpi_on='rsdp=ok;madt= 1 1 8;mp= 1 f;cmdline=a=1 b'
@@ -101,9 +85,9 @@ m256='map= 100000 10000000 1'
 
 test_guest() {
 	for a in tcg kvm; do
-		if ! echo quit | timeout 10 "$qemu" -M none -accel $a \
+		if ! echo quit | timeout 60 "$qemu" -M none -accel $a \
 			-display none -monitor stdio >/dev/null 2>&1; then
-			skip "guest: $a" "QEMU cannot use $a here"
+			skip "QEMU cannot use $a here" "guest: $a"
 			continue
 		fi
 		for k in elf bz; do
@@ -127,9 +111,9 @@ test_guest() {
 # which some hosts' KVM does not let QEMU have.
 test_guest_ktest() {
 	name="guest: ktest's arguments, kvm"
-	if ! echo quit | timeout 10 "$qemu" -M none -accel kvm \
+	if ! echo quit | timeout 60 "$qemu" -M none -accel kvm \
 		-display none -monitor stdio >/dev/null 2>&1; then
-		skip "$name" 'QEMU cannot use kvm here'
+		skip 'QEMU cannot use kvm here' "$name"
 		return
 	fi
 	cat >"$tmp/qemu" <<-EOF
@@ -142,13 +126,13 @@ test_guest_ktest() {
 		exec $qemu "\$@"
 	EOF
 	chmod 755 "$tmp/qemu"
-	"${KTEST:-$here/../ktest}" -accel kvm -qemu "$tmp/qemu" \
+	"$KTEST" -accel kvm -qemu "$tmp/qemu" \
 		-bios "$bios/bios.bin" -kernel-path "$tmp/guest.elf" \
 		-initrd-path "$tmp/initrd" -timeout 60 >"$tmp/stdout" \
 		2>"$tmp/out" </dev/null
 	[ $? = 125 ] && says entry=pvh 'initrd= 5 f6' \
 		'cmdline=reboot=t console=hvc0 quiet panic=-1 .*'
-	result $? "$name"
+	judge $? "$name"
 }
 
 test_guest_sizes() {
@@ -183,8 +167,8 @@ error_row() {
 	why=$1 m=$2
 	shift 2
 	rm -f "$tmp/out"
-	run "$m" tcg "$@" && grep -q "^firmware: $why\$" "$tmp/out"
-	result $? "error: $why"
+	machine "$m" tcg "$@" && grep -q "^firmware: $why\$" "$tmp/out"
+	judge $? "error: $why"
 }
 
 # An entry of etc/table-loader: command as an octal escape, the rest zeros.
@@ -216,9 +200,9 @@ test_errors() {
 		tail -c +521 "$tmp/guest.bz"; } >"$tmp/old"
 	error_row 'kernel older than boot protocol 2.10' '' -kernel "$tmp/old"
 	rm -f "$tmp/out"
-	timeout 10 "$qemu" -M microvm -accel tcg -nodefaults -display none \
+	timeout 60 "$qemu" -M microvm -accel tcg -nodefaults -display none \
 		-no-reboot -bios "$bios/bios.bin" >"$tmp/out" 2>&1
-	result $? 'error: without a debug console the machine still ends'
+	judge $? 'error: without a debug console the machine still ends'
 }
 
 # ---- Linux -------------------------------------------------------------
@@ -260,20 +244,20 @@ linux_row() {
 	row=$1 m=$2 k=$3 rd=$4 want=$5
 	shift 5
 	rm -f "$tmp/out"
-	limit=40 run "$m" tcg -kernel "$k" -initrd "$rd" -append \
+	limit=200 machine "$m" tcg -kernel "$k" -initrd "$rd" -append \
 		"reboot=t panic=-1 no_timer_check tsc_early_khz=$khz \
 cryptomgr.notests" -device virtio-rng-device "$@" &&
 	for line in $want end=ok; do
 		grep -qx -e "$line" "$tmp/out" || { status=1; break; }
 	done
-	result $status "linux: $row"
+	judge $status "linux: $row"
 }
 
 # variable name: the rows of a distribution's kernel
 test_debian() {
 	eval "k=\${$1:-}"
 	if ! [ -r "$k" ]; then
-		skip "linux: $2" "$1 names no kernel"
+		skip "$1 names no kernel" "linux: $2"
 		return
 	fi
 	v=${k##*/vmlinuz-}
@@ -291,7 +275,7 @@ test_debian() {
 test_tiny() {
 	k=${KTEST_TINY:-} rd=$tmp/tiny.cpio
 	if ! [ -r "$k" ]; then
-		skip 'linux: tiny' 'KTEST_TINY names no kernel'
+		skip 'KTEST_TINY names no kernel' 'linux: tiny'
 		return
 	fi
 	build_initrd "$rd"
@@ -308,7 +292,7 @@ test_tiny() {
 
 test_linux() {
 	"$cc" -static -Os -o "$tmp/init" "$here/bios-init.c" >"$tmp/out" 2>&1 ||
-		{ result 1 'linux: build an init'; return; }
+		{ fail 'linux: build an init'; show "$err"; return; }
 	khz=$("$tmp/init")
 	test_debian KTEST_CLOUD cloud
 	test_debian KTEST_FULL full
@@ -319,24 +303,23 @@ test_linux() {
 
 test_fuzz() {
 	name='fuzz: hostile fw_cfg'
-	command -v "$clang" >/dev/null || { skip "$name" 'no clang'; return; }
+	command -v "$clang" >/dev/null || { skip 'no clang' "$name"; return; }
 	if ! "$clang" -g -O1 -std=c99 -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize=alignment -fno-sanitize-recover=all -o "$tmp/fuzz" "$here/bios-fuzz.c" \
 		>"$tmp/out" 2>&1; then
-		skip "$name" 'clang without libFuzzer and sanitizers'
+		skip 'clang without libFuzzer and sanitizers' "$name"
 		return
 	fi
 	mkdir "$tmp/corpus"
 	"$tmp/fuzz" -seed=1 -runs=200000 -max_len=1024 -len_control=0 -timeout=10 \
 		-artifact_prefix="$tmp/" "$tmp/corpus" >"$tmp/out" 2>&1
-	result $? "$name"
+	judge $? "$name"
 }
 
 # ---- main --------------------------------------------------------------
 
 if ! command -v "$qemu" >/dev/null; then
-	echo "1..0 # SKIP no $qemu"
-	exit 0
+	skip_all "no $qemu"
 fi
 printf abcde | tr abcde '\001\002\003\160\200' >"$tmp/initrd"
 head -c 1500000 /dev/zero >"$tmp/large"
@@ -346,9 +329,9 @@ if build_guest; then
 	test_guest
 	test_errors
 else
-	result 1 'guest: build'
+	fail 'guest: build'
+	show "$err"
 fi
 test_linux
 test_fuzz
-echo "1..$count"
-[ $failed = 0 ]
+finish

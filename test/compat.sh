@@ -128,8 +128,11 @@ if [ -f "${KTEST_TINY:-}" ]; then
 	for n in reboot panic; do
 		result $n
 		is "$status" 125 "our init: $n"
-		like "$err" '^ktest: ' "our init: $n, a line says so"
+		like "$err" '^ktest: the guest ended .* with no byte on its ' \
+		    "our init: $n, a line says so"
 	done
+	like "$out" 'Kernel panic - not syncing: Requested init' \
+	    'our init: panic, on the console'
 	result packed
 	is "$status" 22 'our init: a compressed initramfs'
 

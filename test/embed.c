@@ -7,10 +7,59 @@
  * reads the options as ktest does, changes what WHAT says (see main), runs,
  * and prints the result. embed.sh builds and calls it.
  */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Each fd that the library makes is looked at when it is made: it has to
+ * close on exec from the first moment on, since another thread may fork and
+ * exec in the next one. What a child makes between fork and exec is its own. */
+static int made, inherited;
+
+static int look(int fd)
+{
+	made++;
+	if (fd >= 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0)
+		inherited++;
+	return fd;
+}
+
+static int look_pair(int result, const int *fd)
+{
+	if (result == 0)
+		(void)(look(fd[0]) + look(fd[1]));
+	return result;
+}
+
+static FILE *look_file(FILE *f)
+{
+	if (f != NULL)
+		(void)look(fileno(f));
+	return f;
+}
+
+#define open(...) look(open(__VA_ARGS__))
+#define openat(...) look(openat(__VA_ARGS__))
+#define socket(...) look(socket(__VA_ARGS__))
+#define accept(...) look(accept(__VA_ARGS__))
+#define accept4(...) look(accept4(__VA_ARGS__))
+#define dup(...) look(dup(__VA_ARGS__))
+#define mkstemp(...) look(mkstemp(__VA_ARGS__))
+#define mkostemp(...) look(mkostemp(__VA_ARGS__))
+#define memfd_create(...) look(memfd_create(__VA_ARGS__))
+#define fopen(...) look_file(fopen(__VA_ARGS__))
+#define pipe(fd) look_pair(pipe(fd), fd)
+#define pipe2(fd, flags) look_pair(pipe2(fd, flags), fd)
+#define socketpair(a, b, c, fd) look_pair(socketpair(a, b, c, fd), fd)
+
 #define KTEST_LIB
 #include "../ktest.c"
-
-#include <pthread.h>
 
 static struct ktest_options options;
 static struct ktest_result result;
@@ -111,6 +160,16 @@ static void threads(void)
 	(void)printf("160 runs in 8 threads, %d wrong\n", wrong);
 }
 
+/* A run of each kind; while it went on, another thread could have started a
+ * program at any moment. */
+static void siblings(void)
+{
+	made = inherited = 0;
+	run();
+	(void)printf("%s fds, %d of them another thread's program's, too\n",
+		     made > 10 ? "many" : "few", inherited);
+}
+
 static void *cancel_byte(void *arg)
 {
 	nap(300);
@@ -178,6 +237,8 @@ int main(int argc, char **argv)
 		many(100);
 	} else if (strcmp(what, "threads") == 0) {
 		threads();
+	} else if (strcmp(what, "siblings") == 0) {
+		siblings();
 	} else if (strcmp(what, "cancel-signal") == 0) {
 		(void)pthread_create(&t, NULL, cancel_byte, argv[0]);
 		run();

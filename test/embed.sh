@@ -13,6 +13,7 @@ strict='-std=c99 -Wall -Wextra -Wpedantic -Werror'
 # library NAME CC FLAGS...: a program of this directory, with the library
 library() {
 	lib_name=$1
+	rm -f "$T/$lib_name"
 	shift
 	"$@" "$here/$lib_name.c" -o "$T/$lib_name" -lpthread \
 	    >"$T/cc.out" 2>&1
@@ -110,6 +111,23 @@ text "$out" "100 runs, 100 wrong, fds +0, maps +0, children none$nl" \
     'nor of 100 that failed'
 embed "$well;x=5" threads
 text "$out" "160 runs in 8 threads, 0 wrong$nl" 'runs in threads'
+siblings() { # WHAT OPTIONS...
+	siblings_what=$1
+	shift
+	embed "$well;x=5" siblings "$@"
+	like "$out" '^status 5 ' "another thread's programs, $siblings_what"
+	like "$out" "^many fds, 0 of them another thread's program's, too$" \
+	    "another thread's programs, $siblings_what: get no fds"
+}
+siblings 'a cold run'
+siblings 'ports and a port file' -net user -port 80 -port 81/udp -port-file \
+    "$T/ports"
+ok 'the port file is there' [ -s "$T/ports" ]
+siblings 'a file as a port' -chardev "a=$T/port"
+FAKE_MONITOR='hello;exit=1'
+export FAKE_MONITOR
+siblings 'a snapshot that cannot be made' -snapshot "$T/snapshot"
+unset FAKE_MONITOR
 embed '' log
 text "$out" 'TT|          test launch ! one 1
 TT|                      | two
@@ -143,7 +161,8 @@ fi
 if [ -f "${KTEST_CLOUD:-}" ] && [ -x "$top/init" ]; then
 	for flags in -g "$sanitize"; do
 		# shellcheck disable=SC2086
-		library pair "${CC:-cc}" $flags || continue
+		ok "the example is built with $flags" library pair \
+		    "${CC:-cc}" $flags
 		run "$T/pair" "$KTEST_CLOUD" "$top/init" "$N"
 		is "$status" 0 "the example, built with $flags"
 		like "$out" '^1 connections, 1048576 bytes each way$' \

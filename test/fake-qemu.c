@@ -4,7 +4,7 @@
  * arguments the sockets behind the console and the ports
  *
  *	-chardev socket,id=ID,fd=N...
- *	-chardev file,id=ID,path=/dev/fd/N...
+ *	-chardev file,id=ID,path=/proc/self/fd/N...   or /dev/fd/N
  *	-device virtconsole,chardev=ID          the port "con"
  *	-device virtserialport,chardev=ID,name=ktest.NAME   "control", ...
  *	-device isa-serial,chardev=ID           the port "early"
@@ -20,6 +20,7 @@
  *	go		reads the first byte of stdin, which is 'i'
  *	say=PORT:TEXT	writes TEXT; PORT may also be qemu, which is its stderr
  *	many=PORT:N	writes N bytes, lines of 63 digits
+ *	line		reads stdin up to the end of a line
  *	cat		stdin to stdout until its end, through the ports
  *	state=TEXT	writes TEXT to a fd that comes over the port qmp, and
  *			closes it
@@ -30,6 +31,7 @@
  *	only=PORT	closes all but this one
  *	sleep=MS
  *	deaf		ignores SIGTERM, SIGINT and SIGHUP
+ *	handlers	ends with status 0 at any of these, as QEMU does
  *	after=MS	ends now with status 0; a child that has the sockets
  *			goes on with the script MS later
  *	wait		reads the control port until its other end closes
@@ -110,16 +112,19 @@ option(const char *text, const char *key, char *out, size_t size)
 static int
 chardev_fd(char **argv, const char *id)
 {
-	char got[64], fd[16];
+	char got[64], fd[64];
 	int n;
 
-	for (; *argv; argv++)
-		if (!strcmp(*argv, "-chardev") && argv[1]
-		    && !strcmp(option(argv[1], "id", got, sizeof got), id))
-			return *option(argv[1], "fd", fd, sizeof fd)
-			    ? atoi(fd)
-			    : sscanf(option(argv[1], "path", fd, sizeof fd),
-				     "/dev/fd/%d", &n) == 1 ? n : -1;
+	for (; *argv; argv++) {
+		if (strcmp(*argv, "-chardev") || !argv[1]
+		    || strcmp(option(argv[1], "id", got, sizeof got), id))
+			continue;
+		if (*option(argv[1], "fd", fd, sizeof fd))
+			return atoi(fd);
+		option(argv[1], "path", fd, sizeof fd);
+		return sscanf(fd, "/proc/self/fd/%d", &n) == 1
+		    || sscanf(fd, "/dev/fd/%d", &n) == 1 ? n : -1;
+	}
 	return -1;
 }
 
@@ -250,15 +255,19 @@ say(struct port *p, const char *text)
 	}
 }
 
+/* In large pieces: a socket has room for some 300, whatever their size. */
 static void
 many(struct port *p, long long n)
 {
-	char line[65];
-	long long i;
+	char lines[4096 + 1];
+	long long i = 0;
+	size_t at;
 
-	for (i = 0; n > 0; i++, n -= 64) {
-		snprintf(line, sizeof line, "%063lld\n", i);
-		put(p, line, n < 64 ? (size_t)n : 64);
+	for (; n > 0; n -= 4096) {
+		for (at = 0; at < 4096; at += 64)
+			snprintf(lines + at, sizeof lines - at, "%063lld\n",
+			    i++);
+		put(p, lines, n < 4096 ? (size_t)n : 4096);
 	}
 }
 
@@ -347,6 +356,13 @@ close_ports(const char *name, int others)
 }
 
 static void
+end_at(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
+static void
 step(char *name)
 {
 	char *value = strchr(name, '='), *text, c;
@@ -365,6 +381,11 @@ step(char *name)
 		if (c != 'i')
 			die("stdin does not begin with i");
 	}
+	else if (!strcmp(name, "line")) {
+		do
+			get(port("stdin", 5), &c, 1);
+		while (c != '\n');
+	}
 	else if (!strcmp(name, "say")) say(port(value, strcspn(value, ":")), text);
 	else if (!strcmp(name, "many")) many(port(value, strcspn(value, ":")), atoll(text));
 	else if (!strcmp(name, "cat")) echo_stdin();
@@ -382,6 +403,11 @@ step(char *name)
 		signal(SIGTERM, SIG_IGN);
 		signal(SIGINT, SIG_IGN);
 		signal(SIGHUP, SIG_IGN);
+	}
+	else if (!strcmp(name, "handlers")) {
+		signal(SIGTERM, end_at);
+		signal(SIGINT, end_at);
+		signal(SIGHUP, end_at);
 	}
 	else if (!strcmp(name, "after")) {
 		if (fork() != 0)

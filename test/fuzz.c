@@ -373,6 +373,8 @@ static void fuzz_interpreter(const char *s, size_t n)
 		REQUIRE(naive_find(s, n, word, strlen(word)) != NULL);
 		REQUIRE(script || word[0] == '\0');
 		REQUIRE(!script || (n > 2 && s[0] == '#'));
+		if (!script)
+			(void)program_audits(&m);
 	}
 	free((void *)(uintptr_t)m.at);
 }

@@ -75,6 +75,12 @@ cloud_job samepath -file "$tree" -- "$GUEST" tree "$tree"
 cloud_job files -file "$tree/one" -file "$tree/sub/odd size:/odd" \
     -file "$tree/good:/good" -- "$GUEST" show "$tree/one" /odd /good \
     /etc/hosts
+cp "$GUEST" "$T/suid"
+chmod 6755 "$T/suid"
+for n in root 0:7 1234:0; do
+	cloud_job "suid-$n" -user $n -file "$T/suid:/suid" -- "$T/suid" tree \
+	    /suid "$T/suid"
+done
 {
 	cat "$tree/one" "$tree/sub/odd size" "$tree/good"
 	printf '127.0.0.1 localhost\n::1 localhost\n'
@@ -222,6 +228,17 @@ sed '1d' "$out" >"$T/tree.got"
 same "$T/tree.got" "$T/tree.want" '-file DIR: stands at its own path'
 result files
 same "$out" "$T/files" '-file: single files, one of them a symlink'
+
+for n in root 0:7 1234:0; do
+	result "suid-$n"
+	is "$status" 0 "-user $n: a setuid file"
+	mode=106755 lines=0
+	[ $n != 1234:0 ] || mode=100755 lines=1
+	is "$(awk '{ print $2 }' "$out" | tr '\n' ' ')" "$mode $mode " \
+	    "-user $n: its mode, of -file and of the program"
+	is "$(grep -c 'suid: its setuid and setgid bits are left out' "$err")" \
+	    $lines "-user $n: lines about it"
+done
 
 result module
 is "$status" 0 '-module: status'

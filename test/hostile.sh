@@ -114,7 +114,8 @@ ok "a shell fills memory: status $status" \
 result toosmall
 ok "no memory to start with: status $status" \
     either "$status" 125 124
-like "$err" '^ktest: ' 'no memory to start with: a line says so'
+like "$err" '^ktest: (the guest (panicked|ended)|init gave up|timeout)' \
+    'no memory to start with: a line says so'
 
 for n in kmsg console; do
 	result $n

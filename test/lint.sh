@@ -42,17 +42,156 @@ tidy() {
 	return "$tidy_status"
 }
 
-# The functions of more than 60 lines: where, and how many
-long_functions() {
-	awk '/^[a-z_].*\(.*[^;]$/ { start = FNR; name = $0 }
-	    /^}/ {
-		if (start && FNR - start > 60)
-			print FILENAME ":" start ": " FNR - start " lines"
-		start = 0
-	    }' "$@"
+# -- How large what may be, and which rooms there are --
+columns=84		# of a line; 80 as a rule
+function_lines=50	# of a function;
+rule_lines=40		# this as a rule, one in twenty may have more;
+median_lines=16		# half of them have no more
+room_lines=900
+banners='3 8'		# lines: purpose, input, output
+ktest_lines=8000
+init_lines=2800
+bios_lines=900		# one room
+ktest_rooms='0._Interface 1._Constants 2._Types 3._Utilities 4._Options
+	5._Describe 6._Claim 7._Initramfs 8._QEMU_argv 9._Snapshot 10._Spawn
+	11._Supervise 12._Verdict 13._Suite 14._Main'
+# and some more between them
+init_rooms='... Protocol Architecture Strings Sys Reports Mounts Modules Ports
+	Job Program Relay Verdict Entry'
+
+# faults FILE LIMIT...: what style.awk says of it, with these
+faults() {
+	faults_file=$1
+	shift
+	for faults_limit; do
+		set -- "$@" -v "$faults_limit"
+		shift
+	done
+	awk "$@" -f "$here/style.awk" "$faults_file"
+}
+
+# measure FILE LINES MARK [ROOMS]: all of it
+measure() {
+	quiet "$1: lines of at most $columns columns" faults "$1" \
+	    columns=$columns
+	quiet "$1: functions of at most $function_lines lines" faults "$1" \
+	    function_lines=$function_lines
+	quiet "$1: of $rule_lines lines as a rule, half of at most"\
+" $median_lines" faults "$1" rule_lines=$rule_lines median_lines=$median_lines
+	quiet "$1: rooms of at most $room_lines lines" faults "$1" "mark=$3" \
+	    room_lines=$room_lines
+	quiet "$1: banners of $(echo "$banners" | sed 's/ / to /') lines" \
+	    faults "$1" "mark=$3" "banners=$banners"
+	quiet "$1: at most $2 lines" faults "$1" file_lines="$2"
+	[ -z "${4:-}" ] || quiet "$1: its rooms, in order" faults "$1" \
+	    "mark=$3" "rooms=$(echo $4)"
+}
+
+# A sample of a source is printed by these.
+fn() { # LINES [NAME]: a function
+	printf '\nstatic int %s(int a,\n\t\tint b)\n{\n' "${2:-fn}"
+	awk -v n=$(($1 - 4)) 'BEGIN { while (n-- > 0) print "\ta += b;" }'
+	echo '}'
+}
+
+fns() { # COUNT LINES
+	fns_n=$1
+	while [ $((fns_n -= 1)) -ge 0 ]; do fn "$2"; done
+}
+
+banner() { # TITLE [LINES]
+	printf '/* ==== %s ====\n' "$1"
+	awk -v n=$((${2:-3} - 2)) 'BEGIN { while (n-- > 0) print " * text" }'
+	echo ' */'
+}
+
+blank() { # LINES
+	awk -v n="$1" 'BEGIN { while (n-- > 0) print "" }'
+}
+
+# sample LIMIT WANTED COMMAND: what is said of the source that it prints: the
+# fault, or nothing
+sample() {
+	eval "$3" >"$T/sample.c"
+	is "$(faults "$T/sample.c" mark==== "$1" | sed "s|$T/||")" "$2" \
+	    "a sample, ${1%%=*}: $3"
+}
+
+test_samples() {
+	long=$(printf %083d 0)
+	sample columns=84 '' 'echo "${long}0"; printf "\t%076d\n" 0'
+	sample columns=84 'sample.c:1: has 85 columns, not at most 84' \
+	    'echo "${long}00"'
+	sample columns=84 'sample.c:2: has 85 columns, not at most 84' \
+	    'echo; printf "x\t%077d\n" 0'
+	sample function_lines=50 '' 'fns 3 50'
+	sample function_lines=50 \
+	    'sample.c:3: static int fn(int a, has 51 lines, not at most 50' \
+	    'echo; fn 51; fn 50'
+	sample function_lines=50 '' \
+	    'echo "static int a[] = {"; blank 60; echo "};"'
+	sample rule_lines=40 '' 'fns 40 20; fns 2 41'
+	sample rule_lines=40 \
+	    "sample.c:946: 3 of 42 functions have more than 40 lines, $(:
+	    )not one in twenty" 'fns 39 20; fns 3 41; echo'
+	sample median_lines=16 '' 'fns 3 16; fns 3 17'
+	sample median_lines=16 \
+	    'sample.c:88: half of the functions have more than 16 lines' \
+	    'fns 2 16; fns 3 17'
+	sample room_lines=900 '' 'banner a; blank 897; banner b; blank 897'
+	sample room_lines=900 \
+	    'sample.c:1: room "a" has 901 lines, not at most 900' \
+	    'banner a; blank 898; banner b; blank 897'
+	sample room_lines=900 \
+	    'sample.c:901: room "b" has 901 lines, not at most 900' \
+	    'banner a; blank 897; banner b; blank 898'
+	sample 'banners=3 8' '' 'banner a 3; banner b 8'
+	sample 'banners=3 8' \
+	    'sample.c:4: the banner of "b" has 2 lines, not 3 to 8' \
+	    'banner a 3; banner b 2'
+	sample 'banners=3 8' \
+	    'sample.c:1: the banner of "a" has 1 lines, not 3 to 8' \
+	    'echo "/* ==== a ==== */"'
+	sample 'banners=3 8' \
+	    'sample.c:1: the banner of "a" has 9 lines, not 3 to 8' \
+	    'banner a 9; banner b'
+	sample 'banners=3 8' \
+	    'sample.c:1: the banner of "a" has 9 lines, not 3 to 8' \
+	    'echo "/* ===="; echo " * a"; blank 6; echo " */"'
+	sample file_lines=8000 '' 'blank 8000'
+	sample file_lines=8000 \
+	    'sample.c:8001: has 8001 lines, not at most 8000' 'blank 8001'
+	sample 'rooms=1._A 2._B_c' '' 'banner "1. a"; banner "2. B c, d"'
+	sample 'rooms=1._A 2._B' 'sample.c:3: there is no room "1._A"' \
+	    'banner "2. B"'
+	sample 'rooms=1._A 2._B' \
+	    'sample.c:3: there is no room "2._B" behind "1. A"' 'banner "1. A"'
+	sample 'rooms=1._A 2._B' \
+	    'sample.c:4: no room has the name "3. C", or not here' \
+	    'banner "1. A"; banner "3. C"; banner "2. B"'
+	sample 'rooms=1._A 2._B' \
+	    'sample.c:7: no room has the name "3. C", or not here' \
+	    'banner "1. A"; banner "2. B"; banner "3. C"'
+	sample 'rooms=1._A 2._B 3._C' \
+	    'sample.c:9: there is no room "2._B" behind "1. A"' \
+	    'banner "1. A"; banner "3. C"; blank 3'
+	sample 'rooms=1._A 2._B' "$(:
+	    )sample.c:1: no room has the name \"2. B\", or not here
+sample.c:6: there is no room \"2._B\" behind \"1. A\"" \
+	    'banner "2. B"; banner "1. A"'
+	sample 'rooms=... A C' '' 'banner A; banner B; banner C'
+	sample 'rooms=... A C' 'sample.c:6: there is no room "C" behind "A"' \
+	    'banner A; banner B'
+	sample 'rooms=... A C' 'sample.c:9: there is no room "C" behind "A"' \
+	    'banner C; banner A; banner B'
 }
 
 cd "$top" || exit 1
+
+test_samples
+measure ktest.c $ktest_lines '====' "$ktest_rooms"
+measure init.c $init_lines '====' "$init_rooms"
+measure bios/bios.c $bios_lines '----'
 
 for cc in gcc clang; do
 	for source in $sources test/*.c; do
@@ -83,8 +222,6 @@ for source in ktest.c bios/bios.c; do
 	    --enable=warning,performance,portability --error-exitcode=1 \
 	    "$source"
 done
-quiet 'no function is longer than 60 lines' long_functions $sources
-
 for script in .ci/run test/*.sh; do
 	quiet "$script is a shell script" dash -n "$script"
 done

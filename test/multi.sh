@@ -299,11 +299,9 @@ result inner
 is "$signal $left" '13 0' 'closed stdout: ends as any filter does'
 if [ -w /dev/full ]; then
 	for o in -tap -tap=0; do
-		# shellcheck disable=SC2016
-		run sh -c 'exec "$0" "$@" >/dev/full' "$KTEST" $o "$@"
-		shift
-		run sh -c 'exec "$0" "$@" >/dev/full' "$KTEST" $o "$@"
-		set -- "$KTEST" "$@"
+		# shellcheck disable=SC2016 # $1 is the ktest
+		run sh -c 'ktest=$1; shift; exec "$ktest" "$0" "$@" >/dev/full' \
+		    $o "$@"
 		is "$status" 125 "stdout is full, $o: status 125"
 		like "$err" '^ktest: stdout: ' "stdout is full, $o: a line"
 	done

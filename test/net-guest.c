@@ -22,6 +22,8 @@
  *     net-guest fds-open COUNT COMMAND... with so many files open
  *     net-guest fds [PID]                its open fds, one a line
  *     net-guest bind PORT                take 127.0.0.1:PORT until stdin ends
+ *     net-guest lease COUNT              print PORT: it, taken until stdin ends,
+ *                                        and COUNT free ones behind it
  *     net-guest handshake FILE PORT      find one with PORT in a capture
  *     net-guest hold                     wait until stdin ends
  *
@@ -605,6 +607,51 @@ static void hold(void)
 		;
 }
 
+/* A socket on a port of this host; -1 when somebody has it. */
+static int take(int type, int port)
+{
+	char text[8];
+	struct sockaddr_in a;
+	int fd = socket(AF_INET, type, 0), on = 1;
+
+	(void)snprintf(text, sizeof text, "%d", port);
+	a = address("127.0.0.1", text);
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (fd < 0)
+		die("socket");
+	if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0
+	    && (type != SOCK_STREAM || listen(fd, 1) == 0))
+		return fd;
+	(void)close(fd);
+	return -1;
+}
+
+/* Whoever leases ports takes the first of a row of COUNT + 1, below those that
+ * the kernel hands out: so no two have the same, wherever they were started. */
+static void lease(int count)
+{
+	for (int port = 7400; port + count < 32768; port += count + 1) {
+		int fd = take(SOCK_STREAM, port), other = fd, i;
+
+		for (i = 1; i <= count && other >= 0; i++) {
+			other = take(SOCK_STREAM, port + i);
+			if (other >= 0 && close(other) == 0)
+				other = take(SOCK_DGRAM, port + i);
+			if (other >= 0)
+				(void)close(other);
+		}
+		if (other >= 0) {
+			(void)printf("%d\n", port);
+			(void)fflush(stdout);
+			hold();
+			return;
+		}
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	die("lease");
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -647,6 +694,8 @@ int main(int argc, char **argv)
 		fds(argc == 3 ? argv[2] : "self");
 	else if (strcmp(what, "bind") == 0 && argc == 3)
 		(void)bound(SOCK_STREAM, "127.0.0.1", argv[2]), hold();
+	else if (strcmp(what, "lease") == 0 && argc == 3)
+		lease(atoi(argv[2]));
 	else if (strcmp(what, "handshake") == 0 && argc == 4)
 		handshake(argv[2], atoi(argv[3]));
 	else if (strcmp(what, "hold") == 0)

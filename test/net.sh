@@ -7,6 +7,9 @@ need_ktest
 fake_setup
 build net-guest net-guest.c -static
 N=$built
+ports 7
+p1=$((port + 1)) p2=$((port + 2)) p3=$((port + 3)) p4=$((port + 4))
+p5=$((port + 5)) p6=$((port + 6)) p7=$((port + 7))
 
 # -- QEMU's arguments, under KVM and TCG --
 args() { # OPTIONS...: what they add to the command line, ports as PORT
@@ -28,10 +31,10 @@ for on in kvm tcg; do
 	is "$(args)" '+' "$on: nothing"
 	is "$(args -net none)" '+' "$on: -net none"
 	is "$(args -net user)" "-netdev user,$user $nic +" "$on: -net user"
-	is "$(args -net user -port 80 -port 7077:81/udp -port 7079:82/tcp)" \
+	is "$(args -net user -port 80 -port $p1:81/udp -port $p2:82/tcp)" \
 	    "-netdev user,$user,hostfwd=tcp:127.0.0.1:PORT-:80,$(:
-	    )hostfwd=udp:127.0.0.1:7077-:81,$(:
-	    )hostfwd=tcp:127.0.0.1:7079-:82 $nic +" "$on: -port"
+	    )hostfwd=udp:127.0.0.1:$p1-:81,$(:
+	    )hostfwd=tcp:127.0.0.1:$p2-:82 $nic +" "$on: -port"
 	is "$(args -net user -service 10.42.0.50:80=192.0.2.1:8080 \
 	    -service 10.42.0.51:81=127.0.0.1:81)" \
 	    "-netdev user,$user,$(:
@@ -54,7 +57,7 @@ for on in kvm tcg; do
 	    )-device virtserialport,chardev=extra1,name=b +" "$on: -chardev"
 	is "$(args -gdb unix:"$T/g,db")" \
 	    "-gdb unix:$T/g,,db,server=on,wait=off -S + nokaslr" "$on: -gdb"
-	is "$(args -gdb 7078)" "-gdb tcp:127.0.0.1:7078 -S + nokaslr" \
+	is "$(args -gdb $p3)" "-gdb tcp:127.0.0.1:$p3 -S + nokaslr" \
 	    "$on: -gdb PORT"
 	is "$("$KTEST" -qemu qemu -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
 	    -n -accel "$on" -qemu-arg -name -qemu-arg "a b,c" -- "$GUEST" |
@@ -82,7 +85,7 @@ for v in 0 65536 -1 80/sctp 80: :80 1:2:3 80,81 x 1.5 99999999999999999999 \
     '80 ' '8,0:80'; do
 	refuse "-port $v: is not" -net user -port "$v"
 done
-refuse "-port 81: .*twice" -net user -port 7465:81 -port 81
+refuse "-port 81: .*twice" -net user -port $p4:81 -port 81
 refuse '-port: .*empty' -net user -port ''
 for v in 10.42.0.9:80 10.42.0.9=127.0.0.1:80 10.42.0.9:80=127.0.0.1 \
     10.42.0.9:0=127.0.0.1:80 10.42.0.9:80=localhost:80 :80=:80 \
@@ -147,20 +150,20 @@ like "$err" '^ktest: -link: too many interfaces .limit 6' \
 
 # -- A port that is taken --
 mkfifo "$T/holds"
-"$N" bind 7461 <"$T/holds" 2>"$T/bind.err" &
+"$N" bind $p5 <"$T/holds" 2>"$T/bind.err" &
 exec 9>"$T/holds"
 until_true grep -q holding "$T/bind.err"
-refuse '-port 7461:80: 127.0.0.1:7461: Address already' -net user \
-    -port 7461:80
-refuse '-gdb 7461: 127.0.0.1:7461: Address already' -gdb 7461
+refuse "-port $p5:80: 127.0.0.1:$p5: Address already" -net user \
+    -port $p5:80
+refuse "-gdb $p5: 127.0.0.1:$p5: Address already" -gdb $p5
 exec 9>&-
 wait
-refuse '-port 7462:81: .*twice' -net user \
-    -port 7462:80 -port 7462:81
-rule="Could not set up host forwarding rule 'tcp:127.0.0.1:7463-:80'"
-fake "say=qemu:$rule\\n;exit=1" -net user -port 7463:80 -- "$GUEST" exit 0
+refuse "-port $p6:81: .*twice" -net user \
+    -port $p6:80 -port $p6:81
+rule="Could not set up host forwarding rule 'tcp:127.0.0.1:$p7-:80'"
+fake "say=qemu:$rule\\n;exit=1" -net user -port $p7:80 -- "$GUEST" exit 0
 is "$status" 125 'a fixed port lost to somebody else: 125'
-like "$err" '^ktest: -port 7463:80: 127.0.0.1:7463: .*taken' \
+like "$err" "^ktest: -port $p7:80: 127.0.0.1:$p7: .*taken" \
     'a fixed port lost to somebody else: named'
 
 # A QEMU that cannot bind what was chosen, twice, then can.
@@ -286,18 +289,18 @@ text "$out" "50 datagrams$nl" 'UDP into the guest'
 ended udp 'that guest'
 
 # out of the guest; the service's server has to be there before QEMU
-"$N" serve 127.0.0.1 7471 3 >"$T/serve.out" 2>"$T/serve.err" &
-"$N" serve 127.0.0.1 7472 1 >"$T/service.out" 2>"$T/service.err" &
-"$N" udp-serve 127.0.0.1 7473 >/dev/null 2>&1 &
+"$N" serve 127.0.0.1 $p1 3 >"$T/serve.out" 2>"$T/serve.err" &
+"$N" serve 127.0.0.1 $p2 1 >"$T/service.out" 2>"$T/service.err" &
+"$N" udp-serve 127.0.0.1 $p3 >/dev/null 2>&1 &
 until_true grep -q serving "$T/serve.err"
 until_true grep -q serving "$T/service.err"
 cat >"$T/out.sh" <<EOF
 set -e
-$N client 10.42.0.2 7471 3 300000
+$N client 10.42.0.2 $p1 3 300000
 $N talk 10.42.0.50 80 'a request'
-$N udp-client 10.42.0.2 7473 20
+$N udp-client 10.42.0.2 $p3 20
 EOF
-cloud -net user -service 10.42.0.50:80=127.0.0.1:7472 -file "$N" \
+cloud -net user -service 10.42.0.50:80=127.0.0.1:$p2 -file "$N" \
     -- /bin/sh -c "$(cat "$T/out.sh")"
 is "$status" 0 'the guest reaches servers of the host'
 text "$out" "3 connections, 300000 bytes each way${nl}a request
@@ -305,9 +308,9 @@ text "$out" "3 connections, 300000 bytes each way${nl}a request
 wait
 text "$T/service.out" "served 1 connections, 10 bytes$nl" \
     'the service saw the request'
-cloud -net user -service 10.42.0.50:80=127.0.0.1:7472 -- "$N" fds
+cloud -net user -service 10.42.0.50:80=127.0.0.1:$p2 -- "$N" fds
 is "$status" 125 'a service that nobody serves: 125'
-like "$err" '^ktest: .*10.42.0.50:80-tcp:127.0.0.1:7472.*refused' \
+like "$err" "^ktest: .*10.42.0.50:80-tcp:127.0.0.1:$p2.*refused" \
     'it is named'
 
 server=$(sed -n 's/^nameserver //p' /etc/resolv.conf | head -n 1)

@@ -12,6 +12,8 @@
  *	kill-child	SIGKILL for the one child that the command has: QEMU
  *	raw, cooked	wait until the terminal is so
  *	hangup		close the terminal
+ *	unread MS	read nothing of what is printed for so long
+ *	gone		the command has ended, while nothing was read
  *
  * What the command prints goes to stdout. At the end a line on stderr:
  *
@@ -159,6 +161,24 @@ static pid_t grandchild(void)
 	return found;
 }
 
+static void nap_ms(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	(void)nanosleep(&t, NULL);
+}
+
+static void await_end(void)
+{
+	time_t end = time(NULL) + PATIENCE;
+
+	while (!has_ended()) {
+		if (time(NULL) > end)
+			die("it does not", "end");
+		nap_ms(20);
+	}
+}
+
 static char **step(char **arg)
 {
 	if (strcmp(arg[0], "kill-child") == 0) {
@@ -170,6 +190,10 @@ static char **step(char **arg)
 	}
 	if (strcmp(arg[0], "raw") == 0 || strcmp(arg[0], "cooked") == 0) {
 		await(arg[0], arg[0]);
+		return arg + 1;
+	}
+	if (strcmp(arg[0], "gone") == 0) {
+		await_end();
 		return arg + 1;
 	}
 	if (strcmp(arg[0], "hangup") == 0) {
@@ -185,6 +209,8 @@ static char **step(char **arg)
 		type(arg[1]);
 	else if (strcmp(arg[0], "signal") == 0)
 		kill(child, atoi(arg[1]));
+	else if (strcmp(arg[0], "unread") == 0)
+		nap_ms(atol(arg[1]));
 	else if (strcmp(arg[0], "size") != 0 || arg[2] == NULL)
 		die("no such step:", arg[0]);
 	else
@@ -239,7 +265,12 @@ int main(int argc, char **argv)
 			usleep(50000);
 	}
 	if (fcntl(master, F_GETFD) >= 0) {
-		(void)listen_for(200);
+		size_t before;
+
+		do { /* what the terminal still holds */
+			before = seen_len;
+			(void)listen_for(200);
+		} while (seen_len > before);
 		(void)tcgetattr(slave, &after);
 	} else {
 		after = before;

@@ -1,11 +1,13 @@
 #!/bin/sh
 # run.sh: runs tests that print TAP, and sums up.
 #
-#	test/run.sh [-t SECONDS] [TEST...]
+#	test/run.sh [-j N] [-t SECONDS] [TEST...]
 #
 # A test is a shell script (NAME.sh) or a program. Without any: the scripts
-# beside this one but the few named below. They run one after the other, each with
-# an empty $TMPDIR of its own, no stdin, at most SECONDS (900), and
+# beside this one but the few named below. N of them run side by side (as many
+# as there are processors), those that take longest first; what they have to
+# say is printed whole and in the order of the list. Each has an empty $TMPDIR
+# of its own, no stdin, at most SECONDS (1800), and
 #
 #	KTEST				the ktest to be tested (./ktest)
 #	KTEST_CLOUD, KTEST_FULL, KTEST_TINY		kernels
@@ -26,7 +28,7 @@ set -u
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 top=${here%/*}
-limit=900
+limit=1800
 
 die() {
 	echo "run.sh: $*" >&2
@@ -98,55 +100,113 @@ judge() {
 	}' "$2"
 }
 
-# run_one TEST: runs it, prints a line about it and what there is to say, and
-# adds to the sums
+# run_one N TEST: runs it in $work/N, and leaves there what is to be printed
+# (said) and added up (counts)
 run_one() {
-	case $1 in
-	*.sh) set -- "$1" sh "$1" ;;
-	*/*) set -- "$1" "$1" ;;
-	*) set -- "$1" "./$1" ;;
+	dir=$work/$1 name=${2##*/} file=${2#*:}
+	case $2 in
+	warm:*)
+		name="warm $name"
+		set -- env KTEST_SNAPSHOT=auto XDG_CACHE_HOME="$work/cache" ;;
+	*) set -- env ;;
 	esac
-	mkdir "$work/tmp"
+	case $file in
+	*.sh) set -- "$@" sh "$file" ;;
+	*/*) set -- "$@" "$file" ;;
+	*) set -- "$@" "./$file" ;;
+	esac
+	mkdir "$dir/tmp"
 	start=$(date +%s)
-	name=$1
-	shift
-	TMPDIR=$work/tmp timeout -k 10 "$limit" "$@" \
-	    >"$work/out" 2>&1 </dev/null &
+	TMPDIR=$dir/tmp timeout -k 10 "$limit" "$@" >"$dir/out" 2>&1 \
+	    </dev/null &
 	child=$!
 	wait "$child"
 	status=$?
 	child=
-	chmod -R u+rwx "$work/tmp" 2>/dev/null
-	rm -rf "$work/tmp"
-	judge "$status" "$work/out" >"$work/verdict"
-	counts=$(sed -n 's/^counts //p' "$work/verdict")
-	report "${KTEST_SNAPSHOT:+warm }${name##*/}" $counts
+	chmod -R u+rwx "$dir/tmp" 2>/dev/null
+	rm -rf "$dir/tmp"
+	judge "$status" "$dir/out" >"$dir/verdict"
+	sed -n 's/^counts //p' "$dir/verdict" >"$dir/counts"
+	report "$name" "$dir" $(cat "$dir/counts") >"$dir/said"
 }
 
+# report NAME DIRECTORY PASSED FAILED SKIPPED
 report() {
-	printf '%-24s %4d passed, %d failed, %d skipped  (%d s)\n' "$1" "$2" \
-	    "$3" "$4" "$(($(date +%s) - start))"
-	grep -v -e '^counts ' -e '^whole$' "$work/verdict" | sed 's/^/    /'
-	if grep -qx whole "$work/verdict"; then
+	printf '%-24s %4d passed, %d failed, %d skipped  (%d s)\n' "$1" "$3" \
+	    "$4" "$5" "$(($(date +%s) - start))"
+	grep -v -e '^counts ' -e '^whole$' "$2/verdict" | sed 's/^/    /'
+	if grep -qx whole "$2/verdict"; then
 		echo '    the end of its output:'
-		tail -n 40 "$work/out" | sed 's/^/    | /'
+		tail -n 40 "$2/out" | sed 's/^/    | /'
 	fi
-	passed=$((passed + $2))
-	failed=$((failed + $3))
-	skipped=$((skipped + $4))
 }
 
-# A signal ends the test that runs, as its own time limit would.
-stop() {
+# A signal ends a test that runs as its own time limit would.
+stop_test() {
 	trap '' HUP INT TERM
 	[ -z "$child" ] || { kill "$child" && wait "$child"; } 2>/dev/null
 	exit 1
 }
 
-if [ "${1:-}" = -t ]; then
-	limit=${2:?seconds}
-	shift 2
-fi
+# worker TEST...: runs those that no other worker has begun, and prints the
+# number of each that has ended
+worker() {
+	child=
+	trap stop_test HUP INT TERM
+	for n in $order; do
+		mkdir "$work/$n" 2>/dev/null || continue
+		eval "run_one $n \"\${$n}\""
+		echo "$n"
+	done
+}
+
+stop() {
+	trap '' HUP INT TERM
+	kill $workers 2>/dev/null
+	wait
+	exit 1
+}
+
+# print_ended: all that have ended, up to the first that has not
+print_ended() {
+	while [ -f "$work/$((printed + 1))/ended" ]; do
+		printed=$((printed + 1))
+		cat "$work/$printed/said"
+		read -r p f s <"$work/$printed/counts"
+		passed=$((passed + p)) failed=$((failed + f))
+		skipped=$((skipped + s))
+	done
+}
+
+# in_turn TEST...: their numbers in the order in which they are begun
+in_turn() {
+	for first in $longest; do
+		n=0
+		for test; do
+			n=$((n + 1))
+			case $test in
+			"${first%%:*}":*/"${first#*:}".sh) echo "$n" ;;
+			esac
+		done
+	done
+	seq $#
+}
+
+at_once=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || at_once=1
+while getopts j:t: option; do
+	case $option in
+	j) at_once=$OPTARG ;;
+	t) limit=$OPTARG ;;
+	*) exit 1 ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ "$at_once" -gt 0 ] || die "-j $at_once: is not a number above 0"
+
+# Those of a minute and more
+longest='cold:runners cold:warm cold:stream cold:rootfs cold:exit cold:guest
+	cold:hostile cold:net cold:bios warm:rootfs cold:lint cold:reader
+	cold:unit cold:embed cold:verdict'
 warm=
 [ $# -gt 0 ] || {
 	unset KTEST_SNAPSHOT
@@ -159,6 +219,14 @@ warm=
 	*) set -- "$@" "$script" ;;
 	esac
 done
+for test; do
+	shift
+	set -- "$@" "cold:$test"
+done
+for name in $warm; do
+	set -- "$@" "warm:$here/$name.sh"
+done
+[ "$at_once" -le $# ] || at_once=$#
 
 : "${KTEST:=$top/ktest}"
 : "${KTEST_CLOUD=$(kernel cloud)}" "${KTEST_FULL=$(kernel full)}"
@@ -168,18 +236,30 @@ done
 export KTEST KTEST_CLOUD KTEST_FULL KTEST_TINY
 export KTEST_CLOUD_MODULES KTEST_FULL_MODULES
 
-passed=0 failed=0 skipped=0 child=
+printed=0 passed=0 failed=0 skipped=0 workers=
 work=$(mktemp -d "${TMPDIR:-/tmp}/ktest-run.XXXXXX") || die "no place to work"
 chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
 trap stop HUP INT TERM
-for test; do
-	run_one "$test"
+order=
+[ "$at_once" = 1 ] || order=$(in_turn "$@")
+[ -n "$order" ] || order=$(seq $#)
+
+# The workers' end of this pipe is all that is open for writing when the first
+# line is read: it ends with the last of them.
+mkfifo "$work/ended"
+exec 8<>"$work/ended"
+n=0
+while [ $((n += 1)) -le "$at_once" ]; do
+	worker "$@" >&8 8>&- &
+	workers="$workers $!"
 done
-for name in $warm; do
-	export KTEST_SNAPSHOT=auto XDG_CACHE_HOME="$work/cache"
-	run_one "$here/$name.sh"
+exec 9<"$work/ended" 8>&-
+while read -r n <&9; do
+	: >"$work/$n/ended"
+	print_ended
 done
+[ "$printed" = $# ] || die "only $printed of $# tests were run to their end"
 [ "$skipped" = 0 ] || some=", $skipped skipped"
 echo "$passed passed, $failed failed${some:-}"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -1,5 +1,6 @@
 #!/bin/sh
-# runner.sh: does run.sh sum up rightly, and take nothing half for a pass?
+# runner.sh: does run.sh sum up rightly, and take nothing half for a pass? Do
+# tests that run side by side leave each other alone, and end when it ends?
 
 . "${0%/*}/tap.sh"
 
@@ -16,7 +17,7 @@ sums() {
 }
 
 runner() {
-	run sh "$here/run.sh" -t 2 "$@"
+	run sh "$here/run.sh" -t 5 "$@"
 }
 
 script good 'echo ok 1 - a' 'echo ok 2 - b' 'echo 1..2'
@@ -75,4 +76,133 @@ sums 0 '2 passed, 0 failed' 'each has an empty TMPDIR and no stdin'
 where=$(sed -n '1s/ok 1 - //p' "$T/where")
 ok 'it had a TMPDIR' [ -n "$where" ]
 ok 'which is gone afterwards' [ ! -e "$where" ]
+
+# -- Side by side --
+# meets NAME OTHER: one that ends when both run
+meets() {
+	script "$1" ": >'$T/is-$1'" "until [ -e '$T/is-$2' ]; do" \
+	    'sleep 0.05; done' 'echo ok 1; echo 1..1'
+}
+meets one other
+meets other one
+runner -j 2 "$T/one.sh" "$T/other.sh"
+sums 0 '2 passed, 0 failed' '-j 2: two at once'
+rm "$T"/is-*
+runner -j 1 "$T/one.sh" "$T/other.sh"
+sums 1 '1 passed, 1 failed' '-j 1: the first waits in vain'
+rm "$T"/is-*
+
+# How many there are when each begins, and again before it ends
+count="ls '$T/alive' | wc -l >>'$T/counts'"
+script counted "mkdir '$T/alive/'\$\$" "$count" 'sleep 0.1' "$count" \
+    "rmdir '$T/alive/'\$\$" 'echo ok 1; echo 1..1'
+mkdir "$T/alive"
+: >"$T/counts"
+set --
+while [ $# -lt 12 ]; do set -- "$@" "$T/counted.sh"; done
+runner -j 3 "$@"
+sums 0 '12 passed, 0 failed' '-j 3: twelve tests'
+is "$(sort -nu "$T/counts" | tail -n 1)" 3 '-j 3: three at once, not more'
+
+# The first fails at length, and ends when the second, which does so too, has
+# ended. What they say is whole and in order.
+script slow "until [ -e '$T/is-quick' ]; do sleep 0.05; done" \
+    'echo not ok 1 - a; echo "# slow, 1"; echo "# slow, 2"' \
+    'echo ok 2 - b; echo 1..2; exit 1'
+script quick 'echo not ok 1 - c; echo "# quick, 1"; sleep 0.1' \
+    'echo "# quick, 2"; echo 1..1' ": >'$T/is-quick'" 'exit 1'
+runner -j 2 "$T/slow.sh" "$T/quick.sh" "$T/skips.sh"
+sed 's/([0-9]* s)/(T)/' "$out" >"$T/said"
+text "$T/said" 'slow.sh                     1 passed, 1 failed, 0 skipped  (T)
+    not ok 1 - a
+    # slow, 1
+    # slow, 2
+quick.sh                    0 passed, 1 failed, 0 skipped  (T)
+    not ok 1 - c
+    # quick, 1
+    # quick, 2
+skips.sh                    1 passed, 0 failed, 1 skipped  (T)
+    ok 2 - b # SKIP no tool
+2 passed, 2 failed, 1 skipped
+' 'the output of each is whole, in the order of the list'
+
+# Of these only the last can end by itself: it is among those that take long.
+script waits "until [ -e '$T/is-warm' ]; do sleep 0.05; done" \
+    'echo ok 1; echo 1..1'
+script warm ": >'$T/is-warm'" 'echo ok 1; echo 1..1'
+runner -j 2 "$T/waits.sh" "$T/waits.sh" "$T/warm.sh"
+sums 0 '3 passed, 0 failed' 'what takes long is begun first'
+is "$(sed -n '3s/ .*//p' "$out")" warm.sh '... and printed in its place'
+
+for n in 0 -1 x; do
+	runner -j "$n" "$T/good.sh"
+	is "$status" 1 "-j $n: refused"
+	unlike "$out" passed "-j $n: nothing is run"
+done
+
+# -- All tests: the second round, in machines that are restored --
+mkdir "$T/all"
+cp "$here/run.sh" "$T/all"
+echo exit 1 >"$T/all/kernels.sh"
+for name in exit guest net rootfs signal stream tty alone; do
+	# shellcheck disable=SC2016
+	printf '%s\n' 'echo "${KTEST_SNAPSHOT-none}" \' \
+	    '"${XDG_CACHE_HOME-none}" >>"$0.said"' 'echo ok 1; echo 1..1' \
+	    >"$T/all/$name.sh"
+done
+run env -u XDG_CACHE_HOME KTEST_SNAPSHOT=ours sh "$T/all/run.sh" -j 3
+sums 0 '15 passed, 0 failed' 'all tests, and seven of them warm'
+is "$(sed 's/ .*//' "$out" | uniq -c | sed 's/^ *//' | tr '\n' ' ')" \
+    '1 alone.sh 1 exit.sh 1 guest.sh 1 net.sh 1 rootfs.sh 1 signal.sh '"$(:
+    )1 stream.sh 1 tty.sh 7 warm 1 15 " 'the second round is printed last'
+is "$(cat "$T/all/alone.sh.said")" 'none none' 'the first: without snapshots'
+is "$(sort -u "$T/all"/[!a]*.said | sed 's/ .*//' | tr '\n' ' ')" \
+    'auto none ' 'the second: with them'
+is "$(grep -h auto "$T/all"/*.said | sort -u | wc -l)" 1 \
+    'the second: one cache'
+unlike "$T/all/exit.sh.said" "auto (none|$HOME)" 'the second: not the user'"'s"
+
+# -- Ends --
+# Each test and what it starts tell their pids; one does not end when asked to.
+# shellcheck disable=SC2016
+script stays 'echo $$ >>"$0.pids"; sleep 1000 & echo $! >>"$0.pids"' \
+    ': >"$TMPDIR/file"; wait'
+# shellcheck disable=SC2016
+script deaf 'trap "" TERM; sleep 1000 & echo $! >>"$0.pids"' \
+    'echo $$ >>"$0.pids"; while :; do sleep 1; done'
+all_began() {
+	[ "$(cat "$T"/*.pids | wc -l)" = 4 ]
+}
+gone() { # PID...
+	for gone_pid; do
+		! kill -0 "$gone_pid" 2>/dev/null || return 1
+	done
+}
+for sig in TERM HUP INT; do
+	rm -f "$T"/*.pids
+	other=stays
+	[ $sig != TERM ] || other=deaf
+	"$HOLD" -o "$T/jobs/ends.report" -p "$T/ends.pid" sh "$here/run.sh" \
+	    -j 2 "$T/stays.sh" "$T/$other.sh" "$T/good.sh" \
+	    >"$T/jobs/ends.out" 2>"$T/jobs/ends.err" &
+	until_true all_began
+	kill -s $sig "$(cat "$T/ends.pid")"
+	wait $!
+	result ends
+	is "$status" 1 "SIG$sig: status 1, and no process is left"
+	unlike "$out" passed "SIG$sig: no sums"
+	# shellcheck disable=SC2046 # numbers
+	ok "SIG$sig: the tests have ended" gone $(cat "$T"/*.pids)
+done
+is "$(ls -A "$T/tmp")" '' 'no directory of theirs is left'
+
+# What runs the tests is killed by one of them.
+# shellcheck disable=SC2016
+script kills 'read -r _ _ _ ppid _ <"/proc/$PPID/stat"; kill -9 "$ppid"' \
+    'echo ok 1; echo 1..1'
+for j in 1 2; do
+	runner -j $j "$T/good.sh" "$T/kills.sh" "$T/good.sh"
+	is "$status" 1 "-j $j, a test kills its runner: status 1"
+	like "$err" 'only . of 3 tests' "-j $j, a test kills its runner: said"
+done
 finish

@@ -174,5 +174,38 @@ if command -v script >/dev/null; then
 else
 	skip 'no script(1)' 'on a terminal'
 fi
+
+# -- Signals that mean little, while something is read or written --
+# SIGWINCH has a handler: it interrupts what waits, and nothing may be lost.
+build reader reader.c
+READER=$built
+storm() { # NAME READER-OPTIONS COMMAND...
+	storm_name=$1 storm_reader=$2
+	shift 2
+	# shellcheck disable=SC2086 # options are words
+	job "$storm_name" "$READER" -w $storm_reader "$@"
+}
+FAKE_DO='say=qemu:oops\n;exit=1'
+storm winch-message '-e -f 0 1000' "$KTEST" -snapshot none -qemu "$FAKE" \
+    -init "$GUEST" -kernel-path "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
+for n in 1 2 3 4 5 6 7 8 9 10; do
+	storm winch-exec$n '-e 0 0' "$KTEST" -snapshot none -qemu \
+	    "$T/no-qemu" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
+	    -accel tcg -- "$GUEST" exit 0
+done
+jobs_run 2
+result winch-message
+is "$status" 125 'SIGWINCH and a full stderr: status'
+text "$err" "ktest: QEMU ended with status 1: oops$nl" \
+    'SIGWINCH and a full stderr: the line is whole'
+wrong=0
+for n in 1 2 3 4 5 6 7 8 9 10; do
+	result winch-exec$n
+	[ "$status" = 125 ] && grep -q "^ktest: -qemu $T/no-qemu: cannot be \
+executed: No such file or directory$" "$err" && continue
+	wrong=$((wrong + 1))
+	show "$err"
+done
+is $wrong 0 'SIGWINCH and no QEMU: why, in 10 runs'
 is "$(ls -A "$T/tmp")" '' 'no temporary file is left'
 finish

@@ -250,7 +250,9 @@ jobs_worker() {
 	done <"$T/jobs/list"
 }
 
-# jobs_run [N]: runs all noted jobs, N (2) at a time, and waits for them
+# jobs_run [N]: runs all noted jobs, N (2) at a time, and waits for them. Other
+# scripts may do so beside this one: two guests on one processor take no more
+# of its time than one after the other, and what waits leaves it to the rest.
 jobs_run() {
 	jobs_n=${1:-2} jobs_pids=
 	while [ $((jobs_n -= 1)) -gt 0 ]; do
@@ -264,14 +266,19 @@ jobs_run() {
 }
 
 # build NAME SOURCE [FLAGS...]: build/test/NAME, made anew when older than
-# its source; $built is its path
+# its source, or than ktest.c when that is part of it; $built is its path. Other
+# scripts may build the same meanwhile: what is there is whole, and stays.
 build() {
 	build_dir=$top/build/test
 	mkdir -p "$build_dir" 2>/dev/null && [ -w "$build_dir" ] || build_dir=$T
 	built=$build_dir/$1
 	build_src=$here/$2
 	shift 2
-	[ -z "$(find "$built" -newer "$build_src" 2>/dev/null)" ] || return 0
+	build_than=$build_src
+	! grep -q '^#include "../ktest.c"' "$build_src" ||
+		build_than=$top/ktest.c
+	[ -z "$(find "$built" -newer "$build_src" -newer "$build_than" \
+	    2>/dev/null)" ] || return 0
 	if ! ${CC:-cc} -O1 -o "$built.$$" "$build_src" "$@"; then
 		echo "Bail out! $build_src does not compile"
 		exit 1
@@ -294,6 +301,17 @@ until_true() {
 		[ "$until_n" -gt 0 ] || return 1
 		sleep 0.05
 	done
+}
+
+# ports COUNT: $port + 1 to $port + COUNT are free ports of 127.0.0.1, TCP and
+# UDP, that no other script has until this one ends (it holds fd 6 till then)
+ports() {
+	build net-guest net-guest.c -static
+	mkfifo "$T/lease"
+	("$built" lease "$1" <"$T/lease" >"$T/port" 2>/dev/null &)
+	exec 6>"$T/lease"
+	until_true [ -s "$T/port" ] || exit
+	port=$(cat "$T/port")
 }
 
 # need_ktest, need_cloud, need_tiny, need_full

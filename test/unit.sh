@@ -69,6 +69,11 @@ else
 	skip 'no tcc' 'tcc compiles ktest.c'
 fi
 
+# Other hosts are refused in so many words.
+"${CC:-cc}" -U__linux__ -E ktest.c >"$T/E" 2>"$T/said"
+like "$T/said" 'error:.*ktest runs on Linux' \
+    'another host than Linux: the reason is said'
+
 # unit.c with sanitizers: its own results
 
 sanitize='-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all'

@@ -71,26 +71,28 @@ is "$(cat "$T/slow.status") $(cat "$T/slow.count")" '6 2999000' \
 
 # -- QEMU fails --
 do_fake 'say=qemu:qemu: it is too warm\n;exit=1'
-no_verdict 'QEMU exits with 1' 'QEMU.*too warm'
+no_verdict 'QEMU exits with 1' 'QEMU ended with status 1: .*too warm'
 
 do_fake 'exit=0'
-no_verdict 'QEMU exits with 0 and says nothing' 'without'
+no_verdict 'QEMU exits with 0 and says nothing' \
+    'without an exit code, before init was ready'
 
 do_fake 'say=qemu:ouch\n;die=11'
-no_verdict 'QEMU dies' 'QEMU.*signal 11'
+no_verdict 'QEMU dies' 'QEMU died by signal 11.*: ouch'
 
 do_fake "$well;say=stdout:half;exit=0"
-no_verdict 'QEMU exits while the program runs' 'without'
+no_verdict 'QEMU exits while the program runs' \
+    'without an exit code, while the program ran'
 text "$out" half 'QEMU exits while the program runs: what came is shown'
 
 do_fake 'many=qemu:3000000;exit=1'
-no_verdict 'QEMU floods its stderr and fails' QEMU
+no_verdict 'QEMU floods its stderr and fails' 'QEMU ended with status 1: 000'
 ok 'QEMU floods its stderr and fails: a bounded part is shown' \
     [ "$(wc -c <"$err")" -lt 100000 ]
 
 run "$KTEST" -qemu "$T/no such qemu" -init "$GUEST" -kernel-path \
     "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
-no_verdict 'QEMU is not there' 'no such qemu'
+no_verdict 'QEMU is not there' 'no such qemu: cannot be executed: No such'
 one_line "$err" 'QEMU is not there: one line'
 
 # -- It hangs --
@@ -98,38 +100,40 @@ for how in '' 'hello;clock;go;' 'deaf;hello;clock;go;say=stdout:x;' \
     'only=none;' 'hello;clock;go;close=control;'; do
 	do_fake "${how}stay" -timeout 1
 	is "$status" 124 "hang after '$how': status 124"
-	like "$err" '^ktest: .*time' "hang after '$how': a line says so"
+	like "$err" '^ktest: timeout: ' "hang after '$how': a line says so"
 done
 
 # -- The control port says nonsense --
 do_fake 'say=control:zzzz;stay'
-no_verdict 'garbage' 'control'
+no_verdict 'garbage' 'nonsense on its control port: byte 0x7a'
 do_fake "$well;say=control:zzzz;exit=0"
-no_verdict 'garbage after hello' '.'
+no_verdict 'garbage after hello' 'nonsense on its control port: byte 0x7a'
 do_fake "$well;say=control:x\\0\\0;exit=0"
-no_verdict 'a verdict cut short' '.'
+no_verdict 'a verdict cut short' 'without an exit code, while the program ran'
 do_fake 'say=control:x;exit=0'
-no_verdict 'a verdict before hello' '.'
+no_verdict 'a verdict before hello' 'nonsense on its control port: byte 0x78'
 do_fake "$well;say=stdout:abc;promise=100;exit=0"
-no_verdict 'less output than announced, QEMU ends' '(lost|without).*'
+no_verdict 'less output than announced, QEMU ends' \
+    'output was lost: 3 of 103 bytes of stdout'
 text "$out" abc 'less output than announced: what came is shown'
 do_fake "$well;say=stdout:abc;promise=100;stay"
-no_verdict 'less output than announced, QEMU stays' 'lost'
+no_verdict 'less output than announced, QEMU stays' \
+    'output was lost: 3 of 103 bytes of stdout'
 do_fake "$well;say=stdout:abc;promise=1;close=stdout;stay"
-no_verdict 'stdout closes too early' 'lost'
+no_verdict 'stdout closes too early' 'output was lost: 3 of 4 bytes of stdout'
 do_fake 'say=control:ecannot mount /proc: busy\n;exit=0'
-no_verdict 'init gives up' 'cannot mount /proc: busy'
+no_verdict 'init gives up' 'init gave up: cannot mount /proc: busy'
 do_fake "$well;say=control:eno memory\\n;stay"
-no_verdict 'init gives up late, QEMU stays' 'no memory'
+no_verdict 'init gives up late, QEMU stays' 'init gave up: no memory'
 is "$(starts)" 1 'init gives up late: no second attempt'
 
 # -- The kernel's last words --
 do_fake "$well;say=con:Kernel panic - not syncing: testing\\n;exit=0"
-no_verdict 'panic' 'panicked: testing'
+no_verdict 'panic' 'the guest panicked: testing'
 like "$err" '^Kernel panic - not syncing: testing' 'panic: the console is shown'
 do_fake 'say=early:early words\nKernel panic - not syncing: early\n;exit=0' \
     -acpi on
-no_verdict 'panic before hvc0' 'panicked: early'
+no_verdict 'panic before hvc0' 'the guest panicked: early'
 like "$err" '^early words' 'panic before hvc0: the serial line is shown'
 
 do_fake 'say=con:\e[31mred\e]0title\r\n;many=con:100000;say=con:\e[2Jlast\n;exit=0' \
@@ -158,16 +162,19 @@ done
 original 'byte=0;stay'
 is "$status" 0 'original: a byte, then QEMU never ends'
 original 'say=con:x;exit=0'
-no_verdict 'original: no byte' 'without'
+no_verdict 'original: no byte' 'with no byte on its control port'
 original 'byte=0;say=qemu:bad\n;exit=1'
-no_verdict 'original: a byte, then QEMU fails' 'QEMU'
+no_verdict 'original: a byte, then QEMU fails' 'QEMU ended with status 1: bad'
 # a child of the stand-in has the sockets and lives on: that is no leak
 original 'after=500;byte=8;exit=0'
 is "$code" 8 'original: a byte half a second after the end'
 original 'after=4000;byte=0;exit=0'
+like "$err" '^ktest: .*with no byte on its control port' \
+    'original: a byte four seconds after the end: a line says so'
 is "$code" 125 'original: a byte four seconds after the end comes too late'
 original 'stay' -timeout 1
 is "$status" 124 'original: timeout'
+like "$err" '^ktest: timeout: ' 'original: timeout, a line says so'
 
 # -- Another attempt --
 unset_attempts() {
@@ -245,11 +252,15 @@ ok 'stdout and stderr are one file: one port' \
 ok 'stdout and stderr are two files: two ports' \
     [ "$(tr '\0' '\n' <"$T/log/start.1.argv" | grep -c ktest.stderr)" = 1 ]
 
-# Started without descriptors 0, 1 and 2, none of ours is taken for them.
-FAKE_DO="$well;say=stdout:lost;x=3"
-run sh -c 'exec "$@" <&- >&- 2>&-' sh "$KTEST" -qemu "$FAKE" -init "$GUEST" \
-    -kernel-path "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
-is "$status" 3 'closed stdin, stdout and stderr: the status still'
+# Started without descriptors 0, 1 and 2, none of ours is taken for them, and
+# output that has no place is not lost without a word.
+for n in 3 125; do
+	FAKE_DO="$well;x=3"
+	[ $n = 3 ] || FAKE_DO="$well;say=stdout:lost;x=3"
+	run sh -c 'exec "$@" <&- >&- 2>&-' sh "$KTEST" -qemu "$FAKE" -init \
+	    "$GUEST" -kernel-path "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
+	is "$status" $n "closed stdin, stdout and stderr, '$FAKE_DO'"
+done
 
 is "$(ls -A "$T/tmp")" '' 'no temporary file is left'
 finish

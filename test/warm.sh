@@ -8,8 +8,7 @@ need_cloud
 [ -f "${KTEST_TINY:-}" ] || skip_all 'no KTEST_TINY'
 build net-guest net-guest.c -static
 N=$built
-[ -n "$(find "$top/build/test/snapshot-tool" -newer "$top/ktest.c" \
-    2>/dev/null)" ] || rm -f "$top/build/test/snapshot-tool"
+ports 1
 build snapshot-tool snapshot-tool.c
 TOOL=$built
 unset KTEST_SNAPSHOT
@@ -346,9 +345,9 @@ for i in 1 2; do
 done
 err=$T/net.err
 restored '-port'
-"$N" serve 127.0.0.1 7476 3 >"$T/serve.out" 2>"$T/serve.err" &
+"$N" serve 127.0.0.1 $((port + 1)) 3 >"$T/serve.out" 2>"$T/serve.err" &
 until_true grep -q serving "$T/serve.err"
-cloud -v -net user -snapshot "$T/d/net" -- "$N" client 10.42.0.2 7476 3 300000
+cloud -v -net user -snapshot "$T/d/net" -- "$N" client 10.42.0.2 $((port + 1)) 3 300000
 is "$status" 0 'out of the guest, with another -port'
 restored 'with another -port'
 wait

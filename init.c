@@ -32,7 +32,7 @@
  *
  * Order of the file: protocol, architectures, constants, strings, system
  * calls, waits, reports, mounts, the host's directories, devices, modules,
- * vports, network, job, program, terminal, relay, verdict, entry.
+ * ports, network, job, program, terminal, relay, verdict, entry.
  */
 
 #include <stddef.h>
@@ -119,11 +119,10 @@ struct window {
 /* ======================================================================
  * Architectures
  *
- * Each block gives: the numbers of the system calls; sys1 to sys6, which pass
- * that many arguments and return the kernel's answer (a negative errno on
- * failure); sys_vfork, whose child runs on the parent's stack until it executes
- * a program; signal_return, where a signal handler returns to; _start.
- * All are 64-bit and little endian: struct layouts below rely on that.
+ * Each is a block that gives the numbers of the system calls and the functions
+ * declared here. sys1 to sys6 pass that many arguments and return what the
+ * kernel does, a negative errno on failure. All are 64-bit and little endian:
+ * struct layouts below rely on that.
  * ====================================================================== */
 
 long sys1(long nr, long a);
@@ -132,7 +131,9 @@ long sys3(long nr, long a, long b, long c);
 long sys4(long nr, long a, long b, long c, long d);
 long sys5(long nr, long a, long b, long c, long d, long e);
 long sys6(long nr, long a, long b, long c, long d, long e, long f);
+/* Its child runs on the parent's stack until it executes a program. */
 long sys_vfork(void) __attribute__((returns_twice));
+/* Where a signal handler returns to. */
 void signal_return(void);
 
 #if defined(__x86_64__)
@@ -1121,11 +1122,11 @@ static void modules_load(void)
 }
 
 /* ======================================================================
- * Vports
+ * Ports of the virtio serial device
  *
- * Ports of the virtio serial device, which the kernel makes one by one as the
- * host announces them. In: a name. Out: an open vport that the host is
- * connected to. The source of all this is the kernel's virtio_console.c.
+ * "Vports". The kernel makes them one by one as the host announces them. In:
+ * a name. Out: an open vport that the host is connected to. The source of all
+ * this is the kernel's drivers/char/virtio_console.c.
  * ====================================================================== */
 
 /* Without a device that works, no vport will ever come. The first message is
@@ -1941,11 +1942,9 @@ static int children_reap(long program, int *status)
 /* ======================================================================
  * Terminal
  *
- * A pty whose master takes the place of the program's pipes. Init leads its
- * session: were it the program, all that is still on its way to the master
- * would be thrown away when it ends (pty_flush_buffer() in the kernel). For
- * the same reason, and because the master of a pty that nobody has open gives
- * an error, init keeps the other end open, too.
+ * In: the job's letter 't'. Out: a pty whose master takes the place of the
+ * program's pipes, and its size, which the host may change while the program
+ * runs.
  * ====================================================================== */
 
 static long terminal;           /* the master; 0: there is none */
@@ -1959,7 +1958,13 @@ static void terminal_size(const void *rows_columns)
 	sys3(SYS_ioctl, terminal, TIOCSWINSZ, (long)size);
 }
 
-/* Returns the program's end. */
+/*
+ * Returns the program's end. Init leads the session: were it the program, all
+ * that is still on its way to the master would be thrown away when it ends
+ * (pty_flush_buffer() in the kernel). For the same reason, and because the
+ * master of a pty that nobody has open gives an error, init keeps the
+ * program's end open, too.
+ */
 static long terminal_open(const char *size)
 {
 	uint16_t rows_columns[2];
@@ -2000,11 +2005,9 @@ static void terminal_message(void)
 /* ======================================================================
  * Relay
  *
- * A flow takes bytes from one fd to another through its own buffer, and reads
- * only when the buffer is empty: a slow reader slows the writer and nobody
- * else. A flow that poll calls ready but that cannot move (a vport that is not
- * connected, or lost, or a kernel without memory for the copy) rests for a
- * moment, so that nothing here ever spins.
+ * In: the program's pipes or terminal, and the vports. Out: the bytes of one
+ * are in the other, by a flow for each stream. A slow reader slows its writer
+ * and nobody else, because a flow reads only when its buffer is empty.
  * ====================================================================== */
 
 enum flow_name { FLOW_IN, FLOW_OUT, FLOW_ERR, FLOWS };
@@ -2014,6 +2017,9 @@ struct flow {
 	size_t at, length;      /* what of the buffer is yet to be written */
 	uint64_t written;
 	int starts;             /* stdin: its first byte is still to come */
+	/* Poll called it ready, but it could not move: a vport that is not
+	 * connected, or lost, or a kernel without memory for the copy. It is
+	 * left alone for REST milliseconds, so that nothing here spins. */
 	int resting;
 	char buffer[CHUNK];
 };

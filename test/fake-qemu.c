@@ -15,6 +15,8 @@
  *
  *	hello		'h' on the control port
  *	clock		reads the 48 bytes that answer it
+ *	keep=N:FILE	reads the answer, the job that it brings and N bytes
+ *			more, and writes them into FILE
  *	go		reads the first byte of stdin, which is 'i'
  *	say=PORT:TEXT	writes TEXT; PORT may also be qemu, which is its stderr
  *	many=PORT:N	writes N bytes, lines of 63 digits
@@ -211,6 +213,33 @@ get(struct port *p, void *data, size_t n)
 	}
 }
 
+/* What ktest says on the control port, from the answer on. */
+static void
+keep(const char *path, long more)
+{
+	unsigned char buf[4096];
+	unsigned long long left = 0;
+	struct port *p = port("control", 7);
+	size_t n = 48;
+	FILE *f = fopen(path, "we");
+	int i;
+
+	if (!f)
+		die(path);
+	get(p, buf, n);
+	for (i = 8; i-- > 0; )
+		left = left << 8 | buf[40 + i];
+	left += (unsigned long long)more;
+	fwrite(buf, 1, n, f);
+	for (; left > 0; left -= n) {
+		n = left < sizeof buf ? (size_t)left : sizeof buf;
+		get(p, buf, n);
+		fwrite(buf, 1, n, f);
+	}
+	if (fclose(f))
+		die(path);
+}
+
 static void
 say(struct port *p, const char *text)
 {
@@ -346,6 +375,7 @@ step(char *name)
 	text = text ? text + 1 : value;
 	if (!strcmp(name, "hello")) put(port("control", 7), "h", 1);
 	else if (!strcmp(name, "clock")) get(port("control", 7), (char[48]){ 0 }, 48);
+	else if (!strcmp(name, "keep")) keep(text, atol(value));
 	else if (!strcmp(name, "go")) {
 		get(port("stdin", 5), &c, 1);
 		if (c != 'i')

@@ -210,7 +210,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	PORTS_MAX = 64,         /* forwarded ports; services, too */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
-	BOOT_TRIES = 3,       /* boots that may hang */
+	BOOT_TRIES = 3,         /* boots that may hang */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
 	VPORTS_MAX = 16,        /* of the virtio serial device, max_ports */
@@ -241,8 +241,8 @@ enum { /* times, in milliseconds */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
 	LINK_WAIT_MS = 60000,   /* for the other end of a -link */
-	BOOT_WAIT_MS = 5000,  /* a guest that boots uses more than */
-	BOOT_CPU_MS = 100,    /* that much CPU time in this time */
+	BOOT_WAIT_MS = 5000,    /* a guest that boots uses more than */
+	BOOT_CPU_MS = 100,      /* that much CPU time in this time */
 	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
 	WRITER_TICK_MS = 10,
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
@@ -259,7 +259,7 @@ static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
 static const char *const net_names[] = { "none", "user", NULL };
 
 /* ==== 2. Types ==========================================================
- * What a run needs (struct ktest), and what the stages hand to each other.
+ * What a run needs (struct ktest), and what the rooms hand to each other.
  */
 struct kernel { /* what the kernel's file says of itself */
 	bool elf;              /* vmlinux with PVH note, else bzImage */
@@ -440,7 +440,7 @@ struct input { /* a file that a snapshot depends on */
 	uint64_t hash;         /* of the content */
 };
 
-struct trailer { /* the end of a snapshot's file, see section 8 */
+struct trailer { /* the end of a snapshot's file, see room 9 */
 	char magic[16];
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
@@ -507,7 +507,8 @@ struct ktest {
 };
 
 /* ==== 3. Utilities ======================================================
- * Bounded text, messages, clocks and fds. Nothing here knows of VMs.
+ * Bounded text, waiting, messages, files, a run's memory. Nothing here knows
+ * more of VMs than that their processes can be paused.
  */
 static size_t text_room(const struct text *t)
 {
@@ -2828,7 +2829,7 @@ static int guest_user(struct ktest *k, struct guest *g)
 
 /* -- Accelerator -- */
 /* Whether /dev/kvm can be opened. That it works is known only once a guest
- * has run: see attempt_next(). */
+ * has run: see remedy_kvm(). */
 static bool kvm_usable(struct ktest *k)
 {
 #ifdef __x86_64__
@@ -3181,7 +3182,7 @@ static int network_read(struct ktest *k, struct guest *g)
 /* Binds 127.0.0.1:p->host, or any free port if that is 0. A socket that does
  * not listen and has SO_REUSEADDR keeps the port from everyone who asks for a
  * free one, and lets QEMU have it, whose socket has that option too (libslirp
- * src/socket.c, tcpx_listen). UDP has no such thing: see attempt_next(). */
+ * src/socket.c, tcpx_listen). UDP has no such thing: see remedy_ports(). */
 static int port_bind(struct port *p)
 {
 	struct sockaddr_in a = {

@@ -484,6 +484,7 @@ struct ktest {
 	int signal;                /* END_SIGNAL: by which, 0: by the caller */
 	enum ending over;          /* wait for nobody any more: why, or END_NONE */
 	long long deadline;        /* of -timeout, ms as now_ms(); 0: none */
+	int wake_fd;               /* the caller's, until its end; or -1 */
 	struct sink out, err, log; /* where the caller wants bytes */
 	char ring[RING_SIZE];      /* the console's last words */
 	uint64_t ring_total;       /* bytes ever put into it */
@@ -681,13 +682,15 @@ static void run_suspend(struct ktest *k)
 static void run_wake(struct ktest *k)
 {
 	char bytes[64];
-	ssize_t n = read(k->o->wake_fd, bytes, sizeof bytes);
+	ssize_t n = read(k->wake_fd, bytes, sizeof bytes);
 	bool pause = false;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n <= 0)
+	if (n <= 0) {
+		k->wake_fd = -1;
 		bytes[0] = 0;
+	}
 	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
 		if (bytes[i] == SIGWINCH) {
 			k->vm.resized = k->o->tty;
@@ -704,7 +707,7 @@ static void run_wake(struct ktest *k)
 }
 
 /* Waits until one of n fds is ready, or now_ms() is `until` (0: never). p[0]
- * is filled in here. Returns how many are ready. */
+ * is filled in here. Returns how many of the others are ready. */
 static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 		    long long until)
 {
@@ -718,7 +721,7 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 		wait = until - now_ms();
 		wait = wait < 0 ? 0 : wait < INT_MAX ? wait : INT_MAX;
 	}
-	p[0] = (struct pollfd){ .fd = k->o->wake_fd, .events = POLLIN };
+	p[0] = (struct pollfd){ .fd = k->wake_fd, .events = POLLIN };
 	ready = poll(p, n, (int)wait);
 	if (ready < 0) { /* EINTR, or no memory: then soon again */
 		for (size_t i = 0; i < n; i++)
@@ -727,6 +730,7 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	}
 	/* A signal for all of us has ended QEMU, too: poll() sees that first,
 	 * and then runs our handler. */
+	ready -= p[0].revents != 0;
 	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
 		run_wake(k);
 	if (deadline_passed(k->deadline) && !k->over) {
@@ -1298,6 +1302,7 @@ static struct ktest *run_begin(const struct ktest_options *o,
 	k->o = o;
 	k->start = now_ms();
 	k->deadline = o->timeout > 0 ? k->start + o->timeout : 0;
+	k->wake_fd = o->wake_fd;
 	k->log = sink_open(o->log_fd);
 	k->out = sink_open(o->stdout_fd);
 	k->err = sink_open(o->stderr_fd);
@@ -5771,12 +5776,6 @@ static void terminal_typed(struct ktest *k, const char *s, size_t n)
  * that comes, and then kills the group: a wrapper script does not forward
  * what ends it, and a ktest that is killed forwards nothing.
  */
-static void kill_group(pid_t leader)
-{
-	if (leader > 0)
-		(void)kill(-leader, SIGKILL);
-}
-
 /* Closes all fds from `first` on. */
 static void fds_close(int first)
 {
@@ -5977,10 +5976,14 @@ static int spawn_result(struct ktest *k, int error)
 			    k->qemu.argv[0]);
 }
 
-/* Ends QEMU and its group, and waits for them. */
+/* Ends QEMU and its group, and waits for them. What QEMU was started through
+ * may have left the group. */
 static void vm_end(struct vm *v)
 {
-	kill_group(v->warden);
+	if (v->warden > 0)
+		(void)kill(-v->warden, SIGKILL);
+	if (v->pid > 0 && !v->ended)
+		(void)kill(v->pid, SIGKILL);
 	while (v->pid > 0 && !v->ended
 	       && waitpid(v->pid, &v->wait_status, 0) < 0 && errno == EINTR)
 		;

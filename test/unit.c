@@ -129,6 +129,7 @@ static void fresh(void)
 	ktest_defaults(&o);
 	o.log_fd = -1;
 	k.o = &o;
+	k.wake_fd = -1;
 	k.log.fd = k.initrd = k.initramfs = -1;
 	k.snapshot.fd = k.snapshot.memory = k.snapshot.part = -1;
 	vm_reset(&k.vm);
@@ -3362,7 +3363,7 @@ static void test_wake(void)
 	fresh();
 	(void)make_pipe(&k, fd);
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	o.wake_fd = fd[0];
+	k.wake_fd = fd[0];
 	(void)!write(fd[1], bytes, 2);
 	run_wake(&k);
 	is_int(HERE, k.end, END_NONE, "wake: a child");

@@ -2008,7 +2008,7 @@ static void test_cpio_stops(void)
 	close_fd(&c.fd);
 	cpio_start(&c);
 	(void)make_pipe(&k, fd);
-	o.wake_fd = fd[0];
+	k.wake_fd = fd[0];
 	(void)!write(fd[1], &term, 1);
 	is_int(HERE, cpio_flush(&c), -1, "cpio: a signal");
 	is_true(HERE, k.end == END_SIGNAL && k.signal == SIGTERM

@@ -79,10 +79,11 @@ extern char **environ;
 
 /* ==== 0. Interface ======================================================
  * What a program that embeds ktest sees: compile this file with -DKTEST_LIB
- * and take the lines from here to the end of this section, or define KTEST_LIB
- * and include it. They need <stdio.h>.
- *
- * There is no global state: any number of runs at once, each in a thread of
+ * and take the lines from here to the end of this room, which need <stdio.h>;
+ * or define KTEST_LIB and include it before all other headers.
+ */
+
+/* There is no global state: any number of runs at once, each in a thread of
  * its own, which stays in ktest_run() until nothing of the run is left, and
  * has 256 KiB of stack. The caller keeps 0, 1 and 2 open in its process, does
  * not ignore SIGCHLD and does not wait() for children that are not its own.
@@ -481,7 +482,7 @@ struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
 	enum ending end;           /* why the attempt, or the run, is over */
 	int signal;                /* END_SIGNAL: by which, 0: by the caller */
-	bool over;                 /* wait for nobody any more: time-out, signal */
+	enum ending over;          /* wait for nobody any more: why, or END_NONE */
 	long long deadline;        /* of -timeout, ms as now_ms(); 0: none */
 	struct sink out, err, log; /* where the caller wants bytes */
 	char ring[RING_SIZE];      /* the console's last words */
@@ -694,7 +695,7 @@ static void run_wake(struct ktest *k)
 		} else if (bytes[i] != SIGCHLD) {
 			k->signal = k->over ? k->signal
 				    : (unsigned char)bytes[i];
-			k->over = true;
+			k->over = END_SIGNAL;
 			run_stop(k, END_SIGNAL);
 		}
 	if (pause)
@@ -727,8 +728,8 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	 * and then runs our handler. */
 	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
 		run_wake(k);
-	if (deadline_passed(k->deadline)) {
-		k->over = true;
+	if (deadline_passed(k->deadline) && !k->over) {
+		k->over = END_TIMEOUT;
 		run_stop(k, END_TIMEOUT);
 	}
 	return ready;
@@ -809,27 +810,29 @@ static void write_all(int fd, const char *s, size_t n)
 	}
 }
 
-/* A run's messages wait for their reader, too, but once the run is over only
- * for a second: then this one, and all that follow, are dropped. */
-static void log_write(struct ktest *k, const char *s, size_t n)
+/* Writes all of it to where the caller wants it, and waits for the reader;
+ * once the run is over only for a second: then this and all that follows are
+ * dropped. -1 and errno if it cannot be written. */
+static int sink_write(struct ktest *k, struct sink *to, const char *s, size_t n)
 {
-	while (k->log.fd >= 0 && n > 0) {
+	while (to->fd >= 0 && n > 0) {
 		struct pollfd p[2] = { { .fd = -1 },
-			{ .fd = k->log.fd, .events = POLLOUT } };
+			{ .fd = to->fd, .events = POLLOUT } };
 		const bool was_over = k->over;
 		ssize_t w;
 
 		if (wait_fds(k, p, 2, was_over ? now_ms() + BYTE_WAIT_MS : 0)
 				== 0 && was_over)
-			sink_close(&k->log);
+			sink_close(to);
 		if (p[1].revents == 0)
 			continue;
-		w = write(k->log.fd, s, n < k->log.chunk ? n : k->log.chunk);
+		w = write(to->fd, s, n < to->chunk ? n : to->chunk);
 		if (w < 0 && errno != EINTR && errno != EAGAIN)
-			return;
+			return -1;
 		s += w > 0 ? w : 0;
 		n -= w > 0 ? (size_t)w : 0;
 	}
+	return 0;
 }
 
 /* Prints what others said, made visible, in pieces that fit and that cut no
@@ -848,7 +851,7 @@ static void show(struct ktest *k, int fd, const char *s, size_t n, bool lines)
 		text_init(&t, buf, sizeof buf);
 		text_visible(&t, s, part, lines);
 		if (k != NULL)
-			log_write(k, t.at, t.len);
+			(void)sink_write(k, &k->log, t.at, t.len);
 		else
 			write_all(fd, t.at, t.len);
 		s += part;
@@ -870,7 +873,7 @@ static void say_line(struct ktest *k, const char *s)
 	if (k->vm.raw)
 		t.at[t.len++] = '\r';
 	t.at[t.len++] = '\n';
-	log_write(k, t.at, t.len);
+	(void)sink_write(k, &k->log, t.at, t.len);
 }
 
 static void format(char *out, const char *fmt, va_list ap)
@@ -1351,6 +1354,7 @@ struct opt {
 	bool may_be_empty;
 	bool dashes;                  /* values may look like options */
 	bool one;                     /* names what one machine can have */
+	bool program;                 /* says something of a program */
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
 	long long min, max;           /* OPT_SIZE: MiB, OPT_COUNT */
@@ -1375,33 +1379,43 @@ static const struct opt opt_table[] = {
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
 	  .path = PATH_ALL,
+	  .program = true,
 	  .help = "the one with modules.dep",
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
 	  .offset = AT(modules),
+	  .program = true,
 	  .help = "load this one and what it needs (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
+	  .program = true,
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
 	{ .name = "env-all", .kind = OPT_FLAG, .offset = AT(env_all),
+	  .program = true,
 	  .help = "all of our environment, before -env" },
 	{ .name = "user", .value = "UID[:GID]|NAME", .offset = AT(user),
+	  .program = true,
 	  .help = "whom it runs as; GID is UID if not given",
 	  .def = "root" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd), .path = PATH_ALL,
+	  .program = true,
 	  .help = "its working directory, made if missing",
 	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
 	  .offset = AT(files), .path = PATH_ALL,
+	  .program = true,
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
 	  .offset = AT(mounts), .path = PATH_ALL,
+	  .program = true,
 	  .help = "a directory of ours to be seen there (repeatable)" },
 	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
 	  .path = PATH_ALL,
+	  .program = true,
 	  .help = "its root is this directory; rw: may change it" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
+	  .program = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
 	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell), .one = true,
 	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
@@ -1511,8 +1525,9 @@ void ktest_usage(FILE *f)
 	(void)fprintf(f,
 		"usage: ktest [option ...] [--] PROGRAM [ARGUMENT ...]\n"
 		"       ktest [option ...]    runs /tester of -initrd-path\n"
-		"Runs PROGRAM in a real Linux kernel, as if here. Defaults are in [brackets].\n"
-		"@FILE among the options stands for its lines, an option on each.\n");
+		"Runs PROGRAM in a real Linux kernel, as if here. Defaults are"
+		" in [brackets].\n@FILE among the options stands for its lines,"
+		" an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
 		char left[64];
@@ -1985,6 +2000,15 @@ static int opt_words(struct ktest *k, struct ktest_options *o,
 	return -1;
 }
 
+/* Whether an option was given; a list begins with its first item. */
+static bool opt_given(const struct ktest_options *o, const struct opt *opt)
+{
+	const void *field = (const char *)o + opt->offset;
+
+	return opt->kind == OPT_FLAG ? *(const int *)field != 0
+				     : *(const char *const *)field != NULL;
+}
+
 /* One machine's things cannot be those of several. */
 static int opt_kernels(struct ktest *k, struct ktest_options *o)
 {
@@ -1996,19 +2020,11 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		return fail(k, "-snapshot %s: is for one machine, not for %zu"
 			    " -kernel-path (say auto)", o->snapshot,
 			    o->kernels.count);
-	for (size_t i = 0; o->kernels.count > 1 && i < COUNT(opt_table); i++) {
-		const struct opt *opt = &opt_table[i];
-		/* a list begins with its first item */
-		const void *field = (const char *)o + opt->offset;
-		const bool set = opt->one && (opt->kind == OPT_FLAG
-			? *(const int *)field != 0
-			: *(const char *const *)field != NULL);
-
-		if (set)
+	for (size_t i = 0; o->kernels.count > 1 && i < COUNT(opt_table); i++)
+		if (opt_table[i].one && opt_given(o, &opt_table[i]))
 			return fail(k, "-%s: is for one machine, not for %zu"
-				    " -kernel-path", opt->name,
+				    " -kernel-path", opt_table[i].name,
 				    o->kernels.count);
-	}
 	return 0;
 }
 
@@ -2862,19 +2878,14 @@ static int guest_cwd(struct ktest *k, struct guest *g)
 /* Options that say something of a program, when there is none. */
 static int guest_monogon(struct ktest *k)
 {
-	const struct ktest_options *o = k->o;
-	const char *useless = o->cwd != NULL ? "cwd"
-		: o->env.count > 0 ? "env" : o->env_all ? "env-all"
-		: o->user != NULL ? "user" : o->tty ? "tty" : o->files.count > 0 ? "file"
-		: o->rootfs != NULL ? "rootfs"
-		: o->mounts.count > 0 ? "mount"
-		: o->modules_dir != NULL ? "modules"
-		: o->modules.count > 0 ? "module" : NULL;
-
-	if (o->initrd_path == NULL)
+	if (k->o->initrd_path == NULL)
 		return fail(k, "PROGRAM is missing (or -initrd-path with a"
 			    " /tester in it); ktest -h explains");
-	return useless == NULL ? 0 : fail(k, "-%s: needs a PROGRAM", useless);
+	for (size_t i = 0; i < COUNT(opt_table); i++)
+		if (opt_table[i].program && opt_given(k->o, &opt_table[i]))
+			return fail(k, "-%s: needs a PROGRAM",
+				    opt_table[i].name);
+	return 0;
 }
 
 /* Everything about one machine, before anything is made of it. */
@@ -3630,15 +3641,13 @@ static void claim_undo(struct ktest *k)
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
  * /.ktest/job, a second archive with what this run needs. The kernel unpacks
- * the first, init the second.
- *
- * Both are cpio "newc" (Linux Documentation/driver-api/early-userspace/
+ * the first, init the second; init.c specifies what is in it ("Job").
+ */
+
+/* Both are cpio "newc" (Linux Documentation/driver-api/early-userspace/
  * buffer-format.rst): per member a header of 110 bytes, "070701" and 13
  * numbers of 8 hexadecimal digits; the name with its NUL; the data; header
  * with name, and data, each padded to 4 bytes. "TRAILER!!!" ends it.
- *
- * What the job's archive holds, and what its letters stand for, is specified
- * in init.c ("Job").
  */
 struct cpio {
 	struct ktest *k;
@@ -3650,6 +3659,7 @@ struct cpio {
 	bool setuid_said;
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
+	char libraries[16384]; /* what a loader lists */
 };
 
 struct member { /* one that is being written */
@@ -3826,7 +3836,8 @@ static int cpio_file(struct cpio *c, const char *path, const char *name,
 	if (fd < 0 || fstat(fd, &st) < 0)
 		(void)fail(c->k, "%s:", path);
 	else if (cpio_begin(c, &m, name, mode != 0 ? mode
-			    : cpio_mode(c, path, st.st_mode), st.st_mtime, (uint64_t)st.st_size) == 0
+			    : cpio_mode(c, path, st.st_mode), st.st_mtime,
+			    (uint64_t)st.st_size) == 0
 		 && cpio_copy(c, path, fd) == 0)
 		result = cpio_end(c, &m, path);
 	close_fd(&fd);
@@ -4062,7 +4073,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 {
 	char *argv[] = { loader, (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
-	char text[16384], *line, *next;
+	char *text = c->libraries, *line, *next;
 	struct child child = { 0, -1 };
 	size_t len = 0;
 	ssize_t n;
@@ -4072,7 +4083,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 			c->k->guest.env, -1, &child) < 0)
 		return -1;
 	while ((n = run_read(c->k, child.out, text + len,
-			     sizeof text - 1 - len)) > 0)
+			     sizeof c->libraries - 1 - len)) > 0)
 		len += (size_t)n;
 	if (n < 0)
 		(void)kill(child.pid, SIGKILL);
@@ -4080,7 +4091,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 	text[len] = '\0';
 	if (n < 0)
 		return c->k->end != END_NONE ? -1 : fail(c->k, "%s:", loader);
-	if (len == sizeof text - 1)
+	if (len == sizeof c->libraries - 1)
 		return fail(c->k, "%s: has too many libraries", program);
 	for (line = text; *line != '\0'; line = next) {
 		next = line + strcspn(line, "\n");
@@ -4166,12 +4177,10 @@ static bool program_audits(const struct map *m)
 }
 
 /* What a dynamically linked program needs. Nothing that it brings along is
- * executed here, only loaders that we know. */
+ * executed here, only loaders that we know: loader[PATH_SIZE] gets its path. */
 static int job_dynamic(struct cpio *c, const char *path, const char *interp,
-		       bool audits)
+		       bool audits, char *loader)
 {
-	char loader[PATH_SIZE];
-
 	if (c->k->o->initrd_path == NULL && is_file("/etc/ld.so.cache")
 	    && job_same_file(c, "/etc/ld.so.cache") < 0)
 		return -1;
@@ -4203,7 +4212,7 @@ static int job_needs(struct cpio *c, const char *path, int depth)
 	if (job_same_file(c, interp) < 0)
 		return -1;
 	if (!script)
-		return job_dynamic(c, path, interp, audits);
+		return job_dynamic(c, path, interp, audits, word);
 	if (depth == SCRIPT_DEPTH)
 		return fail(c->k, "%s: its #! lines lead too far", path);
 	if (job_needs(c, interp, depth + 1) < 0)
@@ -4522,12 +4531,7 @@ static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
 }
 
 /* How QEMU is told of a fd that it opens as a file. */
-static void fd_path(int fd, char out[32])
-{
-	(void)snprintf(out, 32, "/proc/self/fd/%d", FD_FIRST + fd);
-}
-
-#define KEYS(...) (const struct ktest_key[]){ __VA_ARGS__, { NULL, NULL } }
+#define FD_PATH "/proc/self/fd/%d"
 
 static void qemu_arg(struct qemu *q, const char *s)
 {
@@ -4540,6 +4544,13 @@ static void qemu_arg(struct qemu *q, const char *s)
 	}
 	q->argv[q->argc++] = at;
 	q->argv[q->argc] = NULL;
+}
+
+/* Adds to the argument that was added last. */
+static void qemu_more(struct qemu *q, const char *s)
+{
+	q->args.len--; /* its NUL */
+	text_bytes(&q->args, s, strlen(s) + 1);
 }
 
 /* Appends a value, commas doubled: QEMU's util/keyval.c, "value-expr". */
@@ -4568,16 +4579,27 @@ int ktest_encode(char *out, size_t size, const char *name,
 	return t.full ? -1 : (int)t.len;
 }
 
-/* Adds "-option NAME,KEY=VALUE,...". */
-static void qemu_option(struct qemu *q, const char *option, const char *name,
-			const struct ktest_key *keys)
+/* Adds "-option VALUE". In fmt %s is a string, whose commas are doubled, and
+ * %d an int. */
+static void qemu_add(struct qemu *q, const char *option, const char *fmt, ...)
 {
 	char buf[PATH_SIZE * 2 + 1024];
+	struct text t;
+	va_list ap;
 
-	q->args.full = ktest_encode(buf, sizeof buf, name, keys) < 0
-		       || q->args.full;
+	text_init(&t, buf, sizeof buf);
+	va_start(ap, fmt);
+	for (; *fmt != '\0'; fmt++)
+		if (*fmt != '%')
+			text_bytes(&t, fmt, 1);
+		else if (*++fmt == 's')
+			text_value(&t, va_arg(ap, const char *));
+		else
+			text_printf(&t, "%d", va_arg(ap, int));
+	va_end(ap);
 	qemu_arg(q, option);
 	qemu_arg(q, buf);
+	q->args.full = q->args.full || t.full;
 }
 
 static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
@@ -4599,39 +4621,31 @@ static void qemu_machine(struct qemu *q)
 {
 	const struct ktest_options *o = q->o;
 	const bool kvm = q->a->accel == ACCEL_KVM;
-	const bool on = q->a->acpi == ACPI_ON;
-	char n[32];
+	const int memory = (int)o->memory;
 
 	qemu_arg(q, "-nodefaults");
 	qemu_arg(q, "-no-user-config");
 	qemu_arg(q, "-nographic");
 	qemu_arg(q, "-no-reboot");
-	qemu_arg(q, "-accel");
-	qemu_arg(q, accel_names[q->a->accel]);
-	qemu_arg(q, "-cpu");
-	qemu_arg(q, kvm ? "host" : "max");
-	(void)snprintf(n, sizeof n, "%lld%c", o->memory % 1024 == 0
-		       ? o->memory / 1024 : o->memory,
-		       o->memory % 1024 == 0 ? 'G' : 'M');
-	qemu_arg(q, "-m");
-	qemu_arg(q, n);
-	if (o->cpus > 1) {
-		(void)snprintf(n, sizeof n, "%lld", o->cpus);
-		qemu_arg(q, "-smp");
-		qemu_arg(q, n);
-	}
+	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
+	qemu_add(q, "-cpu", "%s", kvm ? "host" : "max");
+	if (memory % 1024 == 0)
+		qemu_add(q, "-m", "%dG", memory / 1024);
+	else
+		qemu_add(q, "-m", "%dM", memory);
+	if (o->cpus > 1)
+		qemu_add(q, "-smp", "%d", (int)o->cpus);
 	qemu_arg(q, "-bios");
 	qemu_arg(q, q->g->bios);
-	qemu_option(q, "-M", "microvm", kvm
-		? KEYS({ "x-option-roms", "off" }, { "pic", "off" },
-		       { "pit", "off" }, { "rtc", "off" },
-		       { "isa-serial", "off" },
-		       { on ? NULL : "acpi", "off" })
-		: KEYS({ "x-option-roms", "off" }, { "pit", "on" },
-		       { "pic", "on" }, { "rtc", "on" },
-		       { "isa-serial", "off" },
-		       { !on ? "acpi" : guest_serves_both(q->g, q->a) ? "ioapic2"
-			 : NULL, "off" }));
+	qemu_arg(q, "-M");
+	qemu_arg(q, kvm ? "microvm,x-option-roms=off,pic=off,pit=off,rtc=off,"
+			  "isa-serial=off"
+			: "microvm,x-option-roms=off,pit=on,pic=on,rtc=on,"
+			  "isa-serial=off");
+	if (q->a->acpi == ACPI_OFF)
+		qemu_more(q, ",acpi=off");
+	else if (guest_serves_both(q->g, q->a))
+		qemu_more(q, ",ioapic2=off");
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
 	qemu_kernel_arg(q, "reboot=t");
@@ -4651,84 +4665,65 @@ static void qemu_machine(struct qemu *q)
  * writes to a copy of its own of the pages that it changes. */
 static void qemu_snapshot(struct qemu *q)
 {
-	const enum boot boot = q->a->boot;
-	char size[32], path[32], fd[16];
-
-	if (boot == BOOT_COLD)
+	if (q->a->boot == BOOT_COLD)
 		return;
-	(void)snprintf(size, sizeof size, "%lldM", q->o->memory);
-	fd_path(FD_MEMORY, path);
-	(void)snprintf(fd, sizeof fd, "%d", FD_FIRST + FD_MONITOR);
-	qemu_option(q, "-object", "memory-backend-file", KEYS(
-		{ "id", "ram0" }, { "size", size }, { "mem-path", path },
-		{ "share", boot == BOOT_SAVE ? "on" : "off" }));
-	qemu_option(q, "-M", "", KEYS({ "memory-backend", "ram0" }));
-	qemu_option(q, "-chardev", "socket", KEYS({ "id", "qmp0" },
-						  { "fd", fd }));
-	qemu_option(q, "-mon", "", KEYS({ "chardev", "qmp0" },
-					{ "mode", "control" }));
-	if (boot == BOOT_RESTORE) {
-		qemu_arg(q, "-incoming");
-		qemu_arg(q, "defer");
-	}
+	qemu_add(q, "-object", "memory-backend-file,id=ram0,size=%dM,"
+		 "mem-path=" FD_PATH ",share=%s", (int)q->o->memory,
+		 FD_FIRST + FD_MEMORY, q->a->boot == BOOT_SAVE ? "on" : "off");
+	qemu_add(q, "-M", "memory-backend=ram0");
+	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
+	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
+	if (q->a->boot == BOOT_RESTORE)
+		qemu_add(q, "-incoming", "defer");
 }
 
 static void qemu_sandbox(struct qemu *q)
 {
 	if (q->a->sandbox)
-		qemu_option(q, "-sandbox", "on", KEYS(
-			{ "obsolete", "deny" }, { "elevateprivileges", "deny" },
-			{ "spawn", "deny" }, { "resourcecontrol", "deny" }));
-}
-
-/* A console's bytes come one by one and are dropped when there is no room.
- * A socket has room for 280 of them, a pipe for as many as it holds. */
-static void qemu_pipe(struct qemu *q, const char *id, int fd, bool mux)
-{
-	char path[32];
-
-	fd_path(fd, path);
-	qemu_option(q, "-chardev", "file", KEYS({ "id", id }, { "path", path },
-		{ mux ? "mux" : NULL, "on" }));
+		qemu_add(q, "-sandbox", "on,obsolete=deny,"
+			 "elevateprivileges=deny,spawn=deny,"
+			 "resourcecontrol=deny");
 }
 
 /* The consoles. What is said before /dev/hvc0 exists comes over the serial
- * line; the firmware writes to the debug console. */
+ * line; the firmware writes to the debug console. A console's bytes come one
+ * by one and are dropped when there is no room: a socket has room for 280 of
+ * them, a pipe for as many as it holds. */
 static void qemu_consoles(struct qemu *q)
 {
-	qemu_option(q, "-device", "virtio-rng-device", KEYS(
-		{ "max-bytes", "1024" }, { "period", "1000" }));
-	qemu_option(q, "-device", "virtio-serial-device",
-		    KEYS({ "max_ports", "16" }));
-	qemu_pipe(q, "con0", FD_CONSOLE, false);
-	qemu_option(q, "-device", "virtconsole", KEYS({ "chardev", "con0" }));
-	qemu_pipe(q, "early0", FD_EARLY, true);
-	qemu_option(q, "-device", "isa-serial", KEYS({ "chardev", "early0" }));
-	qemu_option(q, "-device", "isa-debugcon", KEYS(
-		{ "iobase", "0x402" }, { "chardev", "early0" }));
+	qemu_add(q, "-device", "virtio-rng-device,max-bytes=1024,period=1000");
+	qemu_add(q, "-device", "virtio-serial-device,max_ports=%d", VPORTS_MAX);
+	qemu_add(q, "-chardev", "file,id=con0,path=" FD_PATH,
+		 FD_FIRST + FD_CONSOLE);
+	qemu_add(q, "-device", "virtconsole,chardev=con0");
+	qemu_add(q, "-chardev", "file,id=early0,path=" FD_PATH ",mux=on",
+		 FD_FIRST + FD_EARLY);
+	qemu_add(q, "-device", "isa-serial,chardev=early0");
+	qemu_add(q, "-device", "isa-debugcon,iobase=0x402,chardev=early0");
 	qemu_kernel_arg(q, "earlyprintk=serial");
 }
 
-static void qemu_vport(struct qemu *q, const char *id, int fd,
-		       const char *name)
+static void qemu_vport(struct qemu *q, const char *id, const char *name)
 {
-	char n[16];
+	qemu_add(q, "-device", "virtserialport,chardev=%s,name=%s", id, name);
+}
 
-	(void)snprintf(n, sizeof n, "%d", FD_FIRST + fd);
-	qemu_option(q, "-chardev", "socket", KEYS({ "id", id }, { "fd", n }));
-	qemu_option(q, "-device", "virtserialport",
-		    KEYS({ "chardev", id }, { "name", name }));
+static void qemu_socket(struct qemu *q, const char *id, int fd,
+			const char *name)
+{
+	qemu_add(q, "-chardev", "socket,id=%s,fd=%d", id, FD_FIRST + fd);
+	qemu_vport(q, id, name);
 }
 
 static void qemu_vports(struct qemu *q)
 {
-	qemu_vport(q, "ctl0", FD_CONTROL, "ktest.control");
+	qemu_socket(q, "ctl0", FD_CONTROL, "ktest.control");
 	if (q->g->mode == MODE_MONOGON)
 		return;
-	qemu_vport(q, "in0", FD_STDIN, "ktest.stdin");
-	qemu_vport(q, "out0", FD_STDOUT, "ktest.stdout");
+	qemu_socket(q, "in0", FD_STDIN, "ktest.stdin");
+	qemu_socket(q, "out0", FD_STDOUT, "ktest.stdout");
 	if (fd_kind_of(q->g, q->a, FD_STDERR) != FD_NONE)
-		qemu_vport(q, "err0", FD_STDERR, "ktest.stderr");
+		qemu_socket(q, "err0", FD_STDERR, "ktest.stderr");
 }
 
 /* The network of Monogon's launcher, but for the forwarded ports, which are
@@ -4737,47 +4732,43 @@ static void qemu_network(struct qemu *q)
 {
 	const struct ktest_options *o = q->o;
 	const struct guest *g = q->g;
-	char forward[PORTS_MAX][64];
-	struct ktest_key keys[2 * PORTS_MAX + 8] = { { "id", "usernet0" },
-		{ "net", "10.42.0.0/24" }, { "dhcpstart", "10.42.0.10" },
-		{ "ipv6", "off" } };
 	const bool saving = q->a->boot == BOOT_SAVE;
-	size_t n = 4;
+	char rule[64];
 
 	if (!o->net)
 		return;
+	qemu_add(q, "-netdev", "user,id=usernet0,net=10.42.0.0/24,"
+		 "dhcpstart=10.42.0.10,ipv6=off");
 	for (size_t i = 0; !saving && i < g->port_count; i++) {
-		port_rule(&g->port[i], forward[i]);
-		keys[n++] = (struct ktest_key){ "hostfwd", forward[i] };
+		port_rule(&g->port[i], rule);
+		qemu_more(q, ",hostfwd=");
+		qemu_more(q, rule);
 	}
-	for (size_t i = 0; !saving && i < o->services.count; i++)
-		keys[n++] = (struct ktest_key){ "guestfwd", g->service[i] };
-	qemu_option(q, "-netdev", "user", keys);
-	qemu_option(q, "-device", "virtio-net-device", KEYS(
-		{ "netdev", "usernet0" }, { "mac", KTEST_HOST_MAC }));
+	for (size_t i = 0; !saving && i < o->services.count; i++) {
+		qemu_more(q, ",guestfwd=");
+		qemu_more(q, g->service[i]);
+	}
+	qemu_add(q, "-device", "virtio-net-device,netdev=usernet0,mac="
+		 KTEST_HOST_MAC);
 	if (o->pcap != NULL && !saving)
-		qemu_option(q, "-object", "filter-dump", KEYS(
-			{ "id", "dump0" }, { "netdev", "usernet0" },
-			{ "file", o->pcap }));
+		qemu_add(q, "-object", "filter-dump,id=dump0,netdev=usernet0,"
+			 "file=%s", o->pcap);
 }
 
 /* One more interface. In a machine that is saved its address is its place,
  * which the job changes, and its cable leads nowhere. */
-static void qemu_cable(struct qemu *q, size_t i, const char *fd)
+static void qemu_cable(struct qemu *q, size_t i)
 {
-	char mac[MAC_SIZE], id[32];
+	const int fd = FD_FIRST + FD_END + (int)i;
+	char mac[MAC_SIZE];
 
 	cable_mac(q->a->boot != BOOT_COLD ? (unsigned)i
 		  : cable_number(&q->g->wire[i]), mac);
-	(void)snprintf(id, sizeof id, "cable%s", fd);
-	if (q->a->boot == BOOT_SAVE)
-		qemu_option(q, "-netdev", "hubport", KEYS(
-			{ "id", id }, { "hubid", fd }));
-	else
-		qemu_option(q, "-netdev", "socket", KEYS(
-			{ "id", id }, { "fd", fd }));
-	qemu_option(q, "-device", "virtio-net-device",
-		    KEYS({ "netdev", id }, { "mac", mac }));
+	qemu_add(q, "-netdev", q->a->boot == BOOT_SAVE
+		 ? "hubport,id=cable%d,hubid=%d" : "socket,id=cable%d,fd=%d",
+		 fd, fd);
+	qemu_add(q, "-device", "virtio-net-device,netdev=cable%d,mac=%s", fd,
+		 mac);
 }
 
 /* One more vport. In a machine that is saved it leads nowhere. What QEMU opens
@@ -4785,77 +4776,57 @@ static void qemu_cable(struct qemu *q, size_t i, const char *fd)
 static void qemu_wire(struct qemu *q, size_t i)
 {
 	const struct wire *w = &q->g->wire[i];
-	char id[32], path[32];
+	char id[32];
 
 	(void)snprintf(id, sizeof id, "extra%zu", i);
-	fd_path(FD_END + (int)i, path);
 	if (q->a->boot == BOOT_SAVE)
-		qemu_option(q, "-chardev", "null", KEYS({ "id", id }));
-	else if (w->kind == WIRE_SOCKET) {
-		qemu_vport(q, id, FD_END + (int)i, w->name);
-		return;
-	} else if (w->kind == WIRE_TTY)
-		qemu_option(q, "-chardev", "pipe", KEYS({ "id", id },
-							{ "path", path }));
+		qemu_add(q, "-chardev", "null,id=%s", id);
 	else
-		qemu_option(q, "-chardev", "file", KEYS({ "id", id },
-			{ "path", path }, { "append", "on" }));
-	qemu_option(q, "-device", "virtserialport",
-		    KEYS({ "chardev", id }, { "name", w->name }));
+		qemu_add(q, "-chardev",
+			 w->kind == WIRE_SOCKET ? "socket,id=%s,fd=%d"
+			 : w->kind == WIRE_TTY ? "pipe,id=%s,path=" FD_PATH
+			 : "file,id=%s,path=" FD_PATH ",append=on", id,
+			 FD_FIRST + FD_END + (int)i);
+	qemu_vport(q, id, w->name);
 }
 
 static void qemu_wires(struct qemu *q)
 {
-	char fd[16];
-
-	for (size_t i = 0; i < q->g->wire_count; i++) {
-		(void)snprintf(fd, sizeof fd, "%d", FD_FIRST + FD_END + (int)i);
+	for (size_t i = 0; i < q->g->wire_count; i++)
 		if (q->g->wire[i].kind == WIRE_CABLE)
-			qemu_cable(q, i, fd);
+			qemu_cable(q, i);
 		else
 			qemu_wire(q, i);
-	}
 }
 
 /* The host's directories. What the guest writes belongs to us, or, for root,
  * to whom the guest says; nothing is hidden in attributes. */
 static void qemu_mounts(struct qemu *q)
 {
-	const struct guest *g = q->g;
 	const bool saving = q->a->boot == BOOT_SAVE;
 
-	for (size_t i = 0; i < g->mount_count; i++) {
-		const struct mount *m = &g->mount[i];
-		char id[32], tag[32];
+	for (size_t i = 0; i < q->g->mount_count; i++) {
+		const struct mount *m = &q->g->mount[i];
 
-		(void)snprintf(id, sizeof id, "fs%zu", i);
-		(void)snprintf(tag, sizeof tag, "ktest%zu", i);
-		qemu_option(q, "-fsdev", "local", KEYS(
-			{ "id", id }, { "path", saving ? "/" : m->host },
-			{ "security_model", "none" }, { "multidevs", "remap" },
-			{ m->rw && !saving ? NULL : "readonly", "on" }));
-		qemu_option(q, "-device", "virtio-9p-device",
-			    KEYS({ "fsdev", id }, { "mount_tag", tag }));
+		qemu_add(q, "-fsdev", "local,id=fs%d,path=%s,"
+			 "security_model=none,multidevs=remap", (int)i,
+			 saving ? "/" : m->host);
+		if (saving || !m->rw)
+			qemu_more(q, ",readonly=on");
+		qemu_add(q, "-device", "virtio-9p-device,fsdev=fs%d,"
+			 "mount_tag=ktest%d", (int)i, (int)i);
 	}
 }
 
 /* Stops before the first instruction; addresses are those of the symbols. */
 static void qemu_gdb(struct qemu *q)
 {
-	const struct ktest_options *o = q->o;
-	char buf[512];
-	struct text t;
+	const char *gdb = q->o->gdb;
 
-	if (o->gdb == NULL)
+	if (gdb == NULL)
 		return;
-	text_init(&t, buf, sizeof buf);
-	if (unix_path(o->gdb) == NULL)
-		text_add(&t, "tcp:127.0.0.1:");
-	text_value(&t, o->gdb);
-	if (unix_path(o->gdb) != NULL)
-		text_add(&t, ",server=on,wait=off");
-	qemu_arg(q, "-gdb");
-	qemu_arg(q, buf);
+	qemu_add(q, "-gdb", unix_path(gdb) == NULL ? "tcp:127.0.0.1:%s"
+		 : "%s,server=on,wait=off", gdb);
 	qemu_arg(q, "-S");
 	qemu_kernel_arg(q, "nokaslr");
 }
@@ -4866,9 +4837,7 @@ static int qemu_kernel(struct ktest *k, struct qemu *q)
 {
 	const struct ktest_list *more = &q->o->cmdline;
 	size_t max = q->g->kernel.cmdline_max;
-	char path[32];
 
-	fd_path(FD_INITRAMFS, path);
 	for (size_t i = 0; i < more->count; i++) {
 		if (more->item[i][0] == '\0')
 			continue;
@@ -4888,8 +4857,12 @@ static int qemu_kernel(struct ktest *k, struct qemu *q)
 	qemu_arg(q, q->g->kernel_path);
 	qemu_arg(q, "-append");
 	qemu_arg(q, q->cmdline.at);
-	qemu_arg(q, "-initrd");
-	qemu_arg(q, q->g->mode == MODE_PROGRAM ? path : q->o->initrd_path);
+	if (q->g->mode == MODE_PROGRAM) {
+		qemu_add(q, "-initrd", FD_PATH, FD_FIRST + FD_INITRAMFS);
+	} else {
+		qemu_arg(q, "-initrd");
+		qemu_arg(q, q->o->initrd_path);
+	}
 	return 0;
 }
 
@@ -5015,8 +4988,9 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
  * a file that is not ours to touch: what fails costs the speed, and is said.
- *
- * The file: the guest's memory from its first byte, pages of zeros left out;
+ */
+
+/* The file: the guest's memory from its first byte, pages of zeros left out;
  * the devices' state, as QEMU's migration stream with the capability
  * x-ignore-shared (docs/devel/migration.rst) has it; struct trailer, as this
  * host lays it out. All that it was made from is in the trailer: the files by
@@ -6614,57 +6588,73 @@ static const struct {
 	{ FD_MONITOR, monitor_bytes },
 };
 
+enum { /* places in what vm_poll() waits for */
+	AT_WAKE, AT_READERS, AT_STATE = AT_READERS + COUNT(readers),
+	AT_JOB, AT_IN, AT_OUT, AT_ERR, AT_LINK,
+	AT_ALL = AT_LINK + WIRES_MAX
+};
+
+/* What is waited for in this phase; returns how many places it takes. */
+static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
+{
+	const struct vm *v = &k->vm;
+	const struct guest *g = &k->guest;
+	const bool save = k->attempt.boot == BOOT_SAVE;
+
+	for (size_t i = 0; i < COUNT(readers); i++) {
+		const enum qemu_fd fd = readers[i].fd;
+		/* Monogon's console is the output; a greeting waits for us */
+		const bool skip = fd == FD_CONSOLE ? g->mode == MODE_MONOGON
+			: fd == FD_MONITOR && v->phase != PHASE_MONITOR;
+
+		p[AT_READERS + i] = (struct pollfd){
+			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };
+	}
+	p[AT_STATE] = (struct pollfd){ .fd = v->fd[FD_STATE],
+					 .events = save ? POLLIN : POLLOUT };
+	p[AT_JOB] = stream_poll(&v->job);
+	p[AT_IN] = stream_poll(&v->in);
+	p[AT_OUT] = stream_poll(&v->out);
+	p[AT_ERR] = stream_poll(&v->err);
+	if (v->phase < PHASE_RUN) /* another attempt may have to start anew */
+		p[AT_IN].fd = -1;
+	if (v->fd[FD_CONTROL] < 0)
+		p[AT_JOB].fd = -1;
+	for (size_t i = 0; i < g->wire_count; i++)
+		p[AT_LINK + i] = (struct pollfd){ .fd = g->wire[i].listen,
+						    .events = POLLIN };
+	return AT_LINK + g->wire_count;
+}
+
 /* One turn: waits for an event, and hands on what there is. */
 static void vm_poll(struct ktest *k)
 {
-	enum { WAKE, READERS, STATE = READERS + COUNT(readers), JOB, IN, OUT,
-	       ERR, LINK, ALL = LINK + WIRES_MAX };
 	struct vm *v = &k->vm;
-	struct guest *g = &k->guest;
-	const bool save = k->attempt.boot == BOOT_SAVE;
 	struct stream *stream[] = { &v->job, &v->in, &v->out, &v->err };
-	struct pollfd p[ALL];
+	struct pollfd p[AT_ALL];
 	const long long until = vm_patience(v);
 	long long late;
 
 	terminal_tell(k);
-	for (size_t i = 0; i < COUNT(readers); i++)
-		p[READERS + i] = (struct pollfd){ .fd = v->fd[readers[i].fd],
-						  .events = POLLIN };
-	if (k->guest.mode == MODE_MONOGON) /* it is the output */
-		p[READERS + 1].fd = -1;
-	if (v->phase != PHASE_MONITOR) /* its greeting waits for us */
-		p[READERS + 4].fd = -1;
-	p[STATE] = (struct pollfd){ .fd = v->fd[FD_STATE],
-				    .events = save ? POLLIN : POLLOUT };
-	for (size_t i = 0; i < COUNT(stream); i++)
-		p[JOB + i] = stream_poll(stream[i]);
-	if (v->phase < PHASE_RUN) /* another attempt may have to start anew */
-		p[IN].fd = -1;
-	if (v->fd[FD_CONTROL] < 0)
-		p[JOB].fd = -1;
-	for (size_t i = 0; i < g->wire_count; i++)
-		p[LINK + i] = (struct pollfd){ .fd = g->wire[i].listen,
-					       .events = POLLIN };
-	(void)run_poll(k, p, LINK + g->wire_count, until);
+	(void)run_poll(k, p, vm_events(k, p), until);
 	late = now_ms() - until;
 	if (late > BYTE_WAIT_MS)
 		deadlines_pause(k, late);
 	for (size_t i = 0; i < COUNT(readers); i++)
-		if (p[READERS + i].revents != 0)
+		if (p[AT_READERS + i].revents != 0)
 			drain(k, &v->fd[readers[i].fd], readers[i].bytes);
-	if (p[STATE].revents != 0 && monitor_move(k) < 0)
+	if (p[AT_STATE].revents != 0 && monitor_move(k) < 0)
 		run_stop(k, END_MONITOR);
 	if (v->phase == PHASE_MONITOR && v->fd[FD_MONITOR] < 0) {
 		(void)fail(k, "QEMU ended");
 		run_stop(k, END_MONITOR);
 	}
 	for (size_t i = 0; i < COUNT(stream); i++)
-		if (p[JOB + i].revents != 0)
+		if (p[AT_JOB + i].revents != 0)
 			stream_move(k, stream[i]);
-	for (size_t i = 0; i < g->wire_count; i++)
-		if (p[LINK + i].revents != 0
-		    && link_accept(k, &g->wire[i]) < 0)
+	for (size_t i = 0; i < k->guest.wire_count; i++)
+		if (p[AT_LINK + i].revents != 0
+		    && link_accept(k, &k->guest.wire[i]) < 0)
 			run_stop(k, END_OUTPUT);
 	vm_reap(k);
 }
@@ -6826,8 +6816,8 @@ static void explain_qemu(struct ktest *k)
 			   line + 10, k->o->memory);
 	else
 		(void)fail(k, "the guest ended without an exit code, %s",
-			   v->phase == PHASE_RUN ? "while the program ran (restarted,"
-			   " powered off, or a triple fault)"
+			   v->phase == PHASE_RUN ? "while the program ran"
+			   " (restarted, powered off, or a triple fault)"
 			   : k->guest.mode == MODE_PROGRAM
 			   ? "before init was ready"
 			   : "or with no byte on its control port");
@@ -6874,6 +6864,9 @@ static int verdict(struct ktest *k)
 	case END_GARBAGE:
 		(void)fail(k, "the guest spoke nonsense on its control port:"
 			   " byte 0x%02x", (unsigned char)v->message[0]);
+		break;
+	case END_SAVED:
+		(void)fail(k, "the guest spoke before it had a program");
 		break;
 	default: /* END_OUTPUT: the line is there */
 		return status;
@@ -7068,19 +7061,23 @@ static bool attempt_next(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 
-	if (k->over || v->phase == PHASE_RUN || v->phase == PHASE_OUTPUT
+	if (v->phase == PHASE_RUN || v->phase == PHASE_OUTPUT
 	    || v->message_len > 0 || v->out.total > 0)
 		return false;
-	for (size_t i = 0; i < COUNT(remedies); i++)
-		if (remedies[i].ends & WHEN(k->end))
-			switch (remedies[i].apply(k, &k->attempt)) {
-			case AGAIN:
-				return true;
-			case GIVE_UP:
-				return false;
-			default:
-				break;
-			}
+	for (size_t i = 0; i < COUNT(remedies); i++) {
+		enum remedy_word word = NO_REMEDY;
+
+		if (!(remedies[i].ends & WHEN(k->end)))
+			continue;
+		if (!k->over) {
+			word = remedies[i].apply(k, &k->attempt);
+		} else { /* there is no more time for it */
+			k->end = k->over;
+			k->error[0] = '\0';
+		}
+		if (word != NO_REMEDY || k->over)
+			return word == AGAIN;
+	}
 	return false;
 }
 
@@ -7309,14 +7306,12 @@ struct run {
 };
 
 struct runs {
-	struct ktest *k;
+	struct ktest *k;      /* of the suite itself: messages, and its end */
 	struct ktest_options *o;
 	struct run run[LIST_MAX];
 	size_t started, printed;
 	long long running;
-	int signal;           /* that ended us, or 0 */
-	bool stop;            /* start no more of them */
-	bool mute;            /* print no more, nobody reads it */
+	bool told;            /* that k->over: nothing is started any more */
 };
 
 /* How much of the kernels' paths is the same, and not worth repeating. */
@@ -7342,16 +7337,14 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	const int old[2] = { signal_pipe[0], signal_pipe[1] };
 	int null = open("/dev/null", O_RDONLY);
 
-#ifdef __linux__
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-#endif
 	(void)dup2(null, 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
+	/* a -chardev could take what is left for the caller's */
 	sink_close(&rs->k->log);
 	sink_close(&rs->k->out);
 	sink_close(&rs->k->err);
-	/* a -chardev could take them for the caller's */
 	(void)close(null);
 	(void)close(r->out);
 	if (r->err != r->out)
@@ -7362,12 +7355,16 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	return getppid() == parent ? run_one(rs->o) : KTEST_NO_VERDICT;
 }
 
-static void runs_end(struct runs *rs, int number)
+/* Tells the runs of our end, once. */
+static void runs_tell(struct runs *rs)
 {
-	rs->stop = true;
-	for (size_t i = 0; i < rs->started; i++)
+	const int number = rs->k->signal != 0 && rs->k->signal != SIGPIPE
+			   ? rs->k->signal : SIGTERM;
+
+	for (size_t i = 0; !rs->told && i < rs->started; i++)
 		if (rs->run[i].pid > 0)
 			(void)kill(rs->run[i].pid, number);
+	rs->told = true;
 }
 
 static void runs_start(struct runs *rs)
@@ -7389,22 +7386,16 @@ static void runs_start(struct runs *rs)
 		rs->running++;
 	} else {
 		(void)fail(rs->k, "fork:"); /* if it was not the file */
-		runs_end(rs, SIGTERM);
+		rs->k->over = END_OUTPUT;
 	}
 }
 
-/* Hears of signals, and takes in the runs that have ended. */
-static void runs_wake(struct runs *rs)
+/* Waits for news: signals, and runs that have ended. */
+static void runs_wait(struct runs *rs)
 {
-	char bytes[64];
-	ssize_t n = read(signal_pipe[0], bytes, sizeof bytes);
+	struct pollfd p[1];
 
-	for (ssize_t i = 0; i < n; i++)
-		if (bytes[i] != SIGCHLD) {
-			if (!rs->stop) /* it may be what we told a child */
-				rs->signal = bytes[i];
-			runs_end(rs, bytes[i]);
-		}
+	(void)wait_fds(rs->k, p, 1, now_ms() + CHILD_TICK_MS);
 	for (size_t i = 0; i < rs->started; i++) {
 		struct run *r = &rs->run[i];
 		int status = KTEST_NO_VERDICT << 8;
@@ -7420,36 +7411,22 @@ static void runs_wake(struct runs *rs)
 }
 
 /* Writes all, unless nobody reads it: then there is no use in going on. */
-static void runs_write(struct runs *rs, int to, const char *s, size_t n)
+static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n)
 {
-	while (n > 0 && !rs->mute) {
-		struct pollfd p[] = { { .fd = signal_pipe[0], .events = POLLIN },
-				      { .fd = to, .events = POLLOUT } };
-		int ready = poll(p, 2, BYTE_WAIT_MS);
-		ssize_t done = 0;
+	struct ktest *k = rs->k;
 
-		if (p[0].revents != 0)
-			runs_wake(rs);
-		if (p[1].revents != 0)
-			done = write(to, s, n < PIPE_BUF ? n : PIPE_BUF);
-		rs->mute = ready == 0 && rs->stop;
-		if (done > 0) {
-			s += done;
-			n -= (size_t)done;
-		} else if (done < 0 && errno != EINTR && errno != EAGAIN) {
-			rs->mute = true;
-			if (errno == EPIPE)
-				rs->signal = rs->stop ? rs->signal : SIGPIPE;
-			else
-				(void)fail(rs->k, "%s:", to == 1 ? "stdout"
-								 : "stderr");
-			runs_end(rs, SIGTERM);
-		}
-	}
+	if (sink_write(k, to, s, n) == 0)
+		return;
+	if (errno != EPIPE)
+		(void)fail(k, "%s:", to == &k->out ? "stdout" : "stderr");
+	else if (!k->over)
+		k->signal = SIGPIPE;
+	sink_close(to);
+	k->over = END_OUTPUT;
 }
 
 /* Writes s made visible, for which there is room, with what is around it. */
-static void runs_text(struct runs *rs, int to, const char *before,
+static void runs_text(struct runs *rs, struct sink *to, const char *before,
 		      const char *s, size_t n, const char *after)
 {
 	struct text t;
@@ -7463,16 +7440,16 @@ static void runs_text(struct runs *rs, int to, const char *before,
 
 /* Prints what a run has written to the file from: as it is, under its name,
  * or as comments of TAP. */
-static void runs_output(struct runs *rs, const char *name, int from, int to,
-			bool comments)
+static void runs_output(struct runs *rs, const char *name, int from,
+			struct sink *to, bool comments)
 {
 	char path[32];
 	struct map m;
 	size_t n;
 
-	(void)snprintf(path, sizeof path, "/dev/fd/%d", from);
+	(void)snprintf(path, sizeof path, FD_PATH, from);
 	if (map_file(rs->k, "output", path, &m) < 0)
-		runs_end(rs, SIGTERM);
+		rs->k->over = END_OUTPUT;
 	if (!comments && m.size > 0) {
 		runs_text(rs, to, "==> ", name, strlen(name), " <==\n");
 		runs_write(rs, to, m.at, m.size);
@@ -7498,16 +7475,16 @@ static void runs_result(struct runs *rs, const struct run *r)
 	(void)snprintf(after, sizeof after, "\n  ---\n  status: %d\n"
 		       "  seconds: %lld.%03lld\n  ...\n", r->status,
 		       r->ms / 1000, r->ms % 1000);
-	runs_text(rs, 1, before, r->name, strcspn(r->name, "#"), after);
+	runs_text(rs, &rs->k->out, before, r->name, strcspn(r->name, "#"), after);
 }
 
 static void runs_print(struct runs *rs, struct run *r)
 {
 	if (rs->o->tap)
 		runs_result(rs, r);
-	runs_output(rs, r->name, r->out, 1, rs->o->tap);
+	runs_output(rs, r->name, r->out, &rs->k->out, rs->o->tap);
 	if (r->err != r->out) {
-		runs_output(rs, r->name, r->err, 2, false);
+		runs_output(rs, r->name, r->err, &rs->k->err, false);
 		close_fd(&r->err);
 	}
 	close_fd(&r->out);
@@ -7533,24 +7510,26 @@ static int runs_summary(struct runs *rs)
 		warn(rs->k, "%zu kernels: %zu passed, %zu failed, %zu not run",
 		     rs->o->kernels.count, rs->printed - failed, failed,
 		     rs->o->kernels.count - rs->printed);
-	else if (rs->stop)
-		runs_text(rs, 1, "Bail out! ktest was ended\n", "", 0, "");
+	else if (rs->k->over)
+		runs_text(rs, &rs->k->out, "Bail out! ", "ktest was ended", 15,
+			  "\n");
 	return status;
 }
 
 static void runs_loop(struct runs *rs)
 {
-	for (;;) {
-		struct pollfd p = { .fd = signal_pipe[0], .events = POLLIN };
+	struct ktest *k = rs->k;
 
-		while (!rs->stop && rs->started < rs->o->kernels.count
+	for (;;) {
+		while (!k->over && rs->started < rs->o->kernels.count
 		       && rs->running < rs->o->jobs)
 			runs_start(rs);
+		if (k->over)
+			runs_tell(rs);
 		if (rs->printed == rs->started)
 			return;
 		if (rs->run[rs->printed].pid > 0) {
-			(void)poll(&p, 1, CHILD_TICK_MS);
-			runs_wake(rs);
+			runs_wait(rs);
 		} else {
 			runs_print(rs, &rs->run[rs->printed]);
 			rs->printed++;
@@ -7569,20 +7548,21 @@ static int runs_all(struct ktest_options *o)
 	if (rs.k == NULL)
 		return KTEST_NO_VERDICT;
 	rs.o = o;
+	rs.k->deadline = 0; /* each run has its own */
 	if (o->wake_fd < 0)
-		rs.stop = rs.mute = fail(rs.k, "pipe:") < 0;
+		rs.k->over = fail(rs.k, "pipe:") < 0 ? END_OUTPUT : END_NONE;
 	(void)snprintf(plan, sizeof plan, "TAP version 13\n1..%zu\n",
 		       o->kernels.count);
-	runs_write(&rs, 1, plan, o->tap ? strlen(plan) : 0);
+	runs_write(&rs, &rs.k->out, plan, o->tap ? strlen(plan) : 0);
 	runs_loop(&rs);
-	status = rs.mute ? 0 : runs_summary(&rs);
+	status = rs.k->out.fd >= 0 && rs.k->err.fd >= 0 ? runs_summary(&rs) : 0;
 	if (rs.k->error[0] != '\0') {
 		say_line(rs.k, rs.k->error);
 		status = KTEST_NO_VERDICT;
 	}
 	run_end(rs.k, &result);
-	if (rs.signal != 0)
-		die_by(rs.signal);
+	if (result.signal != 0)
+		die_by(result.signal);
 	return status;
 }
 

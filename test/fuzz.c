@@ -108,7 +108,7 @@ static void check_options(char **argv, size_t count)
 	REQUIRE(o.timeout >= 0 && o.timeout <= 366LL * 24 * 3600000);
 	REQUIRE(o.accel >= 0 && o.accel <= ACCEL_TCG);
 	REQUIRE(o.acpi >= 0 && o.acpi <= ACPI_OFF);
-	REQUIRE(o.sandbox == 0 || o.sandbox == 1);
+	REQUIRE(o.sandbox >= 0 && o.sandbox <= SANDBOX_AUTO);
 	REQUIRE(o.qemu != NULL && o.qemu[0] != '\0');
 	REQUIRE(o.argv == NULL || (o.argv == o.file_argv && o.file_argc > 0)
 		|| ((char **)(uintptr_t)o.argv > argv
@@ -118,18 +118,21 @@ static void check_options(char **argv, size_t count)
 /* What the options ask for must stand in the vector, whole. */
 static void check_qemu(void)
 {
-	static struct guest g;
+	struct guest *g = &k.guest;
 	const struct qemu *q = &k.qemu;
 	const struct ktest_list *more = &o.qemu_args;
 	size_t i;
 
-	g.kernel.cmdline_max = DEFAULT_CMDLINE_MAX;
-	g.attempt = (struct attempt){ .accel = o.accel != ACCEL_AUTO
-		? o.accel : ACCEL_TCG, .acpi = o.acpi, .sandbox = o.sandbox };
-	(void)strcpy(g.bios, "qboot.rom");
+	g->kernel.cmdline_max = DEFAULT_CMDLINE_MAX;
+	g->mode = o.argv != NULL ? MODE_PROGRAM : MODE_MONOGON;
+	k.attempt = (struct attempt){ .accel = o.accel != ACCEL_AUTO
+		? o.accel : ACCEL_TCG, .acpi = o.acpi,
+		.sandbox = o.sandbox != SANDBOX_OFF };
+	(void)strcpy(g->bios, "qboot.rom");
+	(void)strcpy(g->kernel_path, "vmlinuz");
 	if (o.argv == NULL && o.initrd_path == NULL)
 		return;
-	if (qemu_build(&k, &g, "vmlinuz") < 0) {
+	if (qemu_build(&k, &k.attempt) < 0) {
 		REQUIRE(k.error[0] != '\0');
 		return;
 	}
@@ -261,6 +264,7 @@ static void check_option(const char *p, const char *name,
 static void fuzz_option(const char *s, size_t n)
 {
 	static struct qemu q;
+	static char out[65536];
 	struct ktest_key keys[32] = { { NULL, NULL } };
 	char *words = malloc(n + 1), *p, *equals;
 	size_t count = 0;
@@ -285,11 +289,11 @@ static void fuzz_option(const char *s, size_t n)
 	keys[count].key = NULL;
 	q.argc = 0;
 	text_init(&q.args, q.args_at, sizeof q.args_at);
-	qemu_option(&q, "-M", words, keys);
-	if (!q.args.full && strchr(words, ',') == NULL) {
-		REQUIRE(q.argc == 2 && strcmp(q.argv[0], "-M") == 0);
-		check_option(q.argv[1], words, keys);
-	}
+	if (ktest_encode(out, sizeof out, words, keys) >= 0
+	    && strchr(words, ',') == NULL)
+		check_option(out, words, keys);
+	qemu_add(&q, "-M", "a=%s,b=%d", words, (int)n);
+	REQUIRE(q.args.full || (q.argc == 2 && strcmp(q.argv[0], "-M") == 0));
 	free(words);
 }
 
@@ -435,11 +439,11 @@ static void fuzz_text(const char *s, size_t n)
 /* ==== c: the control port ============================================== */
 struct heard { /* what control_bytes() made of it */
 	enum ending end;
-	bool hello, have_status;
+	enum phase phase;
 	int status;
 	uint64_t out, err;
-	size_t error_len;
-	char error[sizeof ((struct vm *)0)->init_error];
+	size_t message_len;
+	char message[sizeof ((struct vm *)0)->message];
 };
 
 /* Hears all of s in pieces of step bytes. */
@@ -448,6 +452,8 @@ static void hear(struct heard *h, const char *s, size_t n, size_t step_len)
 	struct vm *v = &k.vm;
 
 	vm_reset(v);
+	v->phase = PHASE_BOOT;
+	k.end = END_NONE;
 	for (size_t at = 0; at < n; at += step_len) {
 		size_t part = n - at < step_len ? n - at : step_len;
 		char *p = copy(s + at, part);
@@ -456,40 +462,37 @@ static void hear(struct heard *h, const char *s, size_t n, size_t step_len)
 		free(p);
 	}
 	REQUIRE(v->message_len <= sizeof v->message);
-	REQUIRE(v->init_error_len < sizeof v->init_error);
 	memset(h, 0, sizeof *h);
-	h->end = v->end;
-	h->hello = v->hello;
-	h->have_status = v->have_status;
+	h->end = k.end;
+	h->phase = v->phase;
 	h->status = v->status;
 	h->out = v->want_out;
 	h->err = v->want_err;
-	h->error_len = v->init_error_len;
-	memcpy(h->error, v->init_error, v->init_error_len);
+	h->message_len = v->message_len;
+	memcpy(h->message, v->message, v->message_len);
 }
 
 /* With a program or without; the size of pieces; what the guest says. */
 static void fuzz_control(const char *s, size_t n)
 {
-	static char word[] = "true", *argv[] = { word, NULL };
 	static struct heard one, pieces;
 
 	if (n < 2)
 		return;
 	ktest_defaults(&o);
 	k.o = &o;
-	o.argv = s[0] & 1 ? argv : NULL;
+	k.guest.mode = s[0] & 1 ? MODE_PROGRAM : MODE_MONOGON;
 	hear(&one, s + 2, n - 2, n);
 	hear(&pieces, s + 2, n - 2, (size_t)(unsigned char)s[1] + 1);
 	REQUIRE(memcmp(&one, &pieces, sizeof one) == 0);
-	if (o.argv == NULL && n > 2)
-		REQUIRE(one.have_status && one.status == (unsigned char)s[2]);
-	if (o.argv != NULL) {
-		REQUIRE(!one.have_status || one.hello);
-		REQUIRE(!one.hello || s[2] == 'h');
-		REQUIRE(one.end == END_NONE || one.end == END_INIT
-			|| one.end == END_GARBAGE);
+	if (k.guest.mode == MODE_MONOGON) {
+		REQUIRE(n == 2 || (one.phase == PHASE_OUTPUT
+				   && one.status == (unsigned char)s[2]));
+		return;
 	}
+	REQUIRE(one.phase < PHASE_RUN || s[2] == 'h');
+	REQUIRE(one.end == END_NONE || one.end == END_INIT
+		|| one.end == END_GARBAGE);
 }
 
 /* ==== f: search, and the console's ring ================================ */

@@ -96,6 +96,14 @@ for n in 201 1000; do
 	    "$n directories: named"
 	one_line "$err" "$n directories: in one line"
 done
+script=/bin/sh
+for n in 1 2 3 4; do
+	echo "#!$script" >"$T/script$n"
+	chmod 755 "$T/script$n"
+	script=$T/script$n
+done
+fake 'hello;clock;go;x=0' -v -file "$script:/bin/script" -- "$script"
+is "$status $(starts)" '0 1' 'four scripts that lead to each other'
 KTEST=$real_ktest
 mkdir -p "$T/many/a/b" "$T/many/c"
 i=0

@@ -216,7 +216,7 @@ done
 # Not init.c: cppcheck takes names that it defines for the C library's macros.
 # It knows _Noreturn by the older name only, and does not see that a name ends.
 for source in ktest.c bios/bios.c; do
-	quiet "cppcheck: $source" cppcheck -q --std=c11 --inline-suppr \
+	quiet "cppcheck: $source" cppcheck -q --std=c11 -D__linux__ --inline-suppr \
 	    '-D_Noreturn=__attribute__((noreturn))' \
 	    --suppress=arrayIndexOutOfBounds:bios/bios.c \
 	    --enable=warning,performance,portability --error-exitcode=1 \

@@ -200,7 +200,7 @@ static void send_control(void)
 	case 5:
 		send_random(CONTROL, 1 + below(80));
 		break;
-	case 6: case 7: case 8: /* a hello, and more than any message in the same write */
+	case 6: case 7: case 8: /* more than any message, in one write */
 		memset(many, "xhe\nz\0"[below(6)], sizeof many);
 		many[0] = "hhex"[below(4)];
 		send_bytes(CONTROL, many, 1 + below(sizeof many));
@@ -633,7 +633,7 @@ static void run_seed(char *kernel, char **argv)
 		make_snapshot();
 	random_seed(seed + (1ull << 40));
 	options.console = options.snapshot == NULL && below(4) == 0;
-	options.timeout = 10 + (long long)below(90);
+	options.timeout = 30 + (long long)below(120);
 	wakes = below(3) == 0 ? 0 : (int)below(12);
 	run(kind);
 	counts[SAVED] += kind == SAVE && access(snapshot, F_OK) == 0;

@@ -265,12 +265,12 @@ int main(int argc, char **argv)
 			usleep(50000);
 	}
 	if (fcntl(master, F_GETFD) >= 0) {
-		size_t before;
+		size_t len;
 
 		do { /* what the terminal still holds */
-			before = seen_len;
+			len = seen_len;
 			(void)listen_for(200);
-		} while (seen_len > before);
+		} while (seen_len > len);
 		(void)tcgetattr(slave, &after);
 	} else {
 		after = before;

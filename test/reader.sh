@@ -72,7 +72,7 @@ slow_monogon monogon "many=con:$longer;byte=7;exit=0" '1000 3000'
 slow_monogon monogon-long "many=con:$longer;byte=7;exit=0" '1000 12000'
 slow_monogon monogon-stays "many=con:$longer;byte=7;stay" '1000 12000'
 slow_monogon monogon-failed "many=con:$longer;exit=1" '1000 3000'
-at ctrl-s "$go;say=stdout:ready\\n;line;many=stdout:100000;x=7" \
+at ctrl-s "$go;say=stdout:ready\\n;line;many=stdout:99968;x=7" \
     expect ready send '\cSgo\r' unread 12000 send '\cQ' --
 
 # -- Nobody reads, and the run is to end --
@@ -90,7 +90,7 @@ quick='-timeout 2'
 	slow_program term-console "$go;many=con:3000000;stay" \
 	    '-e -k 15 1000 -1' -console
 	at tty "$go;many=stdout:3000000;stay" gone -- $quick
-	at tty-ctrl-s "$go;say=stdout:ready\\n;line;many=stdout:100000;stay" \
+	at tty-ctrl-s "$go;say=stdout:ready\\n;line;many=stdout:99968;stay" \
 	    expect ready send '\cSgo\r' gone -- -timeout 4
 	at tty-raw "$go;many=stdout:3000000;stay" gone -- -tty $quick
 	at tty-console "$go;many=con:3000000;stay" gone -- -console $quick
@@ -150,7 +150,7 @@ result ctrl-s
 is "$code $(tail -n 1 "$err")" '0 status 7 modes same' \
     'Ctrl-S, and 12 s later Ctrl-Q: status'
 tr -d '\r' <"$out" | grep '^0' >"$T/shown"
-head -c 100000 "$T/longer" >"$T/wanted"
+head -c 99968 "$T/longer" >"$T/wanted"
 same "$T/shown" "$T/wanted" 'Ctrl-S, and 12 s later Ctrl-Q: all bytes'
 
 # ended NAME WANTED WHAT: in time, and nothing is left

@@ -430,17 +430,18 @@ HOME=$T
 # -- Builders side by side, and what they leave --
 # One of them boots and saves; the others wait for it, or start cold.
 # builders WHAT SNAPSHOT: four first runs at once
+round=0
 builders() {
-	i=0
+	i=0 round=$((round + 1))
 	while [ $((i += 1)) -le 4 ]; do
-		job "beside$i" env "FAKE_DO=$cold" "$KTEST" -v -memory 32M \
+		job "beside$round$i" env "FAKE_DO=$cold" "$KTEST" -v -memory 32M \
 		    -qemu "$FAKE" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
 		    -accel tcg -snapshot "$2" -- "$GUEST" exit 0
 	done
 	jobs_run 4
 	i=0 saves=0
 	while [ $((i += 1)) -le 4 ]; do
-		result "beside$i"
+		result "beside$round$i"
 		ok "$1: verdict and stdout of number $i" \
 		    either "$status $(cat "$out")" '5 hi' '9 hi'
 		saves=$((saves + $(grep -c '^ktest: .*: saved$' "$err")))
@@ -478,7 +479,9 @@ warm 'another machine' '5 2'
 : >"$T/d/other.ktest-killed"
 exec 9>"$file.ktest-locked"
 if flock -n 9 2>/dev/null; then
-	warm 'beside a builder and what killed ones left' '5 2' -cmdline y
+	stand -snapshot "$file" -cmdline y
+	ok 'beside a builder and what killed ones left' \
+	    either "$status $(starts)" '5 2' '9 1'
 	is "$(ls -A "$T/d" | tr '\n' ' ')" \
 	    'file file.ktest-another file.ktest-locked other.ktest-killed ' \
 	    'what killed builders left is removed, and no more'

@@ -40,7 +40,7 @@ go='sh -c "trap \"expr 1000 + 234\" CONT; expr 1000 + 111; while :; do sleep 1; 
 	at left raw send '~.' -- $K -rootfs / -tty -- sleep 1000
 	at left-later expect '$ ' send 'ls ~.; echo s""till\r' expect still \
 	    send 'x\r~.' -- $K -env PS1 -shell
-	at timeout raw -- $K -timeout 6 -rootfs / -tty -- sleep 1000
+	at timeout raw -- $K -timeout 15 -rootfs / -tty -- sleep 1000
 	at term raw signal 15 -- $K -rootfs / -tty -- sleep 1000
 	at quit raw signal 3 -- $K -rootfs / -tty -- sleep 1000
 	at hup raw hangup -- $K -rootfs / -tty -- sleep 1000

@@ -2562,29 +2562,35 @@ static void qemu_reset(struct qemu *q)
 static void test_qemu_option(void)
 {
 	static struct qemu q;
+	char got[64];
 
 	for (size_t i = 0; i < COUNT(option_table); i++) {
 		const char *name = name_of("option: %s", option_table[i].want);
 
-		qemu_reset(&q);
-		qemu_option(&q, "-M", option_table[i].name,
-			    option_table[i].keys);
-		is_int(HERE, (long long)q.argc, 2, name);
-		is_text(HERE, q.argv[0], "-M", name);
-		is_text(HERE, q.argv[1], option_table[i].want, name);
+		is_int(HERE, ktest_encode(got, sizeof got,
+					  option_table[i].name,
+					  option_table[i].keys),
+		       (long long)strlen(option_table[i].want), name);
+		is_text(HERE, got, option_table[i].want, name);
 	}
 	qemu_reset(&q);
-	qemu_option(&q, "-M", "n", KEYS({ "a", many(',', 6000) }));
-	is_true(HERE, q.args.full && q.argc == 0,
-		"option: a value that is too long is not cut");
+	qemu_add(&q, "-M", "n,a=%s,b=%d", "1,2,,3", -4);
+	qemu_more(&q, ",c");
+	is_text(HERE, q.argv[0], "-M", "option: its name");
+	is_text(HERE, q.argv[1], "n,a=1,,2,,,,3,b=-4,c", "option: its value");
+	is_int(HERE, (long long)q.argc, 2, "option: two words");
+	qemu_add(&q, "-M", "n,a=%s", many(',', 6000));
+	is_true(HERE, q.args.full, "option: one that is too long is an error");
 	qemu_reset(&q);
-	qemu_option(&q, "-M", "n", KEYS({ "a", many('x', PATH_SIZE - 1) }));
+	qemu_add(&q, "-M", "n,a=%s", many('x', PATH_SIZE - 1));
 	is_true(HERE, !q.args.full && strlen(q.argv[1]) == PATH_SIZE + 3,
 		"option: a path fits");
 	qemu_reset(&q);
-	qemu_option(&q, "-M", "n", KEYS({ "a", many(',', PATH_SIZE - 1) }));
+	qemu_add(&q, "-M", "n,a=%s", many(',', PATH_SIZE - 1));
 	is_true(HERE, !q.args.full && strlen(q.argv[1]) == 2 * PATH_SIZE + 2,
 		"option: a path of commas fits");
+	is_int(HERE, ktest_encode(got, 3, "abc", option_table[1].keys), -1,
+	       "encode: no room");
 }
 
 /* Options as a test wants them, and a guest that goes with them. */
@@ -3265,7 +3271,7 @@ static void test_wait(void)
 	(void)fcntl(fd[1], F_SETPIPE_SZ, 4096);
 	k.log = sink_open(fd[1]);
 	start = now_ms();
-	log_write(&k, many('x', 20000), 20000);
+	(void)sink_write(&k, &k.log, many('x', 20000), 20000);
 	is_true(HERE, now_ms() >= start + BYTE_WAIT_MS && k.log.fd < 0,
 		"wait: a message after the end is dropped in a second");
 	close_fd(&fd[0]);

@@ -4,6 +4,7 @@
 # to all of a group; Ctrl-Z; few fds; a chroot. However a run ends, nothing
 # of it is left some seconds later.
 . "$(dirname "$0")/tap.sh"
+# shellcheck disable=SC2034 # for tap.sh
 guard=${KTEST_GUARD:-60}	# what hangs here, hangs for ever
 
 need_ktest
@@ -204,11 +205,13 @@ END
 for kind in exec plain; do
 	wrapped pause-$kind $kind \
 	    "$go;say=stdout:ready\\n;line;many=stdout:140000;x=9" \
-	    "$PTY gone -- env FAKE_LOG=$log-$kind sh $T/pause $T/pause-$kind $log-$kind"
+	    "$PTY gone -- env FAKE_LOG=$log-$kind sh $T/pause $T/pause-$kind \
+	    $log-$kind"
 done
 # What somebody types.
 {
-	echo "FAKE_LOG=$log-keys FAKE_DO='$go;say=stdout:ready\\n;line;x=9'"
+	printf '%s\n' "FAKE_LOG=$log-keys" \
+	    "FAKE_DO='$go;say=stdout:ready\\n;line;x=9'"
 	echo 'export FAKE_LOG FAKE_DO'
 	echo "exec '$KTEST' -qemu '$T/plain-fake' -init '$GUEST' \
 	    -kernel-path '$FAKE_KERNEL' -accel tcg -- '$GUEST' exit 0"

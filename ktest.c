@@ -5976,10 +5976,13 @@ static int spawn_result(struct ktest *k, int error)
 			    k->qemu.argv[0]);
 }
 
-/* Ends QEMU and its group, and waits for them. */
+/* Ends QEMU and its group, and waits for them. A wrapper may have left that
+ * for one of its own, as timeout(1) and setsid(1) do. */
 static void vm_end(struct vm *v)
 {
 	kill_group(v->warden);
+	if (!v->ended)
+		kill_group(v->pid);
 	while (v->pid > 0 && !v->ended
 	       && waitpid(v->pid, &v->wait_status, 0) < 0 && errno == EINTR)
 		;

@@ -6056,11 +6056,14 @@ static void deadlines_move(struct ktest *k)
 		deadline_set(k, END_STALL, STALL_WAIT_MS);
 }
 
-/* All of them are put off by a time in which we did not run ourselves. */
-static void deadlines_pause(struct ktest *k, long long ms)
+/* All of them are put off by the time since then, if it is long: we did not run
+ * ourselves, or waited for a reader of what we say. */
+static void deadlines_pause(struct ktest *k, long long since)
 {
+	const long long ms = now_ms() - since;
+
 	for (size_t i = 0; i < COUNT(k->vm.deadline); i++)
-		if (k->vm.deadline[i] > 0)
+		if (ms > BYTE_WAIT_MS && k->vm.deadline[i] > 0)
 			k->vm.deadline[i] += ms;
 }
 
@@ -6636,13 +6639,12 @@ static void vm_poll(struct ktest *k)
 	struct stream *stream[] = { &v->job, &v->in, &v->out, &v->err };
 	struct pollfd p[AT_ALL];
 	const long long until = vm_patience(v);
-	long long late;
+	long long woken;
 
 	terminal_tell(k);
 	(void)run_poll(k, p, vm_events(k, p), until);
-	late = now_ms() - until;
-	if (late > BYTE_WAIT_MS)
-		deadlines_pause(k, late);
+	deadlines_pause(k, until);
+	woken = now_ms();
 	for (size_t i = 0; i < COUNT(readers); i++)
 		if (p[AT_READERS + i].revents != 0)
 			drain(k, &v->fd[readers[i].fd], readers[i].bytes);
@@ -6659,6 +6661,7 @@ static void vm_poll(struct ktest *k)
 		if (p[AT_LINK + i].revents != 0
 		    && link_accept(k, &k->guest.wire[i]) < 0)
 			run_stop(k, END_OUTPUT);
+	deadlines_pause(k, woken);
 	vm_reap(k);
 }
 

@@ -245,6 +245,7 @@ enum { /* times, in milliseconds */
 	BOOT_CPU_MS = 100,    /* that much CPU time in this time */
 	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
 	WRITER_TICK_MS = 10,
+	CONNECT_TICK_MS = 10,   /* for a socket whose queue is full */
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
 
@@ -3466,6 +3467,24 @@ static int unix_socket(struct ktest *k)
 	return fd >= 0 ? fd : fail(k, "socket:");
 }
 
+/* As connect() does; while the queue there is full it waits in run_poll(). -1
+ * and k->end if the run is to end meanwhile. */
+static int unix_connect(struct ktest *k, int fd, const struct sockaddr_un *a)
+{
+	struct pollfd p[1];
+	int result, why;
+
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	do {
+		result = connect(fd, (const struct sockaddr *)a, sizeof *a);
+		why = errno;
+	} while (result < 0 && why == EAGAIN
+		 && run_poll(k, p, 1, now_ms() + CONNECT_TICK_MS) >= 0);
+	(void)fcntl(fd, F_SETFL, 0);
+	errno = why;
+	return result;
+}
+
 /* FILE as `>` takes it, a terminal both ways, a socket that listens. */
 static int wire_open(struct ktest *k, struct wire *w)
 {
@@ -3476,9 +3495,10 @@ static int wire_open(struct ktest *k, struct wire *w)
 		if (unix_address(k, "chardev", unix_path(w->path), &a) < 0
 		    || (w->fd = unix_socket(k)) < 0)
 			return -1;
-		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
+		if (unix_connect(k, w->fd, &a) == 0)
 			return 0;
-		return fail(k, "-chardev %s=%.200s:", w->name, w->path);
+		return k->end != END_NONE ? -1 : fail(k, "-chardev %s=%.200s:",
+						      w->name, w->path);
 	}
 	/* O_RDWR: a FIFO without a reader does not hold us up */
 	w->fd = open(w->path, O_CLOEXEC | (w->kind == WIRE_TTY
@@ -3514,8 +3534,10 @@ static int link_open(struct ktest *k, struct wire *w)
 		int fd = unix_socket(k);
 
 		w->fd = fd;
-		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+		if (fd < 0 || unix_connect(k, fd, &a) == 0)
 			return fd < 0 ? -1 : 0;
+		if (k->end != END_NONE)
+			return -1;
 		w->fd = -1;
 		if (errno == ECONNREFUSED && !is_socket(w->path))
 			(void)fail(k, "-link %s: is not a socket", w->path);

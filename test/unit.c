@@ -3278,6 +3278,38 @@ static void test_wait(void)
 	close_fd(&fd[1]);
 }
 
+/* A socket whose queue is full is waited for until the run is to end. */
+static void test_connect(void)
+{
+	const struct sockaddr_un a = { .sun_family = AF_UNIX,
+				       .sun_path = "queue" };
+	const struct sockaddr *to = (const struct sockaddr *)&a;
+	int fd[8], listener, count = 0;
+
+	fresh();
+	listener = unix_socket(&k);
+	(void)bind(listener, to, sizeof a);
+	(void)listen(listener, 0);
+	do {
+		fd[count] = unix_socket(&k);
+		(void)fcntl(fd[count], F_SETFL, O_NONBLOCK);
+	} while (connect(fd[count++], to, sizeof a) == 0 && count < 7);
+	fd[count] = unix_socket(&k);
+	k.deadline = now_ms() + 50;
+	is_int(HERE, unix_connect(&k, fd[count], &a), -1,
+	       "connect: the queue is full");
+	is_int(HERE, k.end, END_TIMEOUT, "connect: the queue is full");
+	fresh();
+	(void)close(accept(listener, NULL, NULL));
+	is_int(HERE, unix_connect(&k, fd[count], &a), 0,
+	       "connect: there is room");
+	is_int(HERE, fcntl(fd[count], F_GETFL) & O_NONBLOCK, 0,
+	       "connect: there is room");
+	for (int i = 0; i <= count; i++)
+		(void)close(fd[i]);
+	(void)close(listener);
+}
+
 /* A stream whose far end fails: what that means for the run. */
 static void test_streams(void)
 {
@@ -4102,6 +4134,7 @@ static void test_machine(void)
 	test_done();
 	test_patience();
 	test_wait();
+	test_connect();
 	test_streams();
 	test_stream_pipe();
 	test_wake();

@@ -5697,7 +5697,7 @@ static void snapshot_await(struct ktest *k, int fd)
 		step(k, "snapshot %s: waiting for who writes it",
 		     k->snapshot.target);
 		while (flock(fd, LOCK_SH | LOCK_NB) < 0 && now_ms() < end
-		       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) == 0)
+		       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
 			;
 		if (snapshot_search(k) == 0 && k->snapshot.fd >= 0) {
 			snapshot_take(k);
@@ -5718,6 +5718,7 @@ static void snapshot_reserve(struct ktest *k)
 	const long long end = now_ms() + WRITER_WAIT_MS;
 	struct pollfd p[1];
 	int other, dir;
+	bool failed;
 
 	k->attempt.boot = BOOT_SAVE;
 	if (k->o->dry_run)
@@ -5725,12 +5726,13 @@ static void snapshot_reserve(struct ktest *k)
 	dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	while (dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0
 	       && errno == EWOULDBLOCK && now_ms() < end
-	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) == 0)
+	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
 		;
 	other = parts_look(s);
-	if (other < 0 && part_open(k) < 0)
+	failed = other < 0 && part_open(k) < 0;
+	close_fd(&dir); /* before a line is said, whose reader may pause */
+	if (failed)
 		snapshot_off(k);
-	close_fd(&dir);
 	if (other >= 0) {
 		k->attempt.boot = BOOT_COLD;
 		snapshot_await(k, other);

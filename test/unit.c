@@ -3310,6 +3310,29 @@ static void test_connect(void)
 	(void)close(listener);
 }
 
+/* A child that has ended does not end the wait for a lock. */
+static void test_reserve(void)
+{
+	const char byte = SIGCHLD;
+	int fd[2] = { -1, -1 }, dir;
+
+	fresh();
+	(void)make_pipe(&k, fd);
+	o.wake_fd = fd[0];
+	(void)!write(fd[1], &byte, 1);
+	dir = open(".", O_RDONLY | O_CLOEXEC);
+	(void)flock(dir, LOCK_EX);
+	(void)strcpy(k.snapshot.dir, ".");
+	(void)strcpy(k.snapshot.target, "./reserved");
+	k.deadline = now_ms() + 50;
+	snapshot_reserve(&k);
+	is_int(HERE, k.over, END_TIMEOUT, "reserve: waits for the directory");
+	part_remove(&k.snapshot);
+	(void)close(dir);
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
+}
+
 /* A stream whose far end fails: what that means for the run. */
 static void test_streams(void)
 {
@@ -4135,6 +4158,7 @@ static void test_machine(void)
 	test_patience();
 	test_wait();
 	test_connect();
+	test_reserve();
 	test_streams();
 	test_stream_pipe();
 	test_wake();

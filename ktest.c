@@ -7099,13 +7099,14 @@ static bool attempt_next(struct ktest *k)
 
 		if (!(remedies[i].ends & WHEN(k->end)))
 			continue;
-		if (!k->over) {
+		if (!k->over)
 			word = remedies[i].apply(k, &k->attempt);
-		} else { /* there is no more time for it */
+		if (k->over) { /* there is no more time for it */
 			k->end = k->over;
 			k->error[0] = '\0';
+			return false;
 		}
-		if (word != NO_REMEDY || k->over)
+		if (word != NO_REMEDY)
 			return word == AGAIN;
 	}
 	return false;

@@ -3619,6 +3619,24 @@ static void test_next(void)
 	}
 }
 
+/* -timeout while the line that says so is not read. */
+static void test_next_late(void)
+{
+	int fd[2] = { -1, -1 };
+
+	next_start(&(struct next_case){ "", .accel = ACCEL_TCG,
+					.end = END_BOOT_HUNG });
+	(void)make_pipe(&k, fd);
+	k.log = sink_open(fd[1]);
+	o.verbose = 1;
+	k.deadline = now_ms();
+	is_int(HERE, attempt_next(&k), 0, "attempt: the time is over");
+	is_int(HERE, k.end, END_TIMEOUT, "attempt: the time is over");
+	sink_close(&k.log);
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
+}
+
 /* ==== The verdict ======================================================= */
 static const struct verdict_case {
 	const char *name;
@@ -4166,6 +4184,7 @@ static void test_machine(void)
 	test_log_bytes();
 	test_find_line();
 	test_next();
+	test_next_late();
 	test_verdict();
 	test_run_refused();
 }

@@ -776,7 +776,9 @@ static struct sink sink_open(int fd)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return s;
 	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	if (tty || S_ISFIFO(st.st_mode))
+	/* but the master of a pseudoterminal, which would be another one */
+	if ((tty && ioctl(fd, TIOCGPTN, &(unsigned){ 0 }) < 0)
+	    || S_ISFIFO(st.st_mode))
 		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (own >= 0)
 		return (struct sink){ own, true, SIZE_MAX };

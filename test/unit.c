@@ -3278,6 +3278,18 @@ static void test_wait(void)
 	close_fd(&fd[1]);
 }
 
+/* The master of a pseudoterminal, opened anew, would be another one. */
+static void test_sink_master(void)
+{
+	const int fd = posix_openpt(O_RDWR | O_NOCTTY);
+	struct sink s = sink_open(fd);
+
+	is_true(HERE, fd >= 0 && s.fd == fd && !s.ours,
+		"sink: a terminal's master is used as it is");
+	sink_close(&s);
+	(void)close(fd);
+}
+
 /* A socket whose queue is full is waited for until the run is to end. */
 static void test_connect(void)
 {
@@ -4175,6 +4187,7 @@ static void test_machine(void)
 	test_done();
 	test_patience();
 	test_wait();
+	test_sink_master();
 	test_connect();
 	test_reserve();
 	test_streams();

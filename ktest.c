@@ -666,8 +666,10 @@ static void run_suspend(struct ktest *k)
 
 	if (v->raw && tcgetattr(k->o->stdin_fd, &raw) == 0)
 		(void)terminal_set(k->o->stdin_fd, &v->terminal);
-	if (v->warden > 0)
+	if (v->warden > 0) {
 		(void)kill(-v->warden, SIGSTOP);
+		(void)kill(v->warden, SIGCONT); /* we may be killed meanwhile */
+	}
 	(void)raise(SIGSTOP);
 	if (v->warden > 0)
 		(void)kill(-v->warden, SIGCONT);

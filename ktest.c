@@ -6682,6 +6682,8 @@ static void vm_poll(struct ktest *k)
 		(void)fail(k, "QEMU ended");
 		run_stop(k, END_MONITOR);
 	}
+	if (v->fd[FD_CONTROL] < 0) /* closed just now: job.to is nobody's */
+		p[AT_JOB].revents = 0;
 	for (size_t i = 0; i < COUNT(stream); i++)
 		if (p[AT_JOB + i].revents != 0)
 			stream_move(k, stream[i]);

@@ -3619,7 +3619,9 @@ static int claim(struct ktest *k)
 	if (o->port_file != NULL && !o->dry_run && unlink(o->port_file) < 0
 	    && errno != ENOENT)
 		return fail(k, "-port-file %s:", o->port_file);
-	if (o->pcap != NULL && !o->dry_run) {
+	/* a FIFO's reader would take this for its end */
+	if (o->pcap != NULL && !o->dry_run
+	    && (stat(o->pcap, &st) < 0 || !S_ISFIFO(st.st_mode))) {
 		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 		if (fd < 0)
 			return fail(k, "-pcap %s:", o->pcap);

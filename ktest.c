@@ -5776,23 +5776,6 @@ static int snapshot_find(struct ktest *k)
 	return 0;
 }
 
-/* Looks in what was typed for the keys that leave a guest which does not
- * listen. They are the guest's as well. */
-static void terminal_typed(struct ktest *k, const char *s, size_t n)
-{
-	static const char leave[] = "\r~.";
-	struct vm *v = &k->vm;
-
-	for (size_t i = 0; v->raw && i < n && k->end == END_NONE; i++) {
-		v->typed = s[i] == leave[v->typed] ? v->typed + 1
-						   : s[i] == '\r';
-		if (leave[v->typed] == '\0') {
-			(void)fail(k, "left by Enter ~ .");
-			run_stop(k, END_OUTPUT);
-		}
-	}
-}
-
 /* ==== 10. Spawn =========================================================
  * struct qemu -> a QEMU process, and our ends of its fds in struct vm. QEMU,
  * and what it was started through, are one process group. Its leader is the
@@ -6450,6 +6433,23 @@ static void control_bytes(struct ktest *k, const char *s, size_t n)
 }
 
 /* -- Streams -- */
+/* Looks in what was typed for the keys that leave a guest which does not
+ * listen. They are the guest's as well. */
+static void terminal_typed(struct ktest *k, const char *s, size_t n)
+{
+	static const char leave[] = "\r~.";
+	struct vm *v = &k->vm;
+
+	for (size_t i = 0; v->raw && i < n && k->end == END_NONE; i++) {
+		v->typed = s[i] == leave[v->typed] ? v->typed + 1
+						   : s[i] == '\r';
+		if (leave[v->typed] == '\0') {
+			(void)fail(k, "left by Enter ~ .");
+			run_stop(k, END_OUTPUT);
+		}
+	}
+}
+
 static void stream_write(struct ktest *k, struct stream *s)
 {
 	const size_t len = s->len < s->chunk ? s->len : s->chunk;

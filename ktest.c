@@ -484,6 +484,7 @@ struct ktest {
 	enum ending end;           /* why the attempt, or the run, is over */
 	int signal;                /* END_SIGNAL: by which, 0: by the caller */
 	enum ending over;          /* wait for nobody any more: why, or END_NONE */
+	bool wake_ended;           /* nothing more comes over wake_fd */
 	long long deadline;        /* of -timeout, ms as now_ms(); 0: none */
 	struct sink out, err, log; /* where the caller wants bytes */
 	char ring[RING_SIZE];      /* the console's last words */
@@ -688,8 +689,10 @@ static void run_wake(struct ktest *k)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n <= 0)
+	if (n <= 0) {
 		bytes[0] = 0;
+		k->wake_ended = true;
+	}
 	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
 		if (bytes[i] == SIGWINCH) {
 			k->vm.resized = k->o->tty;
@@ -720,7 +723,8 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 		wait = until - now_ms();
 		wait = wait < 0 ? 0 : wait < INT_MAX ? wait : INT_MAX;
 	}
-	p[0] = (struct pollfd){ .fd = k->o->wake_fd, .events = POLLIN };
+	p[0] = (struct pollfd){ .fd = k->wake_ended ? -1 : k->o->wake_fd,
+				.events = POLLIN };
 	ready = poll(p, n, (int)wait);
 	if (ready < 0) { /* EINTR, or no memory: then soon again */
 		for (size_t i = 0; i < n; i++)
@@ -820,17 +824,22 @@ static void write_all(int fd, const char *s, size_t n)
  * dropped. -1 and errno if it cannot be written. */
 static int sink_write(struct ktest *k, struct sink *to, const char *s, size_t n)
 {
+	long long give_up = 0;
+
 	while (to->fd >= 0 && n > 0) {
 		struct pollfd p[2] = { { .fd = -1 },
 			{ .fd = to->fd, .events = POLLOUT } };
-		const bool was_over = k->over;
 		ssize_t w;
 
-		if (wait_fds(k, p, 2, was_over ? now_ms() + BYTE_WAIT_MS : 0)
-				== 0 && was_over)
-			sink_close(to);
-		if (p[1].revents == 0)
+		if (k->over && give_up == 0)
+			give_up = now_ms() + BYTE_WAIT_MS;
+		(void)wait_fds(k, p, 2, give_up);
+		if (p[1].revents == 0) {
+			if (deadline_passed(give_up))
+				sink_close(to);
 			continue;
+		}
+		give_up = 0;
 		w = write(to->fd, s, n < to->chunk ? n : to->chunk);
 		if (w < 0 && errno != EINTR && errno != EAGAIN)
 			return -1;

@@ -3274,6 +3274,16 @@ static void test_wait(void)
 	(void)sink_write(&k, &k.log, many('x', 20000), 20000);
 	is_true(HERE, now_ms() >= start + BYTE_WAIT_MS && k.log.fd < 0,
 		"wait: a message after the end is dropped in a second");
+	sink_close(&k.log);
+	fresh();
+	o.wake_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	k.log = sink_open(fd[1]);
+	(void)sink_write(&k, &k.log, many('x', 20000), 20000);
+	is_true(HERE, k.end == END_SIGNAL && k.log.fd < 0,
+		"wait: ... also when the caller's pipe has ended");
+	is_int(HERE, run_poll(&k, p, 1, now_ms() + 20) < 0 && p[0].fd < 0, 1,
+	       "wait: ... and that is not looked at again");
+	(void)close(o.wake_fd);
 	close_fd(&fd[0]);
 	close_fd(&fd[1]);
 }

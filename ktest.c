@@ -132,7 +132,8 @@ struct ktest_options {
 			    * the signal to end by; SIGCHLD means instead to
 			    * look for ended children, SIGWINCH that the
 			    * terminal has a new size, SIGTSTP to stop the
-			    * guest and this process, until SIGCONT. -1: none */
+			    * guest and this process, until SIGCONT, and that
+			    * to forget a SIGTSTP before it. -1: none */
 	/* Called for each forwarded port when it is bound, before the program
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
@@ -696,8 +697,8 @@ static void run_wake(struct ktest *k)
 	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
 		if (bytes[i] == SIGWINCH) {
 			k->vm.resized = k->o->tty;
-		} else if (bytes[i] == SIGTSTP) {
-			pause = true;
+		} else if (bytes[i] == SIGTSTP || bytes[i] == SIGCONT) {
+			pause = bytes[i] == SIGTSTP;
 		} else if (bytes[i] != SIGCHLD) {
 			k->signal = k->over ? k->signal
 				    : (unsigned char)bytes[i];
@@ -7307,7 +7308,7 @@ static void signal_handler(int number)
 static void signals_catch(struct ktest_options *o)
 {
 	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP,
-				      SIGQUIT, SIGWINCH, SIGTSTP };
+				      SIGQUIT, SIGWINCH, SIGTSTP, SIGCONT };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
 	o->wake_fd = -1;

@@ -3451,6 +3451,36 @@ static void test_wake(void)
 	close_fd(&fd[1]);
 }
 
+/* Who is told to go on before he has stopped does not stop. */
+static void test_wake_pause(void)
+{
+	static const char bytes[] = { SIGTSTP, SIGCONT, SIGTSTP };
+
+	for (size_t n = 2; n <= sizeof bytes; n++) {
+		int fd[2] = { -1, -1 }, status = 0;
+		pid_t pid;
+
+		fresh();
+		(void)make_pipe(&k, fd);
+		o.wake_fd = fd[0];
+		(void)!write(fd[1], bytes, n);
+		pid = fork();
+		if (pid == 0) {
+			run_wake(&k);
+			_exit(0);
+		}
+		(void)waitpid(pid, &status, WUNTRACED);
+		is_int(HERE, WIFSTOPPED(status), n == 3,
+		       name_of("wake: a pause, %zu signals", n));
+		if (WIFSTOPPED(status)) {
+			(void)kill(pid, SIGKILL);
+			(void)waitpid(pid, NULL, 0);
+		}
+		close_fd(&fd[0]);
+		close_fd(&fd[1]);
+	}
+}
+
 static void test_ring(void)
 {
 	static char in[3 * RING_SIZE];
@@ -4203,6 +4233,7 @@ static void test_machine(void)
 	test_streams();
 	test_stream_pipe();
 	test_wake();
+	test_wake_pause();
 	test_ring();
 	test_log_bytes();
 	test_find_line();

@@ -442,7 +442,7 @@ struct input { /* a file that a snapshot depends on */
 	uint64_t hash;         /* of the content */
 };
 
-struct trailer { /* the end of a snapshot's file, see section 8 */
+struct trailer { /* the end of a snapshot's file, see room 9 */
 	char magic[16];
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
@@ -1230,11 +1230,6 @@ static void terminal_size(int fd, unsigned size[2])
 }
 
 /* -- Files in memory: lines, and ELF's program headers (System V ABI) -- */
-/* -- Modules --
- * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
- * nearest first, so they are loaded from the end of the line. Names in it
- * may have '-' where the module has '_'. modules.builtin: one PATH a line.
- */
 static const char *line_end(const char *p, const char *end)
 {
 	const char *nl = memchr(p, '\n', (size_t)(end - p));
@@ -2307,6 +2302,11 @@ static bool module_is(const char *p, const char *end, const char *name)
 	       && (end - p == 3 || p[3] == '.');
 }
 
+/* -- Modules --
+ * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
+ * nearest first, so they are loaded from the end of the line. Names in it
+ * may have '-' where the module has '_'. modules.builtin: one PATH a line.
+ */
 /* The line of a module in modules.dep or modules.builtin. */
 static const char *module_line(const struct map *m, const char *name)
 {
@@ -2947,7 +2947,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
  * however the run ends.
  */
 
-/* -- The file -- */
+/* -- Temporary files -- */
 static int temporary_file(struct ktest *k)
 {
 	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };

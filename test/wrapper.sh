@@ -206,11 +206,11 @@ kill -CONT $pid
 state "$qemu" '[RSD]' || exit 53
 echo go >&3
 exec 3>&-
-while :; do # wait also tells that it was stopped
+while kill -0 $pid 2>/dev/null; do # wait also tells that it was stopped
 	wait $pid
 	status=$?
-	kill -0 $pid 2>/dev/null || exit $status
 done
+exit $status
 END
 for kind in exec plain; do
 	wrapped pause-$kind $kind \

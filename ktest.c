@@ -126,13 +126,15 @@ struct ktest_options {
 	long long cpus;
 	long long timeout; /* milliseconds, 0: none */
 	int dry_run, verbose, console, help, version; /* flags */
-	int stdin_fd, stdout_fd, stderr_fd; /* the program's streams */
+	int stdin_fd, stdout_fd, stderr_fd; /* the program's streams, all
+			    * of them open */
 	int log_fd;        /* messages; -1: none */
 	int wake_fd;       /* readable: end the guest. A byte N that is read is
 			    * the signal to end by; SIGCHLD means instead to
 			    * look for ended children, SIGWINCH that the
 			    * terminal has a new size, SIGTSTP to stop the
-			    * guest and this process, until SIGCONT. -1: none */
+			    * guest and this process, until SIGCONT, and that
+			    * to forget a SIGTSTP before it. -1: none */
 	/* Called for each forwarded port when it is bound, before the program
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
@@ -245,6 +247,7 @@ enum { /* times, in milliseconds */
 	BOOT_CPU_MS = 100,      /* that much CPU time in this time */
 	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
 	WRITER_TICK_MS = 10,
+	CONNECT_TICK_MS = 10,   /* for a socket whose queue is full */
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
 
@@ -426,6 +429,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	size_t reply_len;
 	uint64_t state_len;    /* bytes of the devices' state, so far */
 	bool ports_told;       /* ports_report() was called */
+	long long hurry_until; /* QEMU is about to end, ms; 0: it is not */
 	uint64_t cpu_ns;       /* QEMU's at the last look */
 	bool resized;          /* the terminal was: the guest is to know */
 	bool raw;              /* the terminal is; it was: */
@@ -667,8 +671,10 @@ static void run_suspend(struct ktest *k)
 
 	if (v->raw && tcgetattr(k->o->stdin_fd, &raw) == 0)
 		(void)terminal_set(k->o->stdin_fd, &v->terminal);
-	if (v->warden > 0)
+	if (v->warden > 0) {
 		(void)kill(-v->warden, SIGSTOP);
+		(void)kill(v->warden, SIGCONT); /* we may be killed meanwhile */
+	}
 	(void)raise(SIGSTOP);
 	if (v->warden > 0)
 		(void)kill(-v->warden, SIGCONT);
@@ -694,11 +700,10 @@ static void run_wake(struct ktest *k)
 	for (ssize_t i = 0; i < (n > 0 ? n : 1); i++)
 		if (bytes[i] == SIGWINCH) {
 			k->vm.resized = k->o->tty;
-		} else if (bytes[i] == SIGTSTP) {
-			pause = true;
-		} else if (bytes[i] != SIGCHLD) {
-			k->signal = k->over ? k->signal
-				    : (unsigned char)bytes[i];
+		} else if (bytes[i] == SIGTSTP || bytes[i] == SIGCONT) {
+			pause = bytes[i] == SIGTSTP;
+		} else if (bytes[i] != SIGCHLD && !k->over) {
+			k->signal = (unsigned char)bytes[i];
 			k->over = END_SIGNAL;
 			run_stop(k, END_SIGNAL);
 		}
@@ -780,7 +785,9 @@ static struct sink sink_open(int fd)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return s;
 	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	if (tty || S_ISFIFO(st.st_mode))
+	/* but the master of a pseudoterminal, which would be another one */
+	if ((tty && ioctl(fd, TIOCGPTN, &(unsigned){ 0 }) < 0)
+	    || S_ISFIFO(st.st_mode))
 		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (own >= 0)
 		return (struct sink){ own, true, SIZE_MAX };
@@ -820,17 +827,22 @@ static void write_all(int fd, const char *s, size_t n)
  * dropped. -1 and errno if it cannot be written. */
 static int sink_write(struct ktest *k, struct sink *to, const char *s, size_t n)
 {
+	long long give_up = 0;
+
 	while (to->fd >= 0 && n > 0) {
 		struct pollfd p[2] = { { .fd = -1 },
 			{ .fd = to->fd, .events = POLLOUT } };
-		const bool was_over = k->over;
 		ssize_t w;
 
-		if (wait_fds(k, p, 2, was_over ? now_ms() + BYTE_WAIT_MS : 0)
-				== 0 && was_over)
-			sink_close(to);
-		if (p[1].revents == 0)
+		if (k->over && give_up == 0)
+			give_up = now_ms() + BYTE_WAIT_MS;
+		(void)wait_fds(k, p, 2, give_up);
+		if (p[1].revents == 0) {
+			if (deadline_passed(give_up))
+				sink_close(to);
 			continue;
+		}
+		give_up = 0;
 		w = write(to->fd, s, n < to->chunk ? n : to->chunk);
 		if (w < 0 && errno != EINTR && errno != EAGAIN)
 			return -1;
@@ -1220,11 +1232,6 @@ static void terminal_size(int fd, unsigned size[2])
 }
 
 /* -- Files in memory: lines, and ELF's program headers (System V ABI) -- */
-/* -- Modules --
- * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
- * nearest first, so they are loaded from the end of the line. Names in it
- * may have '-' where the module has '_'. modules.builtin: one PATH a line.
- */
 static const char *line_end(const char *p, const char *end)
 {
 	const char *nl = memchr(p, '\n', (size_t)(end - p));
@@ -2298,6 +2305,11 @@ static bool module_is(const char *p, const char *end, const char *name)
 	       && (end - p == 3 || p[3] == '.');
 }
 
+/* -- Modules --
+ * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
+ * nearest first, so they are loaded from the end of the line. Names in it
+ * may have '-' where the module has '_'. modules.builtin: one PATH a line.
+ */
 /* The line of a module in modules.dep or modules.builtin. */
 static const char *module_line(const struct map *m, const char *name)
 {
@@ -2938,7 +2950,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
  * however the run ends.
  */
 
-/* -- The file -- */
+/* -- Temporary files -- */
 static int temporary_file(struct ktest *k)
 {
 	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
@@ -3472,6 +3484,24 @@ static int unix_socket(struct ktest *k)
 	return fd >= 0 ? fd : fail(k, "socket:");
 }
 
+/* As connect() does; while the queue there is full it waits in run_poll(). -1
+ * and k->end if the run is to end meanwhile. */
+static int unix_connect(struct ktest *k, int fd, const struct sockaddr_un *a)
+{
+	struct pollfd p[1];
+	int result, why;
+
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	do {
+		result = connect(fd, (const struct sockaddr *)a, sizeof *a);
+		why = errno;
+	} while (result < 0 && why == EAGAIN
+		 && run_poll(k, p, 1, now_ms() + CONNECT_TICK_MS) >= 0);
+	(void)fcntl(fd, F_SETFL, 0);
+	errno = why;
+	return result;
+}
+
 /* FILE as `>` takes it, a terminal both ways, a socket that listens. */
 static int wire_open(struct ktest *k, struct wire *w)
 {
@@ -3482,9 +3512,10 @@ static int wire_open(struct ktest *k, struct wire *w)
 		if (unix_address(k, "chardev", unix_path(w->path), &a) < 0
 		    || (w->fd = unix_socket(k)) < 0)
 			return -1;
-		if (connect(w->fd, (struct sockaddr *)&a, sizeof a) == 0)
+		if (unix_connect(k, w->fd, &a) == 0)
 			return 0;
-		return fail(k, "-chardev %s=%.200s:", w->name, w->path);
+		return k->end != END_NONE ? -1 : fail(k, "-chardev %s=%.200s:",
+						      w->name, w->path);
 	}
 	/* O_RDWR: a FIFO without a reader does not hold us up */
 	w->fd = open(w->path, O_CLOEXEC | (w->kind == WIRE_TTY
@@ -3520,8 +3551,10 @@ static int link_open(struct ktest *k, struct wire *w)
 		int fd = unix_socket(k);
 
 		w->fd = fd;
-		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+		if (fd < 0 || unix_connect(k, fd, &a) == 0)
 			return fd < 0 ? -1 : 0;
+		if (k->end != END_NONE)
+			return -1;
 		w->fd = -1;
 		if (errno == ECONNREFUSED && !is_socket(w->path))
 			(void)fail(k, "-link %s: is not a socket", w->path);
@@ -3590,6 +3623,9 @@ static int claim(struct ktest *k)
 	struct stat st;
 	int fd;
 
+	if (fcntl(o->stdin_fd, F_GETFD) < 0 || fcntl(o->stdout_fd, F_GETFD) < 0
+	    || fcntl(o->stderr_fd, F_GETFD) < 0)
+		return fail(k, "stdin_fd, stdout_fd or stderr_fd:");
 	if (network_read(k, g) < 0 || wires_read(k, g) < 0 || gdb_read(k) < 0)
 		return -1;
 	if (o->port_file != NULL && lstat(o->port_file, &st) == 0
@@ -3599,7 +3635,9 @@ static int claim(struct ktest *k)
 	if (o->port_file != NULL && !o->dry_run && unlink(o->port_file) < 0
 	    && errno != ENOENT)
 		return fail(k, "-port-file %s:", o->port_file);
-	if (o->pcap != NULL && !o->dry_run) {
+	/* a FIFO's reader would take this for its end */
+	if (o->pcap != NULL && !o->dry_run
+	    && (stat(o->pcap, &st) < 0 || !S_ISFIFO(st.st_mode))) {
 		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 		if (fd < 0)
 			return fail(k, "-pcap %s:", o->pcap);
@@ -5681,7 +5719,7 @@ static void snapshot_await(struct ktest *k, int fd)
 		step(k, "snapshot %s: waiting for who writes it",
 		     k->snapshot.target);
 		while (flock(fd, LOCK_SH | LOCK_NB) < 0 && now_ms() < end
-		       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) == 0)
+		       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
 			;
 		if (snapshot_search(k) == 0 && k->snapshot.fd >= 0) {
 			snapshot_take(k);
@@ -5702,6 +5740,7 @@ static void snapshot_reserve(struct ktest *k)
 	const long long end = now_ms() + WRITER_WAIT_MS;
 	struct pollfd p[1];
 	int other, dir;
+	bool failed;
 
 	k->attempt.boot = BOOT_SAVE;
 	if (k->o->dry_run)
@@ -5709,12 +5748,13 @@ static void snapshot_reserve(struct ktest *k)
 	dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	while (dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0
 	       && errno == EWOULDBLOCK && now_ms() < end
-	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) == 0)
+	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
 		;
 	other = parts_look(s);
-	if (other < 0 && part_open(k) < 0)
+	failed = other < 0 && part_open(k) < 0;
+	close_fd(&dir); /* before a line is said, whose reader may pause */
+	if (failed)
 		snapshot_off(k);
-	close_fd(&dir);
 	if (other >= 0) {
 		k->attempt.boot = BOOT_COLD;
 		snapshot_await(k, other);
@@ -5750,23 +5790,6 @@ static int snapshot_find(struct ktest *k)
 		snapshot_take(k);
 	}
 	return 0;
-}
-
-/* Looks in what was typed for the keys that leave a guest which does not
- * listen. They are the guest's as well. */
-static void terminal_typed(struct ktest *k, const char *s, size_t n)
-{
-	static const char leave[] = "\r~.";
-	struct vm *v = &k->vm;
-
-	for (size_t i = 0; v->raw && i < n && k->end == END_NONE; i++) {
-		v->typed = s[i] == leave[v->typed] ? v->typed + 1
-						   : s[i] == '\r';
-		if (leave[v->typed] == '\0') {
-			(void)fail(k, "left by Enter ~ .");
-			run_stop(k, END_OUTPUT);
-		}
-	}
 }
 
 /* ==== 10. Spawn =========================================================
@@ -5976,14 +5999,16 @@ static int spawn_result(struct ktest *k, int error)
 			    k->qemu.argv[0]);
 }
 
-/* Ends QEMU and its group, and waits for them. What QEMU was started through
- * may have left the group. */
+/* Ends QEMU and its group, and waits for them. A wrapper may have left that
+ * for one of its own, as timeout(1) and setsid(1) do. */
 static void vm_end(struct vm *v)
 {
 	if (v->warden > 0)
 		(void)kill(-v->warden, SIGKILL);
-	if (v->pid > 0 && !v->ended)
+	if (v->pid > 0 && !v->ended) {
+		(void)kill(-v->pid, SIGKILL);
 		(void)kill(v->pid, SIGKILL);
+	}
 	while (v->pid > 0 && !v->ended
 	       && waitpid(v->pid, &v->wait_status, 0) < 0 && errno == EINTR)
 		;
@@ -6057,21 +6082,28 @@ static void deadlines_move(struct ktest *k)
 		deadline_set(k, END_STALL, STALL_WAIT_MS);
 }
 
-/* All of them are put off by a time in which we did not run ourselves. */
-static void deadlines_pause(struct ktest *k, long long ms)
+/* All of them are put off by the time since then, if it is long: we did not run
+ * ourselves, or waited for a reader of what we say. */
+static void deadlines_pause(struct ktest *k, long long since)
 {
+	const long long ms = now_ms() - since;
+
 	for (size_t i = 0; i < COUNT(k->vm.deadline); i++)
-		if (k->vm.deadline[i] > 0)
+		if (ms > BYTE_WAIT_MS && k->vm.deadline[i] > 0)
 			k->vm.deadline[i] += ms;
 }
 
-/* When something has to be looked at without an event. */
-static long long vm_patience(const struct vm *v)
+/* When something has to be looked at without an event. QEMU ends soon when it
+ * has closed its stderr, unless it never had ours. */
+static long long vm_patience(struct vm *v)
 {
-	long long until = now_ms() + CHILD_TICK_MS;
+	const long long now = now_ms();
+	long long until = now + CHILD_TICK_MS;
 
-	if (v->pid > 0 && v->fd[FD_LOG] < 0 && !v->ended) /* QEMU is about to end */
-		until = now_ms() + 10;
+	if (v->pid > 0 && v->fd[FD_LOG] < 0 && v->hurry_until == 0)
+		v->hurry_until = now + BYTE_WAIT_MS;
+	if (now < v->hurry_until && !v->ended)
+		until = now + 10;
 	for (size_t i = 0; i < COUNT(v->deadline); i++)
 		if (v->deadline[i] > 0 && v->deadline[i] < until)
 			until = v->deadline[i];
@@ -6329,16 +6361,20 @@ static int monitor_move(struct ktest *k)
 	const bool save = k->attempt.boot == BOOT_SAVE;
 	const off_t at = (off_t)(s->now.memory + v->state_len);
 	const uint64_t left = s->saved.state - v->state_len;
-	ssize_t n;
+	ssize_t n, got;
 
 	if (save)
-		n = read(*fd, k->scratch, STREAM_SIZE);
+		n = got = read(*fd, k->scratch, STREAM_SIZE);
 	else
-		n = pread(s->fd, k->scratch, left < STREAM_SIZE
-			  ? (size_t)left : STREAM_SIZE, at);
+		n = got = pread(s->fd, k->scratch, left < STREAM_SIZE
+				? (size_t)left : STREAM_SIZE, at);
 	if (n > 0)
 		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
 			 : write(*fd, k->scratch, (size_t)n);
+	if (save && n >= 0 && n < got) {
+		errno = ENOSPC;
+		n = -1;
+	}
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
 		return fail(k, "the devices' state:");
 	if (n > 0)
@@ -6419,6 +6455,23 @@ static void control_bytes(struct ktest *k, const char *s, size_t n)
 }
 
 /* -- Streams -- */
+/* Looks in what was typed for the keys that leave a guest which does not
+ * listen. They are the guest's as well. */
+static void terminal_typed(struct ktest *k, const char *s, size_t n)
+{
+	static const char leave[] = "\r~.";
+	struct vm *v = &k->vm;
+
+	for (size_t i = 0; v->raw && i < n && k->end == END_NONE; i++) {
+		v->typed = s[i] == leave[v->typed] ? v->typed + 1
+						   : s[i] == '\r';
+		if (leave[v->typed] == '\0') {
+			(void)fail(k, "left by Enter ~ .");
+			run_stop(k, END_OUTPUT);
+		}
+	}
+}
+
 static void stream_write(struct ktest *k, struct stream *s)
 {
 	const size_t len = s->len < s->chunk ? s->len : s->chunk;
@@ -6638,13 +6691,12 @@ static void vm_poll(struct ktest *k)
 	struct stream *stream[] = { &v->job, &v->in, &v->out, &v->err };
 	struct pollfd p[AT_ALL];
 	const long long until = vm_patience(v);
-	long long late;
+	long long woken;
 
 	terminal_tell(k);
 	(void)run_poll(k, p, vm_events(k, p), until);
-	late = now_ms() - until;
-	if (late > BYTE_WAIT_MS)
-		deadlines_pause(k, late);
+	deadlines_pause(k, until);
+	woken = now_ms();
 	for (size_t i = 0; i < COUNT(readers); i++)
 		if (p[AT_READERS + i].revents != 0)
 			drain(k, &v->fd[readers[i].fd], readers[i].bytes);
@@ -6654,6 +6706,8 @@ static void vm_poll(struct ktest *k)
 		(void)fail(k, "QEMU ended");
 		run_stop(k, END_MONITOR);
 	}
+	if (v->fd[FD_CONTROL] < 0) /* closed just now: job.to is nobody's */
+		p[AT_JOB].revents = 0;
 	for (size_t i = 0; i < COUNT(stream); i++)
 		if (p[AT_JOB + i].revents != 0)
 			stream_move(k, stream[i]);
@@ -6661,6 +6715,7 @@ static void vm_poll(struct ktest *k)
 		if (p[AT_LINK + i].revents != 0
 		    && link_accept(k, &k->guest.wire[i]) < 0)
 			run_stop(k, END_OUTPUT);
+	deadlines_pause(k, woken);
 	vm_reap(k);
 }
 
@@ -7074,13 +7129,14 @@ static bool attempt_next(struct ktest *k)
 
 		if (!(remedies[i].ends & WHEN(k->end)))
 			continue;
-		if (!k->over) {
+		if (!k->over)
 			word = remedies[i].apply(k, &k->attempt);
-		} else { /* there is no more time for it */
+		if (k->over) { /* there is no more time for it */
 			k->end = k->over;
 			k->error[0] = '\0';
+			return false;
 		}
-		if (word != NO_REMEDY || k->over)
+		if (word != NO_REMEDY)
 			return word == AGAIN;
 	}
 	return false;
@@ -7264,7 +7320,7 @@ static void signal_handler(int number)
 static void signals_catch(struct ktest_options *o)
 {
 	static const int caught[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP,
-				      SIGQUIT, SIGWINCH, SIGTSTP };
+				      SIGQUIT, SIGWINCH, SIGTSTP, SIGCONT };
 	struct sigaction new = { .sa_handler = signal_handler }, old;
 
 	o->wake_fd = -1;

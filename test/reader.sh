@@ -68,6 +68,8 @@ slow_program gone-early "$out_x;exit=0" '1000 3000'
 slow_program failed "$out_x;exit=1" '1000 3000'
 slow_program stderr "$go;many=stderr:$size;x=7" '-e 1000 12000'
 slow_program stderr-gone "$go;many=stderr:$size;x=7;exit=0" '-e 1000 3000'
+slow_program between "$go;many=con:61440;sleep=500;promise=5;many=con:40960;\
+sleep=500;say=stdout:12345;stay" '-e 0 13000' -console
 slow_monogon monogon "many=con:$longer;byte=7;exit=0" '1000 3000'
 slow_monogon monogon-long "many=con:$longer;byte=7;exit=0" '1000 12000'
 slow_monogon monogon-stays "many=con:$longer;byte=7;stay" '1000 12000'
@@ -117,7 +119,7 @@ closed() { # NAME SCRIPT [OPTIONS...]
 closed closed "$go;say=stdout:x;x=7" -- "$GUEST" exit 0
 closed closed-quiet "$go;say=stderr:x;x=7" -- "$GUEST" exit 0
 closed closed-monogon 'say=con:x;byte=0;exit=0' -initrd-path "$T/initrd"
-jobs_run 40
+jobs_run 41
 
 # whole NAME STATUS FILE WHAT: its status and its output
 whole() {
@@ -142,6 +144,9 @@ same "$err" "$T/whole" 'a pause of 12 s on stderr: all bytes'
 result stderr-gone
 is "$status" 7 'a pause on stderr, the guest has ended: status'
 same "$err" "$T/whole" 'a pause on stderr, the guest has ended: all bytes'
+result between
+is "$status" 0 'the console unread between verdict and output: status'
+text "$out" 12345 'the console unread between verdict and output: all bytes'
 whole monogon 7 "$T/longer" 'Monogon mode, a pause of 3 s'
 whole monogon-long 7 "$T/longer" 'Monogon mode, a pause of 12 s'
 whole monogon-stays 7 "$T/longer" 'Monogon mode, a pause, QEMU stays'

@@ -3243,7 +3243,7 @@ static void test_patience(void)
 	v->fd[FD_LOG] = -1;
 	is_true(HERE, vm_patience(v) <= now_ms() + 10,
 		"patience: QEMU is about to end");
-	deadlines_pause(&k, 1000);
+	deadlines_pause(&k, now_ms() - BYTE_WAIT_MS - 1);
 	is_true(HERE, v->deadline[END_KVM] > now_ms() + 366LL * 24 * 3600000
 		&& v->deadline[END_STALL] == 0,
 		"patience: a time in which we did not run is added");
@@ -3275,6 +3275,83 @@ static void test_wait(void)
 	(void)sink_write(&k, &k.log, many('x', 20000), 20000);
 	is_true(HERE, now_ms() >= start + BYTE_WAIT_MS && k.log.fd < 0,
 		"wait: a message after the end is dropped in a second");
+	sink_close(&k.log);
+	fresh();
+	o.wake_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	k.log = sink_open(fd[1]);
+	(void)sink_write(&k, &k.log, many('x', 20000), 20000);
+	is_true(HERE, k.end == END_SIGNAL && k.log.fd < 0,
+		"wait: ... also when the caller's pipe has ended");
+	is_int(HERE, run_poll(&k, p, 1, now_ms() + 20) < 0 && p[0].fd < 0, 1,
+	       "wait: ... and that is not looked at again");
+	(void)close(o.wake_fd);
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
+}
+
+/* The master of a pseudoterminal, opened anew, would be another one. */
+static void test_sink_master(void)
+{
+	const int fd = posix_openpt(O_RDWR | O_NOCTTY);
+	struct sink s = sink_open(fd);
+
+	is_true(HERE, fd >= 0 && s.fd == fd && !s.ours,
+		"sink: a terminal's master is used as it is");
+	sink_close(&s);
+	(void)close(fd);
+}
+
+/* A socket whose queue is full is waited for until the run is to end. */
+static void test_connect(void)
+{
+	const struct sockaddr_un a = { .sun_family = AF_UNIX,
+				       .sun_path = "queue" };
+	const struct sockaddr *to = (const struct sockaddr *)&a;
+	int fd[8], listener, count = 0;
+
+	fresh();
+	listener = unix_socket(&k);
+	(void)bind(listener, to, sizeof a);
+	(void)listen(listener, 0);
+	do {
+		fd[count] = unix_socket(&k);
+		(void)fcntl(fd[count], F_SETFL, O_NONBLOCK);
+	} while (connect(fd[count++], to, sizeof a) == 0 && count < 7);
+	fd[count] = unix_socket(&k);
+	k.deadline = now_ms() + 50;
+	is_int(HERE, unix_connect(&k, fd[count], &a), -1,
+	       "connect: the queue is full");
+	is_int(HERE, k.end, END_TIMEOUT, "connect: the queue is full");
+	fresh();
+	(void)close(accept(listener, NULL, NULL));
+	is_int(HERE, unix_connect(&k, fd[count], &a), 0,
+	       "connect: there is room");
+	is_int(HERE, fcntl(fd[count], F_GETFL) & O_NONBLOCK, 0,
+	       "connect: there is room");
+	for (int i = 0; i <= count; i++)
+		(void)close(fd[i]);
+	(void)close(listener);
+}
+
+/* A child that has ended does not end the wait for a lock. */
+static void test_reserve(void)
+{
+	const char byte = SIGCHLD;
+	int fd[2] = { -1, -1 }, dir;
+
+	fresh();
+	(void)make_pipe(&k, fd);
+	o.wake_fd = fd[0];
+	(void)!write(fd[1], &byte, 1);
+	dir = open(".", O_RDONLY | O_CLOEXEC);
+	(void)flock(dir, LOCK_EX);
+	(void)strcpy(k.snapshot.dir, ".");
+	(void)strcpy(k.snapshot.target, "./reserved");
+	k.deadline = now_ms() + 50;
+	snapshot_reserve(&k);
+	is_int(HERE, k.over, END_TIMEOUT, "reserve: waits for the directory");
+	part_remove(&k.snapshot);
+	(void)close(dir);
 	close_fd(&fd[0]);
 	close_fd(&fd[1]);
 }
@@ -3373,6 +3450,36 @@ static void test_wake(void)
 		"wake: the first signal counts");
 	close_fd(&fd[0]);
 	close_fd(&fd[1]);
+}
+
+/* Who is told to go on before he has stopped does not stop. */
+static void test_wake_pause(void)
+{
+	static const char bytes[] = { SIGTSTP, SIGCONT, SIGTSTP };
+
+	for (size_t n = 2; n <= sizeof bytes; n++) {
+		int fd[2] = { -1, -1 }, status = 0;
+		pid_t pid;
+
+		fresh();
+		(void)make_pipe(&k, fd);
+		o.wake_fd = fd[0];
+		(void)!write(fd[1], bytes, n);
+		pid = fork();
+		if (pid == 0) {
+			run_wake(&k);
+			_exit(0);
+		}
+		(void)waitpid(pid, &status, WUNTRACED);
+		is_int(HERE, WIFSTOPPED(status), n == 3,
+		       name_of("wake: a pause, %zu signals", n));
+		if (WIFSTOPPED(status)) {
+			(void)kill(pid, SIGKILL);
+			(void)waitpid(pid, NULL, 0);
+		}
+		close_fd(&fd[0]);
+		close_fd(&fd[1]);
+	}
 }
 
 static void test_ring(void)
@@ -3563,6 +3670,24 @@ static void test_next(void)
 		is_int(HERE, a->sandbox, c->to != 's' && !c->no_sandbox, name);
 		is_int(HERE, a->acpi_turned, c->to == 'a' || c->turned, name);
 	}
+}
+
+/* -timeout while the line that says so is not read. */
+static void test_next_late(void)
+{
+	int fd[2] = { -1, -1 };
+
+	next_start(&(struct next_case){ "", .accel = ACCEL_TCG,
+					.end = END_BOOT_HUNG });
+	(void)make_pipe(&k, fd);
+	k.log = sink_open(fd[1]);
+	o.verbose = 1;
+	k.deadline = now_ms();
+	is_int(HERE, attempt_next(&k), 0, "attempt: the time is over");
+	is_int(HERE, k.end, END_TIMEOUT, "attempt: the time is over");
+	sink_close(&k.log);
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
 }
 
 /* ==== The verdict ======================================================= */
@@ -4103,13 +4228,18 @@ static void test_machine(void)
 	test_done();
 	test_patience();
 	test_wait();
+	test_sink_master();
+	test_connect();
+	test_reserve();
 	test_streams();
 	test_stream_pipe();
 	test_wake();
+	test_wake_pause();
 	test_ring();
 	test_log_bytes();
 	test_find_line();
 	test_next();
+	test_next_late();
 	test_verdict();
 	test_run_refused();
 }

@@ -41,6 +41,7 @@ wrapper() {
 	wrapper late 'sleep 6; "$qemu" "$@"; exit $?'
 	wrapper timeout 'timeout 600 "$qemu" "$@"; exit $?'
 	wrapper setsid 'setsid "$qemu" "$@"; exit $?'
+	wrapper leads 'exec timeout 600 "$qemu" "$@"'
 }
 
 # wrapped NAME KIND SCRIPT BEFORE [OPTIONS...]: the stand-in behind a wrapper;
@@ -85,7 +86,12 @@ for kind in plain exec late; do
 	wrapped $kind-kill9 $kind "$end" "sh $T/end 9 $T/$kind-9"
 	wrapped $kind-term $kind "$end" "sh $T/end 15 $T/$kind-15"
 done
-jobs_run 15
+# one that has become the leader of a group of its own
+wrapped leads-verdict leads "$go;say=stdout:hi;x=7" ''
+wrapped leads-deadline leads stay '' -timeout 2
+wrapped leads-term leads "$go;say=stdout:ready\\n;stay" \
+    "sh $T/end 15 $T/leads-15"
+jobs_run 18
 
 # gone NAME WANTED WHAT: its status, and what it left ends by itself
 gone() {
@@ -105,6 +111,10 @@ for kind in plain exec late; do
 	gone $kind-kill9 137 "$kind: kill -9"
 	gone $kind-term 143 "$kind: SIGTERM"
 done
+gone leads-verdict 7 'a group of its own: a verdict'
+gone leads-deadline 124 'a group of its own: -timeout'
+ok 'a group of its own: -timeout: in time' [ "$wall_us" -lt 20000000 ]
+gone leads-term 143 'a group of its own: SIGTERM'
 
 # With guests: QEMU in another group or session ends since init, whose control
 # port hangs up, restarts the machine.

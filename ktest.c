@@ -6740,6 +6740,21 @@ static int links_wait(struct ktest *k)
 	return k->end == END_NONE ? 0 : -1;
 }
 
+/* A QEMU that has left our group still holds its end of the serial line. Its
+ * init ends the machine when the control port hangs up. */
+static void vm_stragglers(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	const long long end = now_ms() + BYTE_WAIT_MS;
+	struct pollfd p = { .fd = v->fd[FD_EARLY], .events = POLLIN };
+
+	close_fd(&v->fd[FD_CONTROL]);
+	while (v->fd[FD_EARLY] >= 0 && now_ms() < end) {
+		(void)poll(&p, 1, 10);
+		drain(k, &v->fd[FD_EARLY], console_bytes);
+	}
+}
+
 /* Supervises until there is an end, then leaves no process behind. */
 static void vm_supervise(struct ktest *k)
 {
@@ -6766,6 +6781,7 @@ static void vm_supervise(struct ktest *k)
 		drain(k, &v->fd[FD_EARLY], console_bytes);
 		drain(k, &v->fd[FD_LOG], log_bytes);
 	}
+	vm_stragglers(k);
 	vm_close(v);
 	step(k, "the guest is gone; ktest's own CPU time: %llu us",
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);

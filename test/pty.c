@@ -41,6 +41,7 @@
 enum { PATIENCE = 60 };
 
 static int master, slave;
+static struct termios before; /* the terminal's modes, as it was made */
 static pid_t child;
 static char seen[1 << 20];      /* what the command printed */
 static size_t seen_len, looked; /* how much; and how far expect has come */
@@ -228,6 +229,7 @@ static void start(char **argv)
 		       < 0)
 		die("no", "pty");
 	resize("24", "80");
+	(void)tcgetattr(slave, &before);
 	child = fork();
 	if (child != 0)
 		return;
@@ -243,7 +245,7 @@ static void start(char **argv)
 
 int main(int argc, char **argv)
 {
-	struct termios before, after;
+	struct termios after;
 	char **arg = argv + 1, **command = argv + 1;
 	int status = 0;
 
@@ -254,7 +256,6 @@ int main(int argc, char **argv)
 		die("no", "command");
 	*command = NULL;
 	start(command + 1);
-	(void)tcgetattr(slave, &before);
 	while (*arg != NULL)
 		arg = step(arg);
 	for (time_t end = time(NULL) + PATIENCE;

@@ -183,8 +183,12 @@ set -m
 said=$1 log=$2
 shift 2
 mkfifo "$said.in" || exit
-"$@" <"$said.in" >"$said" &
-pid=$!
+# Its parent waits for its end alone, which tells how it was.
+(
+	set +m
+	sh -c 'echo $$ >"$0"; exec "$@"' "$said.pid" "$@" <"$said.in" >"$said"
+	echo $? >"$said.status"
+) &
 exec 3>"$said.in"
 state() { # PID STATE: waits, at most 20 s
 	n=400
@@ -194,9 +198,10 @@ state() { # PID STATE: waits, at most 20 s
 	done
 }
 until [ -s "$said" ]; do
-	kill -0 $pid || exit 50
+	[ ! -s "$said.status" ] || exit 50
 	sleep 0.05
 done
+pid=$(cat "$said.pid")
 qemu=$(cat "$log".1.pid)
 kill -TSTP $pid
 state $pid T || exit 51
@@ -206,11 +211,10 @@ kill -CONT $pid
 state "$qemu" '[RSD]' || exit 53
 echo go >&3
 exec 3>&-
-while kill -0 $pid 2>/dev/null; do # wait also tells that it was stopped
-	wait $pid
-	status=$?
+until [ -s "$said.status" ]; do
+	sleep 0.05
 done
-exit $status
+exit "$(cat "$said.status")"
 END
 for kind in exec plain; do
 	wrapped pause-$kind $kind \

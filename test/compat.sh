@@ -84,7 +84,7 @@ if [ -f "${KTEST_TINY:-}" ]; then
 		    -no-user-config -nographic -no-reboot -accel tcg -cpu max \
 		    -m 1G -bios qboot.rom -M "$machine" \
 		    -kernel "$KTEST_TINY" -append \
-		    "reboot=t console=hvc0 quiet $khz" -initrd "$T/$1.cpio" \
+		    "reboot=t console=hvc0 quiet no_timer_check $khz" -initrd "$T/$1.cpio" \
 		    -device virtio-rng-device,max-bytes=1024,period=1000 \
 		    -device virtio-serial-device,max_ports=16 \
 		    -chardev stdio,id=con0 -device virtconsole,chardev=con0

@@ -6734,9 +6734,10 @@ static int links_wait(struct ktest *k)
 			vm_poll(k);
 		else
 			i++;
-	if (k->end == END_LINK)
+	if (k->end == END_LINK || k->end == END_TIMEOUT)
 		return fail(k, "-link %s: nobody came to the other end within"
-			    " %d s", g->wire[i].path, LINK_WAIT_MS / 1000);
+			    " %lld s", g->wire[i].path,
+			    (now_ms() - k->start) / 1000);
 	return k->end == END_NONE ? 0 : -1;
 }
 
@@ -7298,7 +7299,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	if (options_shell(k) == 0 && guest_describe(k, &k->guest) == 0
 	    && claim(k) == 0 && links_wait(k) == 0 && snapshot_find(k) == 0)
 		status = run_attempts(k);
-	if (status < 0 && k->over && k->error[0] == '\0')
+	if (status < 0 && k->over)
 		status = verdict(k);
 	if (status < 0)
 		status = k->fail_status != 0 ? k->fail_status

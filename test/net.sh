@@ -46,14 +46,14 @@ for on in kvm tcg; do
 	    )filter-dump,id=dump0,netdev=usernet0,file=$T/a,,b c' +" \
 	    "$on: -pcap"
 	is "$(args -link "$T/l1" -link "$T/l2")" "$(:
-	    )-netdev socket,id=cable10,fd=10 $(:
-	    )-device virtio-net-device,netdev=cable10,mac=MAC $(:
-	    )-netdev socket,id=cable11,fd=11 $(:
-	    )-device virtio-net-device,netdev=cable11,mac=MAC +" "$on: -link"
+	    )-netdev socket,id=cable13,fd=13 $(:
+	    )-device virtio-net-device,netdev=cable13,mac=MAC $(:
+	    )-netdev socket,id=cable14,fd=14 $(:
+	    )-device virtio-net-device,netdev=cable14,mac=MAC +" "$on: -link"
 	is "$(args -chardev log,1="$T/log file" -chardev b=9 9>"$T/nine")" "$(:
-	    )-chardev file,id=extra0,path=/dev/fd/10,append=on $(:
+	    )-chardev file,id=extra0,path=/proc/self/fd/13,append=on $(:
 	    )-device virtserialport,chardev=extra0,name=log,,1 $(:
-	    )-chardev file,id=extra1,path=/dev/fd/11,append=on $(:
+	    )-chardev file,id=extra1,path=/proc/self/fd/14,append=on $(:
 	    )-device virtserialport,chardev=extra1,name=b +" "$on: -chardev"
 	is "$(args -gdb unix:"$T/g,db")" \
 	    "-gdb unix:$T/g,,db,server=on,wait=off -S + nokaslr" "$on: -gdb"
@@ -83,7 +83,7 @@ refuse '-pcap: needs -net user' -pcap "$T/x"
 refuse '-port-file .*: needs a -port' -net user -port-file "$T/x"
 for v in 0 65536 -1 80/sctp 80: :80 1:2:3 80,81 x 1.5 99999999999999999999 \
     '80 ' '8,0:80'; do
-	refuse "-port $v: is not" -net user -port "$v"
+	refuse "-port $v: is not" -net user -port="$v"
 done
 refuse "-port 81: .*twice" -net user -port $p4:81 -port 81
 refuse '-port: .*empty' -net user -port ''
@@ -102,7 +102,7 @@ done
 refuse '-pcap /nowhere/x: No such' -net user -pcap /nowhere/x
 refuse "-pcap $T: Is a directory" -net user -pcap "$T"
 for v in x -1 3x 1,2 99999999999999999999; do
-	refuse "-netfd $v: is not" -netfd "$v"
+	refuse "-netfd $v: is not" -netfd="$v"
 done
 refuse '-netfd 99: fd 99: Bad file' -netfd 99
 refuse '-netfd 0: .*cannot be written to|-netfd 0: is not a socket' -netfd 0
@@ -207,22 +207,25 @@ refuse '-port-file /dev/null: .*not a regular file' -net user -port 80 \
     -port-file /dev/null
 
 # -- What QEMU inherits --
-inherits() { # WHAT COUNT
+inherits() { # WHAT [FD...]: 0 to 9, and these
+	inherits_what=$1
+	shift
 	is "$(sort -n "$T/log/start.1.fds" | sed 's/ .*//' | tr '\n' ' ')" \
-	    "$(seq 0 "$2" | tr '\n' ' ')" "QEMU has the fds of $1"
+	    "$(seq -s ' ' 0 9) $(echo "$* " | sed 's/^ //')" \
+	    "QEMU has the fds of $inherits_what"
 }
 
 fake 'hello;clock;go;x=0' -- "$GUEST"
-inherits 'a plain run' 9
+inherits 'a plain run'
 fake 'hello;clock;go;x=0' -net user -port 80 -port 81/udp -chardev \
     a="$T/a" -chardev b=1 -- "$GUEST"
-inherits 'two extra ports' 11
+inherits 'two extra ports' 13 14
 export FAKE_DO='hello;clock;go;x=7'
 rm -f "$T/log"/*
 run "$N" fds-open 300 "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
     "$FAKE_KERNEL" -accel tcg -- "$GUEST"
 is "$status" 7 'ktest with 300 fds open'
-inherits 'it' 9
+inherits 'it'
 for closed in '<&-' '>&-' '2>&-' '<&- >&-' '<&- >&- 2>&-'; do
 	rm -f "$T/log"/*
 	eval '"$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \

@@ -3,6 +3,7 @@
 #	make			ktest, and init, process 1 of its guests
 #	make demo		a program in Debian's kernel, from nothing
 #	make check		all tests
+#	make kvm		guests under KVM, in a guest under TCG
 #	make bench		what ktest costs, in ratios to bare QEMU
 #	make lint		the sources under several compilers and checkers
 #	make bios		bios/bios.bin anew; the one that is here will do
@@ -55,6 +56,12 @@ check:
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh
 
+kvm:
+	@sh test/setup.sh check
+	@sh test/kernels.sh cloud full tiny >/dev/null
+	@$(MAKE) --no-print-directory all
+	@sh test/run.sh -t 3000 test/kvm.sh
+
 bench:
 	@sh test/setup.sh bench
 	@sh test/kernels.sh cloud full tiny >/dev/null
@@ -85,4 +92,4 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check bench lint install uninstall clean distclean
+.PHONY: all bios demo check kvm bench lint install uninstall clean distclean

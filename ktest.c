@@ -248,6 +248,7 @@ enum { /* times, in milliseconds */
 	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
 	WRITER_TICK_MS = 10,
 	CONNECT_TICK_MS = 10,   /* for a socket whose queue is full */
+	KVM_AGE_MS = 2000,      /* of a machine that is saved under KVM */
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
 
@@ -417,6 +418,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	bool ended;            /* QEMU has, and wait_status says how */
 	int wait_status;
 	enum phase phase;
+	long long start;       /* when QEMU was started, ms */
 	int fd[FD_ALL];        /* our ends, -1: closed */
 	long long deadline[ENDINGS]; /* by what it ends, ms; 0: none */
 	struct stream job, in, out, err;
@@ -452,7 +454,7 @@ struct trailer { /* the end of a snapshot's file, see room 9 */
 	int64_t accel, acpi, sandbox; /* and what it chose */
 	uint64_t args;         /* hash of QEMU's arguments */
 	uint64_t cpu;          /* hash of the host's, for KVM */
-	uint64_t tick_khz;     /* of TCG's TSC, 0: not used */
+	uint64_t tick_khz;     /* of the host's TSC, 0: not known */
 	char qemu[256];        /* QEMU's own words about its version */
 	uint64_t input_count;
 	struct input input[SNAPSHOT_INPUTS];
@@ -2937,7 +2939,9 @@ static int guest_describe(struct ktest *k, struct guest *g)
 		.sandbox = o->sandbox != SANDBOX_OFF,
 	};
 	if (o->accel == ACCEL_AUTO)
-		k->attempt.accel = kvm_usable(k) ? ACCEL_KVM : ACCEL_TCG;
+		/* breakpoints set before the kernel is mapped fail under KVM */
+		k->attempt.accel = o->gdb == NULL && kvm_usable(k) ? ACCEL_KVM
+								   : ACCEL_TCG;
 	if (o->acpi == ACPI_AUTO)
 		k->attempt.acpi = guest_acpi(g, &k->attempt);
 	return 0;
@@ -4659,12 +4663,14 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
 	text_add(&q->cmdline, buf);
 }
 
-/* The machine. Under KVM exactly Monogon's; under TCG with the PIT and the
- * RTC, without which kernels cannot calibrate, or wait for seconds. */
+/* The machine. Under KVM Monogon's, but that a program's has an RTC, for which
+ * a kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG also
+ * with the PIT, without which kernels cannot calibrate. */
 static void qemu_machine(struct qemu *q)
 {
 	const struct ktest_options *o = q->o;
 	const bool kvm = q->a->accel == ACCEL_KVM;
+	const bool program = q->g->mode == MODE_PROGRAM;
 	const int memory = (int)o->memory;
 
 	qemu_arg(q, "-nodefaults");
@@ -4682,10 +4688,12 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-bios");
 	qemu_arg(q, q->g->bios);
 	qemu_arg(q, "-M");
-	qemu_arg(q, kvm ? "microvm,x-option-roms=off,pic=off,pit=off,rtc=off,"
-			  "isa-serial=off"
-			: "microvm,x-option-roms=off,pit=on,pic=on,rtc=on,"
-			  "isa-serial=off");
+	qemu_arg(q, !kvm ? "microvm,x-option-roms=off,pit=on,pic=on,rtc=on,"
+			   "isa-serial=off"
+		 : program ? "microvm,x-option-roms=off,pic=off,pit=off,"
+			     "rtc=on,isa-serial=off"
+		 : "microvm,x-option-roms=off,pic=off,pit=off,rtc=off,"
+		   "isa-serial=off");
 	if (q->a->acpi == ACPI_OFF)
 		qemu_more(q, ",acpi=off");
 	else if (guest_serves_both(q->g, q->a))
@@ -4697,12 +4705,12 @@ static void qemu_machine(struct qemu *q)
 	if (!o->console)
 		qemu_kernel_arg(q, "quiet");
 	qemu_kernel_arg(q, "panic=-1");
-	if (kvm)
-		return;
-	if (q->a->tick_khz > 0)
+	if (!kvm && q->a->tick_khz > 0)
 		qemu_kernel_arg(q, "tsc_early_khz=%lu", q->a->tick_khz);
-	qemu_kernel_arg(q, "no_timer_check");
-	qemu_kernel_arg(q, "cryptomgr.notests");
+	if (!kvm)
+		qemu_kernel_arg(q, "no_timer_check");
+	if (!kvm || program)
+		qemu_kernel_arg(q, "cryptomgr.notests");
 }
 
 /* Memory and monitor of a machine that is saved or restored. Restored, it
@@ -5559,7 +5567,7 @@ static int snapshot_finish(struct ktest *k)
 	t->sandbox = a->sandbox;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
-	t->tick_khz = a->accel == ACCEL_TCG ? a->tick_khz : 0;
+	t->tick_khz = a->tick_khz != 0 ? a->tick_khz : tick_khz(k);
 	return args_hash(k, a, &t->args);
 }
 
@@ -6053,6 +6061,7 @@ static int vm_spawn(struct ktest *k)
 		return -1;
 	}
 	v->phase = PHASE_BOOT;
+	v->start = now_ms();
 	vm_streams(k);
 	step(k, "QEMU runs: pid %ld, %s, acpi=%s", (long)v->pid,
 	     accel_names[k->attempt.accel], acpi_names[k->attempt.acpi]);
@@ -6123,17 +6132,49 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 		show(k, -1, s, n, true);
 }
 
+/* The first line of text in which what stands, from there on. */
+static bool find_line(const char *s, size_t n, const char *what, char *out,
+		      size_t size)
+{
+	const char *p = find_bytes(s, n, what, strlen(what));
+	size_t len = 0;
+
+	out[0] = '\0';
+	if (p == NULL)
+		return false;
+	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
+	       && len < size - 1)
+		len++;
+	memcpy(out, p, len);
+	out[len] = '\0';
+	return true;
+}
+
+/* Whether KVM has stopped the guest, for ever, and QEMU stays (its accel/kvm/
+ * kvm-all.c, kvm_cpu_exec()): the line that says so. */
+static bool kvm_stopped(const struct ktest *k, char *line, size_t size)
+{
+	static const char *const words[] = { "KVM internal error",
+		"KVM: entry failed", "KVM: unknown exit", "KVM: exception",
+		"kvm run failed" };
+
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (find_line(k->said, k->said_len, words[i], line, size))
+			return true;
+	return false;
+}
+
 /* QEMU's stderr; its beginning is kept. */
 static void log_bytes(struct ktest *k, const char *s, size_t n)
 {
 	size_t room = LOG_SIZE - k->said_len;
+	char line[512];
 
 	memcpy(k->said + k->said_len, s, n < room ? n : room);
 	k->said_len += n < room ? n : room;
 	if (k->o->verbose)
 		show(k, -1, s, n, true);
-	/* printed by QEMU's accel/kvm/kvm-all.c; the guest stays stopped */
-	if (find_bytes(k->said, k->said_len, "KVM internal error", 18) != NULL)
+	if (k->attempt.accel == ACCEL_KVM && kvm_stopped(k, line, sizeof line))
 		run_stop(k, END_KVM);
 }
 
@@ -6384,12 +6425,22 @@ static int monitor_move(struct ktest *k)
 	return 0;
 }
 
-/* Begins to save the machine, or to restore it. */
+/* Begins to save the machine, or to restore it. A TSC that a guest writes in
+ * its first second is one that KVM synchronises with others (Linux bf328e22e472):
+ * saved so early, it would be restored wrong. */
 static void monitor_start(struct ktest *k)
 {
-	k->vm.phase = PHASE_MONITOR;
+	const long long age = now_ms() - k->vm.start;
+
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
+	deadline_set(k, END_SAVED, 0);
+	if (k->attempt.boot == BOOT_SAVE && k->attempt.accel == ACCEL_KVM
+	    && age < KVM_AGE_MS) {
+		deadline_set(k, END_SAVED, KVM_AGE_MS - age);
+		return;
+	}
+	k->vm.phase = PHASE_MONITOR;
 	deadline_set(k, END_MONITOR, MONITOR_WAIT_MS);
 	if (monitor_next(k) < 0)
 		run_stop(k, END_MONITOR);
@@ -6616,6 +6667,8 @@ static bool vm_done(struct ktest *k)
 		run_stop(k, END_QEMU);
 	if (deadline_passed(v->deadline[END_MONITOR]))
 		(void)fail(k, "QEMU's monitor does not answer");
+	if (deadline_passed(v->deadline[END_SAVED])) /* it is old enough now */
+		monitor_start(k);
 	for (int i = 0; i < ENDINGS; i++)
 		if (deadline_passed(v->deadline[i])
 		    && (i != END_BOOT_HUNG || vm_boot_hung(k)))
@@ -6796,24 +6849,6 @@ static void vm_supervise(struct ktest *k)
 
 #define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
 
-/* The first line of text in which what stands, from there on. */
-static bool find_line(const char *s, size_t n, const char *what, char *out,
-		      size_t size)
-{
-	const char *p = find_bytes(s, n, what, strlen(what));
-	size_t len = 0;
-
-	out[0] = '\0';
-	if (p == NULL)
-		return false;
-	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
-	       && len < size - 1)
-		len++;
-	memcpy(out, p, len);
-	out[len] = '\0';
-	return true;
-}
-
 /* The ring in order, in k->scratch, which is larger; returns its length. */
 static size_t ring_text(struct ktest *k)
 {
@@ -6905,6 +6940,7 @@ static int verdict(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 	int status = KTEST_NO_VERDICT;
+	char line[512];
 
 	switch (k->end) {
 	case END_VERDICT:
@@ -6929,8 +6965,8 @@ static int verdict(struct ktest *k)
 		explain_init(k);
 		break;
 	case END_KVM:
-		(void)fail(k, "kvm failed: %s", k->said_len > 0
-			   ? "KVM internal error" : "no sign of life");
+		(void)fail(k, "kvm failed: %s", kvm_stopped(k, line, sizeof line)
+			   ? line : "no sign of life");
 		break;
 	case END_BOOT_HUNG:
 		(void)fail(k, "the guest hangs, and before init is ready");
@@ -7033,9 +7069,10 @@ static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 	if (!qemu_failed(k) || k->o->accel != ACCEL_AUTO
 	    || a->accel != ACCEL_KVM)
 		return NO_REMEDY;
-	if (!find_line(k->said, k->said_len, k->end == END_KVM
-		       ? "KVM internal error" : "", why, sizeof why)
-	    || why[0] == '\0')
+	if (!kvm_stopped(k, why, sizeof why)
+	    && (k->end == END_KVM || !find_line(k->said, k->said_len, "", why,
+						sizeof why)
+		|| why[0] == '\0'))
 		(void)snprintf(why, sizeof why, "no sign of life");
 	warn(k, "using tcg, because kvm failed: %s", why);
 	a->accel = ACCEL_TCG;

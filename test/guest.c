@@ -16,6 +16,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -449,6 +450,31 @@ do_timers(char **arg)
 	    / 1000000;
 	printf("%lld %lld\n", mono, real);
 	return mono < 500 || real < mono - 100 || real > mono + 100;
+}
+
+/* cpus N: there are N processors, and each of them sleeps well */
+static int
+do_cpus(char **arg)
+{
+	int n = number(arg), cpu, status = 0;
+	cpu_set_t set;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) != n) {
+		fprintf(stderr, "guest: %ld processors\n",
+		    sysconf(_SC_NPROCESSORS_ONLN));
+		return 1;
+	}
+	for (cpu = 0; cpu < n; cpu++)
+		if (fork() == 0) {
+			CPU_ZERO(&set);
+			CPU_SET(cpu, &set);
+			if (sched_setaffinity(0, sizeof set, &set) < 0)
+				_exit(bad("sched_setaffinity"));
+			_exit(do_timers(arg));
+		}
+	while (wait(&cpu) > 0)
+		status |= cpu;
+	return status != 0;
 }
 
 /* elapse MS: sleeps that long; the host compares with its own clock */
@@ -980,6 +1006,7 @@ static const struct command {
 	{ "clock", do_clock, 0 },
 	{ "closefds", do_closefds, 1 },
 	{ "console", do_console, 1 },
+	{ "cpus", do_cpus, 1 },
 	{ "daemon", do_daemon, 1 },
 	{ "dying", do_dying, 0 },
 	{ "echo", do_echo, 0 },

@@ -2764,20 +2764,23 @@ static const struct change {
 	{ { "-cpus", "1" }, ACCEL_KVM, "-smp", NULL },
 	{ { "-cpus", "4" }, ACCEL_KVM, "-smp", "4" },
 	{ { "-acpi", "on" }, ACCEL_KVM, "-M", "microvm,x-option-roms=off,"
-	  "pic=off,pit=off,rtc=off,isa-serial=off" },
+	  "pic=off,pit=off,rtc=on,isa-serial=off" },
 	{ { "-acpi", "off" }, ACCEL_KVM, "-M", "microvm,x-option-roms=off,"
-	  "pic=off,pit=off,rtc=off,isa-serial=off,acpi=off" },
+	  "pic=off,pit=off,rtc=on,isa-serial=off,acpi=off" },
 	{ { "-acpi", "off" }, ACCEL_TCG, "-M", "microvm,x-option-roms=off,"
 	  "pit=on,pic=on,rtc=on,isa-serial=off,acpi=off" },
 	{ { "-sandbox", "off" }, ACCEL_KVM, "-sandbox", NULL },
 	{ { "-qemu", "a, b" }, ACCEL_KVM, "a, b", "-nodefaults" },
 	{ { "-qemu-arg", "-s", "-qemu-arg", "x,y" }, ACCEL_KVM, "-s", "x,y" },
 	{ { "-console" }, ACCEL_KVM, "-append",
-	  "reboot=t console=hvc0 panic=-1 earlyprintk=serial" },
+	  "reboot=t console=hvc0 panic=-1 cryptomgr.notests"
+	  " earlyprintk=serial" },
 	{ { "-cmdline", "a,b", "-cmdline=", }, ACCEL_KVM, "-append",
-	  "reboot=t console=hvc0 quiet panic=-1 earlyprintk=serial a,b" },
+	  "reboot=t console=hvc0 quiet panic=-1 cryptomgr.notests"
+	  " earlyprintk=serial a,b" },
 	{ { "-cmdline", "a  b", "-cmdline", "c" }, ACCEL_KVM, "-append",
-	  "reboot=t console=hvc0 quiet panic=-1 earlyprintk=serial a  b c" },
+	  "reboot=t console=hvc0 quiet panic=-1 cryptomgr.notests"
+	  " earlyprintk=serial a  b c" },
 };
 
 static void test_changes(void)
@@ -3511,13 +3514,37 @@ static void test_ring(void)
 	is_true(HERE, same, "ring: keeps the last bytes in order");
 }
 
+static const char *const kvm_words[] = {
+	"KVM internal error. Suberror: 1", "KVM: entry failed, hardware error",
+	"KVM: unknown exit, hardware reason 31",
+	"KVM: exception 6 exit (error code 0x0)",
+	"kvm run failed Bad address",
+};
+
 static void test_log_bytes(void)
 {
+	for (size_t i = 0; i < COUNT(kvm_words); i++) {
+		const char *s = kvm_words[i];
+		const char *name = name_of("log: %s", s);
+		char want[128];
+
+		fresh();
+		k.attempt.accel = ACCEL_KVM;
+		as_in(true, true, false); /* also while the program runs */
+		log_bytes(&k, "qemu: ", 6);
+		log_bytes(&k, s, 8);
+		is_int(HERE, k.end, END_NONE, name);
+		log_bytes(&k, s + 8, strlen(s) - 8);
+		log_bytes(&k, "\nRAX=0\n", 7);
+		is_int(HERE, k.end, END_KVM, name);
+		is_int(HERE, verdict(&k), 125, name);
+		(void)snprintf(want, sizeof want, "kvm failed: %s", s);
+		is_error(HERE, want, name);
+	}
 	fresh();
-	log_bytes(&k, "qemu: KVM intern", 16);
-	is_int(HERE, k.end, END_NONE, "log: half a line");
-	log_bytes(&k, "al error. Suberror: 1\n", 22);
-	is_int(HERE, k.end, END_KVM, "log: KVM's internal error");
+	k.attempt.accel = ACCEL_TCG;
+	log_bytes(&k, kvm_words[0], strlen(kvm_words[0]));
+	is_int(HERE, k.end, END_NONE, "log: such words under TCG");
 	fresh();
 	log_bytes(&k, many('l', LOG_SIZE - 1), LOG_SIZE - 1);
 	log_bytes(&k, "xyz", 3);

@@ -3257,7 +3257,7 @@ static void test_patience(void)
 static void test_wait(void)
 {
 	struct pollfd p[1];
-	int fd[2] = { -1, -1 };
+	int fd[2] = { -1, -1 }, null;
 	long long start;
 	char byte;
 
@@ -3280,14 +3280,14 @@ static void test_wait(void)
 		"wait: a message after the end is dropped in a second");
 	sink_close(&k.log);
 	fresh();
-	o.wake_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	null = k.wake_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	k.log = sink_open(fd[1]);
 	(void)sink_write(&k, &k.log, many('x', 20000), 20000);
 	is_true(HERE, k.end == END_SIGNAL && k.log.fd < 0,
 		"wait: ... also when the caller's pipe has ended");
 	is_int(HERE, run_poll(&k, p, 1, now_ms() + 20) < 0 && p[0].fd < 0, 1,
 	       "wait: ... and that is not looked at again");
-	(void)close(o.wake_fd);
+	close_fd(&null);
 	close_fd(&fd[0]);
 	close_fd(&fd[1]);
 }
@@ -3344,7 +3344,7 @@ static void test_reserve(void)
 
 	fresh();
 	(void)make_pipe(&k, fd);
-	o.wake_fd = fd[0];
+	k.wake_fd = fd[0];
 	(void)!write(fd[1], &byte, 1);
 	dir = open(".", O_RDONLY | O_CLOEXEC);
 	(void)flock(dir, LOCK_EX);
@@ -3466,7 +3466,7 @@ static void test_wake_pause(void)
 
 		fresh();
 		(void)make_pipe(&k, fd);
-		o.wake_fd = fd[0];
+		k.wake_fd = fd[0];
 		(void)!write(fd[1], bytes, n);
 		pid = fork();
 		if (pid == 0) {

@@ -781,14 +781,14 @@ static struct sink sink_open(int fd)
 	struct sink s = { .fd = fd, .chunk = PIPE_BUF };
 	const bool tty = isatty(fd);
 	struct stat st;
-	char path[32];
+	char path[32], name[32];
 	int own = -1;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return s;
 	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	/* but the master of a pseudoterminal, which would be another one */
-	if ((tty && ioctl(fd, TIOCGPTN, &(unsigned){ 0 }) < 0)
+	if ((tty && ptsname_r(fd, name, sizeof name) != 0)
 	    || S_ISFIFO(st.st_mode))
 		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (own >= 0)

@@ -467,7 +467,7 @@ do_cpus(char **arg)
 	for (cpu = 0; cpu < n; cpu++)
 		if (fork() == 0) {
 			CPU_ZERO(&set);
-			CPU_SET(cpu, &set);
+			CPU_SET((size_t)cpu, &set);
 			if (sched_setaffinity(0, sizeof set, &set) < 0)
 				_exit(bad("sched_setaffinity"));
 			_exit(do_timers(arg));

@@ -291,7 +291,7 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
 	int port_tries;        /* how often free ports were chosen anew */
-	int boot_tries;      /* boots that hung */
+	int boot_tries;        /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
 };
 
@@ -325,7 +325,7 @@ struct guest { /* the description of one machine, all policy */
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
-	bool merged;                   /* stderr shares stdout's port */
+	bool merged;                   /* stderr shares stdout's vport */
 	const char *env[ENV_MAX + 1];  /* its environment, NULL at the end */
 	char user[32];                 /* "UID GID", "": root */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
@@ -642,8 +642,8 @@ static void close_fd(int *fd)
 }
 
 /* -- Waiting --
- * A run waits in run_poll() and nowhere else, for what it waits for and for
- * its own end: the deadline of -timeout, and what the caller's wake_fd says.
+ * A run waits in run_poll(), for what it waits for and for its own end: the
+ * deadline of -timeout, and what the caller's wake_fd says.
  */
 static void run_stop(struct ktest *k, enum ending end)
 {
@@ -1219,7 +1219,6 @@ static void put_le(char *p, uint64_t v, size_t bytes)
 /* Rows and columns of a terminal. */
 static void terminal_size(int fd, unsigned size[2])
 {
-#ifdef TIOCGWINSZ
 	struct winsize w;
 
 	if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_row > 0 && w.ws_col > 0) {
@@ -1227,8 +1226,6 @@ static void terminal_size(int fd, unsigned size[2])
 		size[1] = w.ws_col;
 		return;
 	}
-#endif
-	(void)fd;
 	size[0] = 24;
 	size[1] = 80;
 }
@@ -3663,6 +3660,13 @@ static int claim(struct ktest *k)
 	return 0;
 }
 
+static void part_remove(struct snapshot *s)
+{
+	if (s->part >= 0)
+		(void)unlink(s->part_path);
+	close_fd(&s->part);
+}
+
 /* Gives back all that a run has taken. */
 static void claim_undo(struct ktest *k)
 {
@@ -3679,9 +3683,7 @@ static void claim_undo(struct ktest *k)
 	close_fd(&k->initrd);
 	close_fd(&k->snapshot.fd);
 	close_fd(&k->snapshot.memory);
-	if (k->snapshot.part >= 0)
-		(void)unlink(k->snapshot.part_path);
-	close_fd(&k->snapshot.part);
+	part_remove(&k->snapshot);
 }
 
 /* ==== 7. Initramfs ======================================================
@@ -5591,13 +5593,6 @@ static int part_open(struct ktest *k)
 	return 0;
 }
 
-static void part_remove(struct snapshot *s)
-{
-	if (s->part >= 0)
-		(void)unlink(s->part_path);
-	close_fd(&s->part);
-}
-
 /* Writes the snapshot: its file is there complete, or not at all. */
 static int snapshot_write(struct ktest *k)
 {
@@ -6215,7 +6210,7 @@ static void control_answer(struct ktest *k, int job)
  */
 struct monitor_step {
 	const char *request;   /* NULL: only the answer is waited for */
-	const char *answer;    /* in the line that ends the step; NULL: the end */
+	const char *answer;    /* in the line that ends the step; NULL: none */
 	int (*then)(struct ktest *k); /* NULL: nothing to do */
 };
 
@@ -6779,9 +6774,7 @@ static int links_wait(struct ktest *k)
 	size_t i = 0;
 
 	k->vm.phase = PHASE_LINK;
-	deadline_set(k, END_LINK, LINK_WAIT_MS);
-	if (k->o->timeout > 0)
-		deadline_set(k, END_LINK, 0);
+	deadline_set(k, END_LINK, k->o->timeout > 0 ? 0 : LINK_WAIT_MS);
 	while (i < g->wire_count && !vm_done(k))
 		if (g->wire[i].listen >= 0)
 			vm_poll(k);
@@ -6844,7 +6837,7 @@ static void vm_supervise(struct ktest *k)
 /* ==== 12. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
- * guest's kernel and QEMU said last. ktest_run() and ktest_parse() stand here.
+ * guest's kernel and QEMU said last. ktest_run() stands here.
  */
 
 #define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
@@ -7355,7 +7348,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
  * struct ktest_options with several kernels -> a run for each, as many at a
  * time as -jobs says; what they wrote, whole and in order; and who passed. A
  * run is a child process that calls ktest_run(), with no stdin and with its
- * output in files without a name. One poll() waits for signals, which are all
+ * output in files without a name. wait_fds() waits for signals, which are all
  * the news there is, and for room to print to.
  */
 #ifndef KTEST_LIB

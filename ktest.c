@@ -249,6 +249,7 @@ enum { /* times, in milliseconds */
 	WRITER_TICK_MS = 10,
 	CONNECT_TICK_MS = 10,   /* for a socket whose queue is full */
 	KVM_AGE_MS = 2000,      /* of a machine that is saved under KVM */
+	ALIVE_WAIT_MS = 10000,  /* for a sign of life of one that is restored */
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
 
@@ -289,6 +290,7 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool saved;            /* this run has saved its machine already */
 	int accel, acpi;
 	bool sandbox;
+	bool no_sgx;           /* -cpu host without it, see remedy_sgx() */
 	bool acpi_turned;      /* the other acpi= was tried */
 	int port_tries;        /* how often free ports were chosen anew */
 	int boot_tries;        /* boots that hung */
@@ -382,6 +384,7 @@ enum ending { /* why the supervisor stopped */
 	END_STALL,             /* a verdict, but not all the output */
 	END_GARBAGE,           /* the control port made no sense */
 	END_LINK,              /* nobody came to the other end of a -link */
+	END_LIFELESS,          /* a restored guest has not said that it lives */
 	END_SAVED,             /* the machine's memory and state are there */
 	END_MONITOR,           /* it could not be saved, or restored */
 	END_OUTPUT,            /* output could not be written */
@@ -407,6 +410,7 @@ enum phase { /* how far an attempt is */
 	PHASE_BOOT,            /* init has not spoken */
 	PHASE_MONITOR,         /* the machine is being saved, or restored */
 	PHASE_SAVED,           /* some of its devices' state may be on its way */
+	PHASE_JOB,             /* it is restored, and being given its job */
 	PHASE_RUN,             /* the program may run */
 	PHASE_OUTPUT           /* the verdict is there, its output may not be */
 };
@@ -451,7 +455,7 @@ struct trailer { /* the end of a snapshot's file, see room 9 */
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
 	uint64_t policy;       /* hash of what auto had to choose from */
-	int64_t accel, acpi, sandbox; /* and what it chose */
+	int64_t accel, acpi, sandbox, no_sgx; /* and what it chose */
 	uint64_t args;         /* hash of QEMU's arguments */
 	uint64_t cpu;          /* hash of the host's, for KVM */
 	uint64_t tick_khz;     /* of the host's TSC, 0: not known */
@@ -4680,7 +4684,7 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-nographic");
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
-	qemu_add(q, "-cpu", "%s", kvm ? "host" : "max");
+	qemu_add(q, "-cpu", q->a->no_sgx ? "host,-sgx" : kvm ? "host" : "max");
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
@@ -5055,7 +5059,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * host is not booted anew; else it is read and compared once.
  */
 #define SNAPSHOT_MAGIC "ktest snapshot\n"
-enum { SNAPSHOT_FORMAT = 1, STAMP_SLACK = 3 /* seconds */ };
+enum { SNAPSHOT_FORMAT = 2, STAMP_SLACK = 3 /* seconds */ };
 
 static uint64_t hash_step(uint64_t h, uint64_t word)
 {
@@ -5208,7 +5212,7 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
 	const struct attempt a = {
 		.boot = BOOT_SAVE, .accel = of->accel, .acpi = of->acpi,
-		.sandbox = of->sandbox,
+		.sandbox = of->sandbox, .no_sgx = of->no_sgx,
 	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
@@ -5233,7 +5237,7 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 	const struct trailer *saved = &s->saved, *now = &s->now;
 	const struct attempt a = {
 		.accel = (int)saved->accel, .acpi = (int)saved->acpi,
-		.sandbox = saved->sandbox != 0,
+		.sandbox = saved->sandbox != 0, .no_sgx = saved->no_sgx != 0,
 	};
 	uint64_t args;
 
@@ -5567,6 +5571,7 @@ static int snapshot_finish(struct ktest *k)
 	t->accel = a->accel;
 	t->acpi = a->acpi;
 	t->sandbox = a->sandbox;
+	t->no_sgx = a->no_sgx;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
 	t->tick_khz = a->tick_khz != 0 ? a->tick_khz : tick_khz(k);
@@ -5706,6 +5711,7 @@ static void snapshot_take(struct ktest *k)
 	k->attempt = (struct attempt){
 		.boot = BOOT_RESTORE, .accel = (int)t->accel,
 		.acpi = (int)t->acpi, .sandbox = t->sandbox != 0,
+		.no_sgx = t->no_sgx != 0,
 	};
 }
 
@@ -6076,14 +6082,16 @@ static void deadline_set(struct ktest *k, enum ending end, long long ms)
 	k->vm.deadline[end] = ms > 0 ? now_ms() + ms : 0;
 }
 
-/* What runs out when nothing moves, once QEMU has ended or the verdict is
- * there, begins anew. */
+/* What runs out when nothing moves, once QEMU has ended, the verdict is there
+ * or the job goes to a restored guest, begins anew. */
 static void deadlines_move(struct ktest *k)
 {
 	if (k->vm.deadline[END_QEMU] > 0)
 		deadline_set(k, END_QEMU, BYTE_WAIT_MS);
 	if (k->vm.deadline[END_STALL] > 0)
 		deadline_set(k, END_STALL, STALL_WAIT_MS);
+	if (k->vm.deadline[END_LIFELESS] > 0)
+		deadline_set(k, END_LIFELESS, ALIVE_WAIT_MS);
 }
 
 /* All of them are put off by the time since then, if it is long: we did not run
@@ -6174,7 +6182,8 @@ static void log_bytes(struct ktest *k, const char *s, size_t n)
 }
 
 /* -- The control port -- */
-/* The answer to init's hello, and the job if it has none (-1). */
+/* The answer to init's hello, and the job if it has none (-1): once it holds
+ * that it says so, and not before may the program run. */
 static void control_answer(struct ktest *k, int job)
 {
 	struct vm *v = &k->vm;
@@ -6195,7 +6204,8 @@ static void control_answer(struct ktest *k, int job)
 	s->len = ANSWER_SIZE;
 	s->from = job;
 	s->to = v->fd[FD_CONTROL];
-	v->phase = PHASE_RUN;
+	v->phase = job >= 0 ? PHASE_JOB : PHASE_RUN;
+	deadline_set(k, END_LIFELESS, job >= 0 ? ALIVE_WAIT_MS : 0);
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
 	step(k, "init is there");
@@ -6476,6 +6486,11 @@ static void control_byte(struct ktest *k, char c)
 	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
 		control_hello(k);
+	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
+		v->message_len = 0;
+		v->phase = PHASE_RUN;
+		deadline_set(k, END_LIFELESS, 0);
+		step(k, "init has the job");
 	} else if (v->message[0] == 'e') {
 		if (c == '\n')
 			run_stop(k, END_INIT);
@@ -6971,6 +6986,9 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "the guest spoke nonsense on its control port:"
 			   " byte 0x%02x", (unsigned char)v->message[0]);
 		break;
+	case END_LIFELESS:
+		(void)fail(k, "the restored guest gives no sign of life");
+		break;
 	case END_SAVED:
 		(void)fail(k, "the guest spoke before it had a program");
 		break;
@@ -7055,6 +7073,42 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
+/* A machine that was not restored, or does not live, is stale: it is saved
+ * anew, but once per run. */
+static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
+{
+	struct snapshot *s = &k->snapshot;
+
+	if (a->boot != BOOT_RESTORE)
+		return NO_REMEDY;
+	if (k->error[0] == '\0')
+		(void)verdict(k);
+	if (a->saved) { /* by this very run */
+		snapshot_off(k);
+		return AGAIN;
+	}
+	step(k, "snapshot %s: stale because of %s", s->path, k->error);
+	k->error[0] = '\0';
+	close_fd(&s->fd);
+	*a = s->first;
+	snapshot_reserve(k);
+	return AGAIN;
+}
+
+/* QEMU 6.2 to 8 on an Intel host with SGX: its -cpu host takes every machine
+ * for a PC ("PC_MACHINE: Object ... is not an instance", QEMU issue 2142). */
+static enum remedy_word remedy_sgx(struct ktest *k, struct attempt *a)
+{
+	char why[512];
+
+	if (a->accel != ACCEL_KVM || a->no_sgx
+	    || !find_line(k->said, k->said_len, "PC_MACHINE", why, sizeof why))
+		return NO_REMEDY;
+	step(k, "QEMU stumbles over SGX: trying without: %s", why);
+	a->no_sgx = true;
+	return AGAIN;
+}
+
 static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 {
 	char why[512];
@@ -7118,21 +7172,6 @@ static enum remedy_word remedy_restore(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* A machine that was not restored is stale: it is saved anew. */
-static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
-{
-	struct snapshot *s = &k->snapshot;
-
-	if (a->boot != BOOT_RESTORE || a->saved)
-		return NO_REMEDY;
-	step(k, "snapshot %s: stale because of %s", s->path, k->error);
-	k->error[0] = '\0';
-	close_fd(&s->fd);
-	*a = s->first;
-	snapshot_reserve(k);
-	return AGAIN;
-}
-
 /* Without snapshots it may do. A guest that ends by itself does so cold, too. */
 static enum remedy_word remedy_cold(struct ktest *k, struct attempt *a)
 {
@@ -7153,12 +7192,13 @@ static const struct {
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sgx },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
+	  | WHEN(END_LIFELESS), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_sandbox },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
 	{ WHEN(END_QEMU), remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_BOOT_HUNG), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
 	  | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED), remedy_cold },
 };

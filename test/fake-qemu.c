@@ -44,6 +44,7 @@
  *
  *	FAKE_INCOMING	-incoming is given
  *	FAKE_MONITOR	-mon is given
+ *	FAKE_SGX	-cpu host, with all that it has
  *	FAKE_SANDBOX	-sandbox is given
  *	FAKE_KVM	-accel kvm
  *	FAKE_ACPI_OFF	the machine has acpi=off
@@ -505,6 +506,9 @@ script(char **argv)
 	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
 		return s;
 	if ((s = getenv("FAKE_MONITOR")) && given(argv, "-mon", ""))
+		return s;
+	if ((s = getenv("FAKE_SGX")) && given(argv, "-cpu", "host")
+	    && !given(argv, "-cpu", "host,-sgx"))
 		return s;
 	if ((s = getenv("FAKE_SANDBOX")) && given(argv, "-sandbox", ""))
 		return s;

@@ -178,7 +178,7 @@ like "$err" '^ktest: timeout: ' 'original: timeout, a line says so'
 
 # -- Another attempt --
 unset_attempts() {
-	unset FAKE_SANDBOX FAKE_KVM FAKE_ACPI_OFF
+	unset FAKE_SANDBOX FAKE_KVM FAKE_ACPI_OFF FAKE_SGX
 }
 FAKE_SANDBOX='say=qemu:qemu: -sandbox support is not enabled in this QEMU\n;exit=1'
 export FAKE_SANDBOX
@@ -231,6 +231,20 @@ if (: <>/dev/kvm) 2>/dev/null; then
 	FAKE_KVM="$well;say=stdout:once\\n;$kvm_end;die=6"
 	do_fake "$well;x=7" -accel auto
 	is "$status $(starts)" '125 1' 'KVM dies under a program: not run again'
+	sgx_end='PC_MACHINE: Object 0x55 is not an instance of type generic-pc'
+	FAKE_SGX="say=qemu:$sgx_end-machine\n;die=6"
+	export FAKE_SGX
+	FAKE_KVM="$well;x=8"
+	for accel in auto kvm; do
+		do_fake "$well;x=7" -accel $accel
+		is "$status $(starts)" '8 2' "KVM trips over SGX, $accel: without"
+		empty "$err" "KVM trips over SGX, $accel: not worth a line"
+	done
+	FAKE_KVM=$FAKE_SGX
+	do_fake "$well;x=7" -accel kvm
+	no_verdict 'KVM trips without SGX, too' 'PC_MACHINE'
+	is "$(starts)" 2 'KVM trips without SGX, too: two attempts'
+	unset FAKE_SGX
 	FAKE_KVM="$well;x=8"
 	do_fake "$well;x=7" -accel auto
 	is "$status $(starts)" '8 1' 'KVM works: one attempt'

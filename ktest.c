@@ -2874,7 +2874,8 @@ static bool kvm_usable(struct ktest *k)
  */
 static bool guest_serves_both(const struct guest *g, const struct attempt *a)
 {
-	return g->own_bios && a->accel == ACCEL_TCG;
+	return g->own_bios && (a->accel == ACCEL_TCG
+			       || g->mode == MODE_PROGRAM);
 }
 
 static int guest_acpi(const struct guest *g, const struct attempt *a)
@@ -3045,7 +3046,9 @@ static int child_end(struct child *c)
 /* -- The guest's clock under TCG --
  * Its TSC is the host's tick counter (QEMU's cpu_get_host_ticks(), include/
  * qemu/timer.h): rdtsc on x86, nanoseconds on ARM, something else elsewhere.
- * A guest cannot measure it while the host is busy, so it is told.
+ * A guest cannot measure it while the host is busy, so it is told; nor can it
+ * check it against timer interrupts, which come late then: it would give it up
+ * for a clock of 4 ms (clocksource_watchdog()).
  */
 static void tick_read(uint64_t *ticks, uint64_t *ns)
 {
@@ -3071,14 +3074,17 @@ static void tick_read(uint64_t *ticks, uint64_t *ns)
 }
 
 /* kHz since k->tick_start, to 100 kHz (20 ppm at 2.5 GHz) so that one host
- * always gives one command line; 0 where the counter is not known. */
+ * always gives one command line; 0 where the counter is not known, or the
+ * clock is too coarse to measure it by. */
 static unsigned long tick_khz(struct ktest *k)
 {
 #if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) \
 	|| defined(__arm__)
 	uint64_t ticks, ns, wait = TICK_MEASURE_MS * 1000000u;
-	struct timespec nap = { 0 };
+	struct timespec nap = { 0 }, grain;
 
+	if (clock_getres(CLOCK_MONOTONIC, &grain) < 0 || grain.tv_nsec > 1000)
+		return 0;
 	ns = clock_ns(CLOCK_MONOTONIC) - k->tick_start_ns;
 	if (ns < wait) {
 		nap.tv_nsec = (long)(wait - ns);
@@ -4712,7 +4718,8 @@ static void qemu_machine(struct qemu *q)
 		qemu_kernel_arg(q, "quiet");
 	qemu_kernel_arg(q, "panic=-1");
 	if (!kvm && q->a->tick_khz > 0)
-		qemu_kernel_arg(q, "tsc_early_khz=%lu", q->a->tick_khz);
+		qemu_kernel_arg(q, "tsc_early_khz=%lu tsc=reliable",
+				q->a->tick_khz);
 	if (!kvm)
 		qemu_kernel_arg(q, "no_timer_check");
 	if (!kvm || program)

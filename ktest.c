@@ -191,6 +191,10 @@ void ktest_log_args(int fd, const char *name, char *const *argv);
 #define KTEST_LIBEXEC "/usr/local/libexec/ktest"
 #endif
 
+#ifndef SYS_close_range /* glibc before 2.32; uapi/asm-generic/unistd.h */
+#define SYS_close_range 436
+#endif
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 enum { /* ktest's own exit statuses */

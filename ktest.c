@@ -294,6 +294,7 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	int accel, acpi;
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
+	bool one_ioapic;       /* this QEMU has no property ioapic2 */
 	int port_tries;        /* how often free ports were chosen anew */
 	int boot_tries;        /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
@@ -4702,7 +4703,7 @@ static void qemu_machine(struct qemu *q)
 		   "isa-serial=off");
 	if (q->a->acpi == ACPI_OFF)
 		qemu_more(q, ",acpi=off");
-	else if (guest_serves_both(q->g, q->a))
+	else if (guest_serves_both(q->g, q->a) && !q->a->one_ioapic)
 		qemu_more(q, ",ioapic2=off");
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
@@ -7059,6 +7060,20 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
+/* QEMU 5.2 has one IO-APIC, and no word for that. */
+static enum remedy_word remedy_ioapic(struct ktest *k, struct attempt *a)
+{
+	char why[512];
+
+	if (!qemu_failed(k) || a->one_ioapic
+	    || !find_line(k->said, k->said_len, "ioapic2' not found", why,
+			  sizeof why))
+		return NO_REMEDY;
+	step(k, "QEMU is older than 6.0: trying without ioapic2");
+	a->one_ioapic = true;
+	return AGAIN;
+}
+
 static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 {
 	char why[512];
@@ -7158,6 +7173,7 @@ static const struct {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_sandbox },
+	{ WHEN(END_QEMU), remedy_ioapic },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
 	{ WHEN(END_QEMU), remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },

@@ -7056,6 +7056,7 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 		return GIVE_UP;
 	}
 	step(k, "QEMU has no sandbox: trying without:%s", why);
+	k->error[0] = '\0';
 	a->sandbox = false;
 	return AGAIN;
 }
@@ -7070,6 +7071,7 @@ static enum remedy_word remedy_ioapic(struct ktest *k, struct attempt *a)
 			  sizeof why))
 		return NO_REMEDY;
 	step(k, "QEMU is older than 6.0: trying without ioapic2");
+	k->error[0] = '\0';
 	a->one_ioapic = true;
 	return AGAIN;
 }
@@ -7172,8 +7174,8 @@ static const struct {
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
-	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_sandbox },
-	{ WHEN(END_QEMU), remedy_ioapic },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
+	{ WHEN(END_QEMU) | WHEN(END_MONITOR), remedy_ioapic },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
 	{ WHEN(END_QEMU), remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },

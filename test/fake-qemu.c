@@ -42,10 +42,10 @@
  * Which script: the first of these environment variables that is set and
  * whose condition the arguments meet.
  *
- *	FAKE_INCOMING	-incoming is given
- *	FAKE_MONITOR	-mon is given
  *	FAKE_SANDBOX	-sandbox is given
  *	FAKE_IOAPIC2	the machine has ioapic2=off
+ *	FAKE_INCOMING	-incoming is given
+ *	FAKE_MONITOR	-mon is given
  *	FAKE_KVM	-accel kvm
  *	FAKE_ACPI_OFF	the machine has acpi=off
  *	FAKE_DO
@@ -504,13 +504,13 @@ script(char **argv)
 {
 	const char *s;
 
-	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
-		return s;
-	if ((s = getenv("FAKE_MONITOR")) && given(argv, "-mon", ""))
-		return s;
 	if ((s = getenv("FAKE_SANDBOX")) && given(argv, "-sandbox", ""))
 		return s;
 	if ((s = getenv("FAKE_IOAPIC2")) && given(argv, "-M", "ioapic2=off"))
+		return s;
+	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
+		return s;
+	if ((s = getenv("FAKE_MONITOR")) && given(argv, "-mon", ""))
 		return s;
 	if ((s = getenv("FAKE_KVM")) && given(argv, "-accel", "kvm"))
 		return s;

@@ -332,7 +332,7 @@ struct guest { /* the description of one machine, all policy */
 	bool on_host;                  /* program is a file here */
 	bool merged;                   /* stderr shares stdout's vport */
 	const char *env[ENV_MAX + 1];  /* its environment, NULL at the end */
-	char user[32];                 /* "UID GID", "": root */
+	char user[48];                 /* "UID GID", "": root */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
 	char modules[MODULES_SIZE];    /* below it, "\n" after each */
 	struct port port[PORTS_MAX];   /* one for each -port */
@@ -3051,7 +3051,7 @@ static int child_end(struct child *c)
 static void tick_read(uint64_t *ticks, uint64_t *ns)
 {
 #if defined(__x86_64__) || defined(__i386__)
-	uint64_t best = UINT64_MAX;
+	uint64_t best = 0;
 
 	/* The closest of a few pairs: an interruption spoils only one. */
 	for (int i = 0; i < 5; i++) {
@@ -3060,7 +3060,7 @@ static void tick_read(uint64_t *ticks, uint64_t *ns)
 
 		__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 		after = clock_ns(CLOCK_MONOTONIC);
-		if (after - before < best) {
+		if (i == 0 || after - before < best) {
 			best = after - before;
 			*ticks = (uint64_t)hi << 32 | lo;
 			*ns = before + best / 2;

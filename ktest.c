@@ -191,6 +191,10 @@ void ktest_log_args(int fd, const char *name, char *const *argv);
 #define KTEST_LIBEXEC "/usr/local/libexec/ktest"
 #endif
 
+#ifndef SYS_close_range /* glibc before 2.32; uapi/asm-generic/unistd.h */
+#define SYS_close_range 436
+#endif
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 enum { /* ktest's own exit statuses */
@@ -290,8 +294,8 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool saved;            /* this run has saved its machine already */
 	int accel, acpi;
 	bool sandbox;
-	bool no_sgx;           /* -cpu host without it, see remedy_sgx() */
 	bool acpi_turned;      /* the other acpi= was tried */
+	bool one_ioapic, no_sgx; /* what QEMU lacks: see remedy_lack() */
 	int port_tries;        /* how often free ports were chosen anew */
 	int boot_tries;        /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
@@ -329,7 +333,7 @@ struct guest { /* the description of one machine, all policy */
 	bool on_host;                  /* program is a file here */
 	bool merged;                   /* stderr shares stdout's vport */
 	const char *env[ENV_MAX + 1];  /* its environment, NULL at the end */
-	char user[32];                 /* "UID GID", "": root */
+	char user[48];                 /* "UID GID", "": root */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
 	char modules[MODULES_SIZE];    /* below it, "\n" after each */
 	struct port port[PORTS_MAX];   /* one for each -port */
@@ -455,7 +459,7 @@ struct trailer { /* the end of a snapshot's file, see room 9 */
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
 	uint64_t policy;       /* hash of what auto had to choose from */
-	int64_t accel, acpi, sandbox, no_sgx; /* and what it chose */
+	int64_t accel, acpi, sandbox; /* and what it chose */
 	uint64_t args;         /* hash of QEMU's arguments */
 	uint64_t cpu;          /* hash of the host's, for KVM */
 	uint64_t tick_khz;     /* of the host's TSC, 0: not known */
@@ -3053,7 +3057,7 @@ static int child_end(struct child *c)
 static void tick_read(uint64_t *ticks, uint64_t *ns)
 {
 #if defined(__x86_64__) || defined(__i386__)
-	uint64_t best = UINT64_MAX;
+	uint64_t best = 0;
 
 	/* The closest of a few pairs: an interruption spoils only one. */
 	for (int i = 0; i < 5; i++) {
@@ -3062,7 +3066,7 @@ static void tick_read(uint64_t *ticks, uint64_t *ns)
 
 		__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
 		after = clock_ns(CLOCK_MONOTONIC);
-		if (after - before < best) {
+		if (i == 0 || after - before < best) {
 			best = after - before;
 			*ticks = (uint64_t)hi << 32 | lo;
 			*ns = before + best / 2;
@@ -4690,7 +4694,8 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-nographic");
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
-	qemu_add(q, "-cpu", q->a->no_sgx ? "host,-sgx" : kvm ? "host" : "max");
+	qemu_add(q, "-cpu", !kvm ? "max"
+		 : q->a->no_sgx ? "host,-sgx" : "host");
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
@@ -4708,7 +4713,7 @@ static void qemu_machine(struct qemu *q)
 		   "isa-serial=off");
 	if (q->a->acpi == ACPI_OFF)
 		qemu_more(q, ",acpi=off");
-	else if (guest_serves_both(q->g, q->a))
+	else if (guest_serves_both(q->g, q->a) && !q->a->one_ioapic)
 		qemu_more(q, ",ioapic2=off");
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
@@ -5219,7 +5224,7 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
 	const struct attempt a = {
 		.boot = BOOT_SAVE, .accel = of->accel, .acpi = of->acpi,
-		.sandbox = of->sandbox, .no_sgx = of->no_sgx,
+		.sandbox = of->sandbox,
 	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
@@ -5244,7 +5249,7 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 	const struct trailer *saved = &s->saved, *now = &s->now;
 	const struct attempt a = {
 		.accel = (int)saved->accel, .acpi = (int)saved->acpi,
-		.sandbox = saved->sandbox != 0, .no_sgx = saved->no_sgx != 0,
+		.sandbox = saved->sandbox != 0,
 	};
 	uint64_t args;
 
@@ -5578,7 +5583,6 @@ static int snapshot_finish(struct ktest *k)
 	t->accel = a->accel;
 	t->acpi = a->acpi;
 	t->sandbox = a->sandbox;
-	t->no_sgx = a->no_sgx;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
 	t->tick_khz = a->tick_khz != 0 ? a->tick_khz : tick_khz(k);
@@ -5718,7 +5722,6 @@ static void snapshot_take(struct ktest *k)
 	k->attempt = (struct attempt){
 		.boot = BOOT_RESTORE, .accel = (int)t->accel,
 		.acpi = (int)t->acpi, .sandbox = t->sandbox != 0,
-		.no_sgx = t->no_sgx != 0,
 	};
 }
 
@@ -7076,8 +7079,31 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 		return GIVE_UP;
 	}
 	step(k, "QEMU has no sandbox: trying without:%s", why);
+	k->error[0] = '\0';
 	a->sandbox = false;
 	return AGAIN;
+}
+
+/* What some QEMUs lack: 5.2 the property ioapic2, having one IO-APIC; 6.2 to 8
+ * on Intel hosts with SGX a -cpu host for machines other than a PC ("PC_MACHINE:
+ * Object ... is not an instance", QEMU issue 2142). They go without. */
+static enum remedy_word remedy_lack(struct ktest *k, struct attempt *a)
+{
+	static const char *const words[] = { "ioapic2' not found",
+					     "PC_MACHINE" };
+	bool *const without[] = { &a->one_ioapic, &a->no_sgx };
+	char why[512];
+
+	for (size_t i = 0; qemu_failed(k) && i < COUNT(words); i++) {
+		if (*without[i] || !find_line(k->said, k->said_len, words[i],
+					      why, sizeof why))
+			continue;
+		step(k, "QEMU trips: trying without: %s", why);
+		k->error[0] = '\0';
+		*without[i] = true;
+		return AGAIN;
+	}
+	return NO_REMEDY;
 }
 
 /* A machine that was not restored, or does not live, is stale: it is saved
@@ -7099,20 +7125,6 @@ static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
 	close_fd(&s->fd);
 	*a = s->first;
 	snapshot_reserve(k);
-	return AGAIN;
-}
-
-/* QEMU 6.2 to 8 on an Intel host with SGX: its -cpu host takes every machine
- * for a PC ("PC_MACHINE: Object ... is not an instance", QEMU issue 2142). */
-static enum remedy_word remedy_sgx(struct ktest *k, struct attempt *a)
-{
-	char why[512];
-
-	if (a->accel != ACCEL_KVM || a->no_sgx
-	    || !find_line(k->said, k->said_len, "PC_MACHINE", why, sizeof why))
-		return NO_REMEDY;
-	step(k, "QEMU stumbles over SGX: trying without: %s", why);
-	a->no_sgx = true;
 	return AGAIN;
 }
 
@@ -7199,10 +7211,10 @@ static const struct {
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sgx },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_lack },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
 	  | WHEN(END_LIFELESS), remedy_stale },
-	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_sandbox },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
 	{ WHEN(END_QEMU), remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },

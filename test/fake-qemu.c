@@ -42,10 +42,11 @@
  * Which script: the first of these environment variables that is set and
  * whose condition the arguments meet.
  *
+ *	FAKE_SANDBOX	-sandbox is given
+ *	FAKE_IOAPIC2	the machine has ioapic2=off
  *	FAKE_INCOMING	-incoming is given
  *	FAKE_MONITOR	-mon is given
  *	FAKE_SGX	-cpu host, with all that it has
- *	FAKE_SANDBOX	-sandbox is given
  *	FAKE_KVM	-accel kvm
  *	FAKE_ACPI_OFF	the machine has acpi=off
  *	FAKE_DO
@@ -478,21 +479,22 @@ log_start(char **argv)
 }
 
 /* Whether `word` follows `option` among the arguments, as all of it or up to
-   a comma; "" matches any, "acpi=off" anywhere between commas. */
+   a comma; "" matches any, "KEY=VALUE" anywhere between commas. */
 static int
 given(char **argv, const char *name, const char *word)
 {
-	char value[64];
+	const char *is = strchr(word, '=');
+	char key[64], value[64];
 
+	snprintf(key, sizeof key, "%.*s", is ? (int)(is - word) : 0, word);
 	for (; *argv; argv++) {
 		if (strcmp(*argv, name) || !argv[1])
 			continue;
 		if (!*word || (!strncmp(argv[1], word, strlen(word))
 		    && (argv[1][strlen(word)] == ',' || !argv[1][strlen(word)])))
 			return 1;
-		if (!strcmp(word, "acpi=off")
-		    && !strcmp(option(argv[1], "acpi", value, sizeof value),
-		    "off"))
+		if (is && !strcmp(option(argv[1], key, value, sizeof value),
+		    is + 1))
 			return 1;
 	}
 	return 0;
@@ -503,14 +505,16 @@ script(char **argv)
 {
 	const char *s;
 
+	if ((s = getenv("FAKE_SANDBOX")) && given(argv, "-sandbox", ""))
+		return s;
+	if ((s = getenv("FAKE_IOAPIC2")) && given(argv, "-M", "ioapic2=off"))
+		return s;
 	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
 		return s;
 	if ((s = getenv("FAKE_MONITOR")) && given(argv, "-mon", ""))
 		return s;
 	if ((s = getenv("FAKE_SGX")) && given(argv, "-cpu", "host")
 	    && !given(argv, "-cpu", "host,-sgx"))
-		return s;
-	if ((s = getenv("FAKE_SANDBOX")) && given(argv, "-sandbox", ""))
 		return s;
 	if ((s = getenv("FAKE_KVM")) && given(argv, "-accel", "kvm"))
 		return s;

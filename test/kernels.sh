@@ -15,7 +15,7 @@
 #	build/kernels/cloud/lib/modules/VERSION/
 #	build/kernels/full/		likewise
 #	build/kernels/tiny/vmlinux	and vmlinux.config, what it was built from
-#	build/kernels/NAME/from		the package it came from
+#	build/kernels/NAME/from		the package it came from, or packages
 #
 # What is there is used as it is, without a look at the network; only tiny is
 # built again, when its fragment or its recipe below changed. To move on to
@@ -47,20 +47,28 @@ clean_up() {
 	[ -z "$work" ] || rm -rf "$work"
 }
 
-# needed PACKAGE: the one package of the kind linux-* that it depends on
+# needed PACKAGE...: the packages linux-KIND-VERSION that they depend on
 needed() {
-	apt-cache depends "$1" 2>/dev/null |
-	    sed -n 's/^ *Depends: \(linux-[a-z]*-[0-9].*\)$/\1/p' | head -n 1
+	apt-cache depends "$@" 2>/dev/null |
+	    sed -n 's/^ *Depends: \(linux-[a-z]*-[0-9].*\)$/\1/p' | sort -u
 }
 
+# From Debian 14 on linux-image-VERSION is empty: it depends on others.
 try_fetch() {
-	package=$(needed "$1")
-	[ -n "$package" ] || return 1
+	packages=
+	more=$(needed "$1")
+	while [ -n "$more" ]; do
+		packages="$packages $more"
+		# shellcheck disable=SC2086 # one word a package
+		more=$(needed $more)
+	done
+	[ -n "$packages" ] || return 1
 	rm -f "$work"/*.deb
-	(cd "$work" && apt-get -q download "$package") >>"$work/log" 2>&1
+	# shellcheck disable=SC2086
+	(cd "$work" && apt-get -q download $packages) >>"$work/log" 2>&1
 }
 
-# fetch METAPACKAGE: $deb is then the file of the package it stands for
+# fetch METAPACKAGE: $work/*.deb are then the packages that it stands for
 fetch() {
 	command -v apt-get >/dev/null ||
 	    die "$1: there is no apt-get here; this needs Debian"
@@ -71,19 +79,27 @@ fetch() {
 		apt-get -q update >>"$work/log" 2>&1
 		try_fetch "$1" || fail "cannot download $1"
 	fi
-	deb=$(echo "$work"/*.deb)
+	from=$(cd "$work" && ls -- *.deb)
 }
 
 # unpack METAPACKAGE: Debian's kernel, with the modules' index, which the
-# package's installation would have made
+# package's installation would have made. From Debian 14 on the kernel's file
+# is among the modules.
 unpack() {
 	command -v depmod >/dev/null || die "$1: there is no depmod (kmod)"
 	fetch "$1"
 	new=$work/new
-	dpkg -x "$deb" "$new" 2>>"$work/log" || fail "$1: cannot unpack"
+	for deb in "$work"/*.deb; do
+		dpkg -x "$deb" "$new" 2>>"$work/log" || fail "$1: cannot unpack"
+	done
 	rm -rf "$new/usr/share"
 	[ -d "$new/lib/modules" ] || ln -s usr/lib "$new/lib"
 	version=$(ls "$new/lib/modules")
+	if [ -f "$new/lib/modules/$version/vmlinuz" ]; then
+		mkdir -p "$new/boot"
+		mv "$new/lib/modules/$version/vmlinuz" \
+		    "$new/boot/vmlinuz-$version"
+	fi
 	[ -f "$new/boot/vmlinuz-$version" ] || fail "$1: no kernel in it"
 	depmod -b "$new" "$version" 2>>"$work/log" || fail "$1: depmod failed"
 }
@@ -105,11 +121,11 @@ lost_lines() {
 build_tiny() {
 	tree=$work/tree
 	mkdir "$tree" "$new"
-	dpkg-deb --fsys-tarfile "$deb" |
+	dpkg-deb --fsys-tarfile "$work"/*.deb |
 	    tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
 	    xz -dc -T0 | tar -x --strip-components=1 -C "$tree" \
 	    --exclude='*/drivers/gpu/*.[ch]' &&	# half a gigabyte, unused
-	    rm "$deb" && cd "$tree" || fail 'tiny: cannot unpack the source'
+	    rm "$work"/*.deb && cd "$tree" || fail 'tiny: cannot unpack the source'
 	{
 		make ARCH=x86_64 tinyconfig &&
 		scripts/kconfig/merge_config.sh -m .config "$test/tiny.config" &&
@@ -159,7 +175,7 @@ make_kernel() {
 		echo "kernels.sh: building tiny, a few minutes" >&2
 		build_tiny ;;
 	esac
-	echo "${deb##*/}" >"$new/from"
+	echo "$from" >"$new/from"
 	[ "$1" != tiny ] || echo "recipe $(recipe)" >>"$new/from"
 	rm -rf "${kernels:?}/$1"
 	mv "$new" "$kernels/$1" || exit 1

@@ -84,6 +84,19 @@ unset KTEST_SNAPSHOT
 	    -initrd-path "$in/initrd" -snapshot file -- "$GUEST" exit 0
 ) >"$T/relative" </dev/null
 is "$?" 5 'a FILE without a slash'
+# A QEMU that lacks something is started once more; the file still fits.
+FAKE_SANDBOX='say=qemu:qemu: -sandbox support is not enabled in this QEMU\n;exit=1'
+FAKE_IOAPIC2="say=qemu:qemu: Property 'microvm-machine.ioapic2' not found\\n;exit=1"
+export FAKE_SANDBOX FAKE_IOAPIC2
+warm 'a file, and no -sandbox in QEMU: it is restored' '5 2'
+unset FAKE_SANDBOX
+fake "$cold" -memory 32M -snapshot "$T/d/old" -- "$GUEST" exit 0
+is "$status $(starts)" '5 3' 'no ioapic2 in QEMU: saved'
+fake "$cold" -memory 32M -snapshot "$T/d/old" -- "$GUEST" exit 0
+is "$status $(starts)" '5 2' 'no ioapic2 in QEMU: restored'
+empty "$err" 'no ioapic2 in QEMU, restored: not worth a line'
+unset FAKE_IOAPIC2
+rm -f "$T/d/old"
 lib() { # SNAPSHOT WARM: what a program around ktest_run() is told
 	FAKE_DO=$cold "$TOOL" run -qemu "$in/qemu" -init "$in/init" \
 	    -kernel-path "$FAKE_KERNEL" -accel tcg -snapshot "$1" -- \

@@ -3707,6 +3707,7 @@ struct cpio {
 	uint32_t ino;
 	const char *file;      /* the -file that is being added, or NULL */
 	bool setuid_said;
+	bool optional;         /* what a file needs may be missing */
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
 	char libraries[16384]; /* what a loader lists */
@@ -4104,12 +4105,12 @@ static int job_library(struct cpio *c, const char *program, char *line)
 {
 	char *arrow = strstr(line, "=> "), *path, *end;
 
-	path = arrow != NULL ? arrow + 3 : line + strspn(line, " \t");
+	line += strspn(line, " \t");
+	path = arrow != NULL ? arrow + 3 : line;
 	if (arrow != NULL && strncmp(path, "not found", 9) == 0)
-		return fail(c->k, "%s: needs the library %.*s, which its"
-			    " interpreter does not find", program,
-			    (int)strcspn(line + strspn(line, " \t"), " "),
-			    line + strspn(line, " \t"));
+		return c->optional ? 0 : fail(c->k, "%s: needs the library %.*s,"
+			    " which its interpreter does not find", program,
+			    (int)strcspn(line, " "), line);
 	end = strstr(path, " (0x");
 	if (path[0] != '/' || end == NULL)
 		return 0;
@@ -4150,7 +4151,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 		if (job_library(c, program, line) < 0)
 			return -1;
 	}
-	if (status != 0)
+	if (status != 0 && !c->optional)
 		return fail(c->k, "%s: its interpreter %s --list ended with"
 			    " status %d", program, loader, status);
 	return 0;
@@ -4236,12 +4237,29 @@ static int job_dynamic(struct cpio *c, const char *path, const char *interp,
 		return -1;
 	if (!audits && loader_known(interp, loader))
 		return job_libraries(c, path, loader);
-	if (!c->k->job_said)
+	if (!c->k->job_said && !c->optional)
 		warn(c->k, "%s: its libraries are not looked for (-file brings"
 		     " them): %s%s", path, audits ? "it asks for others that"
 		     " audit it" : interp, audits ? ""
 		     : " is not a dynamic loader that ktest knows");
 	return 0;
+}
+
+/* The loader for a library of this host's processor, which names none. */
+static bool library_loader(const struct map *m, char *out)
+{
+	static const char *const loaders[] = { "/lib64/ld-linux-x86-64.so.2",
+		"/lib/ld-musl-x86_64.so.1", "/lib/ld-linux.so.2",
+		"/lib/ld-musl-i386.so.1" };
+	struct elf_segment s = { 0 };
+	size_t i = 0;
+
+	while (s.type != PT_DYNAMIC_TYPE)
+		if (!elf_segment(m->at, m->size, i++, &s))
+			return false;
+	i = get_le(m->at + ELF_MACHINE, 2) == ELF_X86_64 ? 0 : 2;
+	(void)snprintf(out, PATH_SIZE, "%s", loaders[i + !is_file(loaders[i])]);
+	return true;
 }
 
 /* Adds what a program needs to start: interpreter and libraries. One that is
@@ -4254,10 +4272,12 @@ static int job_needs(struct cpio *c, const char *path, int depth)
 
 	if (map_file(c->k, "PROGRAM", path, &m) < 0)
 		return -1;
-	any = program_interpreter(&m, interp, word, &script);
+	any = program_interpreter(&m, interp, word, &script)
+	      || (c->optional && library_loader(&m, interp));
 	audits = any && !script && program_audits(&m);
 	unmap_file(&m);
-	if (!any || interp[0] != '/' || !is_file(interp))
+	if (!any || interp[0] != '/' || !is_file(interp)
+	    || (script && c->optional))
 		return 0;
 	if (job_same_file(c, interp) < 0)
 		return -1;
@@ -4301,9 +4321,29 @@ static int job_root_needs(struct cpio *c, const struct guest *g)
 	return 0;
 }
 
+/* What a file that -file brings needs, if it is a program or a library. One in
+ * a tree, or a library, may be there for other reasons than to be loaded: for
+ * that is taken what there is. */
+static int job_entry_needs(struct cpio *c, const char *path, unsigned mode,
+			   bool named)
+{
+	const struct ktest_options *o = c->k->o;
+	const bool library = strstr(strrchr(path, '/'), ".so") != NULL;
+	int result;
+
+	if ((!library && (mode & 0111) == 0)
+	    || (o->rootfs != NULL && guest_root(o, &c->k->guest) == NULL))
+		return 0;
+	c->optional = library || !named;
+	result = job_needs(c, path, 0);
+	c->optional = false;
+	return result;
+}
+
 /* Adds what stands at host as guest (absolute), symlinks as they are; returns
  * 1 if it is a directory, whose content is to follow. */
-static int job_entry(struct cpio *c, const char *host, const char *guest)
+static int job_entry(struct cpio *c, const char *host, const char *guest,
+		     bool named)
 {
 	char link[PATH_SIZE];
 	struct stat st;
@@ -4314,7 +4354,8 @@ static int job_entry(struct cpio *c, const char *host, const char *guest)
 	if (S_ISREG(st.st_mode) && access(host, R_OK) != 0)
 		return fail(c->k, "-file %s:", host);
 	if (S_ISREG(st.st_mode))
-		return cpio_file(c, host, guest + 1, 0);
+		return cpio_file(c, host, guest + 1, 0) < 0 ? -1
+		       : job_entry_needs(c, host, st.st_mode, named);
 	if (S_ISDIR(st.st_mode))
 		return cpio_member(c, guest + 1, st.st_mode, st.st_mtime, "",
 				   0) < 0 ? -1 : 1;
@@ -4339,7 +4380,7 @@ static int job_tree(struct cpio *c, char *host, char *guest)
 		struct dir dir;
 		size_t guest;  /* length of its path there */
 	} level[TREE_DEPTH], *l = level;
-	int result = job_entry(c, host, guest);
+	int result = job_entry(c, host, guest, true);
 
 	for (;;) {
 		const char *name;
@@ -4369,7 +4410,7 @@ static int job_tree(struct cpio *c, char *host, char *guest)
 				      " too long (limit %d bytes)", host,
 				      PATH_SIZE - 1);
 		} else {
-			result = job_entry(c, host, guest);
+			result = job_entry(c, host, guest, false);
 		}
 	}
 	while (l > level)
@@ -4389,6 +4430,9 @@ static int job_file(struct cpio *c, const char *value)
 			    " bytes)", value, PATH_SIZE - 1);
 	(void)path_set(c->k, host, "%s", value);
 	to = guest_part(host);
+	if (stat(host, &st) < 0 && strchr(host, '/') == NULL
+	    && path_search(NULL, host, real))
+		memcpy(host, real, sizeof host);
 	if (stat(host, &st) < 0)
 		return fail(c->k, "-file %s%s:", value, strchr(value, ':')
 			    != NULL && to == NULL
@@ -4405,10 +4449,7 @@ static int job_file(struct cpio *c, const char *value)
 	}
 	if (realpath(host, real) == NULL)
 		return fail(c->k, "-file %s:", host);
-	if (job_tree(c, real, guest) < 0)
-		return -1;
-	return S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0
-	       ? job_needs(c, real, 0) : 0;
+	return job_tree(c, real, guest);
 }
 
 /* A directory that the run needs, where nothing of the host is touched. */
@@ -4420,18 +4461,41 @@ static int job_dir(struct cpio *c, const struct guest *g, const char *path)
 	return cpio_member(c, path + 1, S_IFDIR | 0755, 0, "", 0);
 }
 
+/* The root's own directories that lead to others here, as in a merged /usr, do
+ * so there: what is named by such a path is found by it. */
+static int job_links(struct cpio *c)
+{
+	static const char *const names[] = { "/bin", "/lib", "/lib32",
+		"/lib64", "/libx32", "/sbin" };
+	char link[PATH_SIZE];
+
+	for (size_t i = 0; i < COUNT(names); i++) {
+		const ssize_t n = readlink(names[i], link, sizeof link - 1);
+
+		if (n <= 0 || link[0] == '/' || link[0] == '.')
+			continue;
+		link[n] = '\0';
+		if (cpio_member(c, link, S_IFDIR | 0755, 0, "", 0) < 0
+		    || cpio_member(c, names[i] + 1, S_IFLNK | 0777, 0, link,
+				   (size_t)n) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* What the program finds around it. */
 static int job_skeleton(struct cpio *c, const struct guest *g)
 {
 	static const char dns[] = "nameserver 10.42.0.3\n",
-		hosts[] = "127.0.0.1 localhost\n::1 localhost\n";
+		hosts[] = "127.0.0.1 localhost ktest\n::1 localhost\n";
 	const struct ktest_options *o = c->k->o;
 
 	if (o->rootfs == NULL
 	    && (cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
 		|| (o->initrd_path == NULL
-		    && cpio_member(c, "etc/hosts", S_IFREG | 0644, 0, hosts,
-				   sizeof hosts - 1) < 0)))
+		    && (job_links(c) < 0
+			|| cpio_member(c, "etc/hosts", S_IFREG | 0644, 0,
+				       hosts, sizeof hosts - 1) < 0))))
 		return -1;
 	if (o->net && (o->rootfs == NULL || !g->mount[0].rw)
 	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,

@@ -143,6 +143,7 @@ struct ktest_options {
 				    * kernel_path, which is the first */
 	long long jobs;    /* runs of these at a time, and ... */
 	int tap;           /* ... TAP: ktest's main() alone looks at them */
+	const char *last_option, *last_value; /* that took a word for value */
 	char *file_argv[KTEST_LIST_MAX + 1]; /* argv, begun in an @FILE */
 	char file_text[KTEST_FILES_SIZE];
 	size_t file_argc, file_len;
@@ -1790,9 +1791,10 @@ static const struct opt *opt_find(const char *name, size_t len)
  * on its line, after a blank as well as after '='. The words of a FILE stand
  * for @FILE: once options have ended in one, all that comes is the program's.
  */
+#define OPTIONS_ENV "KTEST_OPTIONS" /* its words are a FILE's lines */
 struct words { /* of the command line, or of a FILE */
 	char *const *argv;      /* what is left of the command line */
-	const char *file;       /* NULL: the command line */
+	const char *file;       /* NULL: the command line; OPTIONS_ENV: that */
 	char *at;               /* what is left of the FILE's text */
 	int line;               /* the last word's */
 	dev_t dev;
@@ -1915,7 +1917,7 @@ static const char *opt_path(const struct opt *opt, const char *value)
 	const char *equals = strchr(value, '=');
 
 	if (opt->path == PATH_NONE
-	    || (opt->path == PATH_NAME && strchr(value, '/') == NULL))
+	    || (opt->path == PATH_NAME && value[strcspn(value, "/:")] != '/'))
 		return NULL;
 	if (opt->path != PATH_TARGET)
 		return value;
@@ -1945,6 +1947,8 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 		value = name + len + strspn(name + len, " \t");
 	else if (opt->kind != OPT_FLAG)
 		value = opt_next(k, opt, w);
+	o->last_option = opt->name;
+	o->last_value = name[len] == '\0' ? value : NULL;
 	if (k->error[0] != '\0')
 		return -1;
 	if (value != NULL && (value = words_path(k, o, w, value,
@@ -1973,9 +1977,8 @@ static int opt_argument(struct ktest *k, struct ktest_options *o,
 }
 
 static int opt_words(struct ktest *k, struct ktest_options *o,
-		     struct words *stack)
+		     struct words *stack, struct words *w)
 {
-	struct words *w = stack;
 	bool ended = false;
 	int result = 0;
 
@@ -1998,6 +2001,8 @@ static int opt_words(struct ktest *k, struct ktest_options *o,
 			if (*w->argv != NULL)
 				o->argv = w->argv;
 			return 0;
+		} else if (!ended && w->dev == 0 && w->ino == 0) {
+			result = fail(k, "%.100s: is no option", word);
 		} else {
 			if (ended || !dashes)
 				result = opt_argument(k, o, w, word);
@@ -2045,9 +2050,17 @@ static int opt_parse(struct ktest *k, struct ktest_options *o,
 		     char *const *argv)
 {
 	struct words stack[FILE_DEPTH + 1];
+	const char *env = getenv(OPTIONS_ENV);
+	const struct map text = { env, env != NULL ? strlen(env) : 0 };
 
 	stack[0] = (struct words){ .argv = argv + (argv[0] != NULL) };
-	return opt_words(k, o, stack) < 0 ? -1 : opt_kernels(k, o);
+	stack[1] = (struct words){ .file = OPTIONS_ENV };
+	if (env != NULL && words_text(k, o, &stack[1], &text) < 0)
+		return -1;
+	for (char *p = stack[1].at; env != NULL && *p != '\0'; p++)
+		*p = *p == ' ' || *p == '\t' ? '\n' : *p;
+	return opt_words(k, o, stack, stack + (env != NULL)) < 0
+	       ? -1 : opt_kernels(k, o);
 }
 
 /* Sets every option to its default; the environment's are read here. */
@@ -2895,6 +2908,9 @@ static int guest_cwd(struct ktest *k, struct guest *g)
 /* Options that say something of a program, when there is none. */
 static int guest_monogon(struct ktest *k)
 {
+	if (k->o->initrd_path == NULL && k->o->last_value != NULL)
+		return fail(k, "PROGRAM is missing: -%s has taken %.100s for"
+			    " its value", k->o->last_option, k->o->last_value);
 	if (k->o->initrd_path == NULL)
 		return fail(k, "PROGRAM is missing (or -initrd-path with a"
 			    " /tester in it); ktest -h explains");

@@ -2562,7 +2562,7 @@ static int kernel_open(struct ktest *k, const char *path, bool payload,
 		       struct kernel *kernel)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), inside;
-	struct kernel in;
+	struct kernel in = { 0 };
 
 	if (fd < 0)
 		return fail(k, "-kernel-path %s:", path);
@@ -2572,9 +2572,8 @@ static int kernel_open(struct ktest *k, const char *path, bool payload,
 		if (!kernel->wrapped && (kernel->tool == NULL || !payload))
 			return fd;
 		inside = kernel_inside(k, path, fd, kernel);
-		if (!kernel->wrapped
-		    && (inside < 0 || kernel_read(k, path, inside, &in) < 0
-			|| !in.elf)) {
+		if (!kernel->wrapped && (inside < 0
+		    || kernel_read(k, path, inside, &in) < 0 || !in.elf)) {
 			step(k, "kernel: it unpacks itself: %s", k->error);
 			k->error[0] = '\0';
 			close_fd(&inside);
@@ -2582,8 +2581,10 @@ static int kernel_open(struct ktest *k, const char *path, bool payload,
 		}
 		(void)close(fd);
 		fd = inside;
-		if (fd < 0)
-			return -1;
+		if (fd < 0 || !kernel->wrapped) {
+			*kernel = in;
+			return fd;
+		}
 	}
 	(void)close(fd);
 	return fail(k, "-kernel-path %s: what is packed in it is no kernel",
@@ -2659,8 +2660,7 @@ static int kernel_find(struct ktest *k, char *path)
 /* Under which accelerators the kernel is unpacked here: always what QEMU could
  * not start; else it pays where the guest's processor is slow. In a machine of
  * Monogon's nothing is changed. */
-static unsigned kernel_unpacks(const struct ktest *k,
-			       const struct kernel *kernel)
+static unsigned kernel_unpacks(struct ktest *k, const struct kernel *kernel)
 {
 	const unsigned all = 1u << ACCEL_KVM | 1u << ACCEL_TCG;
 	char path[PATH_SIZE];
@@ -2668,8 +2668,13 @@ static unsigned kernel_unpacks(const struct ktest *k,
 	if (kernel->wrapped)
 		return all;
 	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF
-	    || k->o->argv == NULL || !path_search(NULL, kernel->tool, path))
+	    || k->o->argv == NULL)
 		return 0;
+	if (!path_search(NULL, kernel->tool, path)) {
+		step(k, "kernel: it unpacks itself: there is no %s here",
+		     kernel->tool);
+		return 0;
+	}
 	return k->o->unpack == UNPACK_ON ? all : 1u << ACCEL_TCG;
 }
 
@@ -2974,8 +2979,13 @@ struct plan {
 	char beside[PATH_SIZE]; /* where the file that is asked for is */
 };
 
-enum { PLAN_OURS = 'o', PLAN_ASKED = 'a', PLAN_NEEDED = 'n', PLAN_SOFT = 's',
-       PLAN_EMIT = 'e' };
+enum { /* who wants a module */
+	PLAN_OURS = 'o',       /* a device of ours: it may be built in */
+	PLAN_ASKED = 'a',      /* an option */
+	PLAN_NEEDED = 'n',     /* another module */
+	PLAN_SOFT = 's',       /* another one, if it can be had and loads */
+	PLAN_EMIT = 'e'
+};
 
 static void plan_push(struct plan *p, char kind, const char *s, size_t n)
 {
@@ -3103,7 +3113,7 @@ static int plan_module(struct plan *p, char kind, const char *what)
 	char name[NAME_SIZE], path[PATH_SIZE], full[PATH_SIZE];
 	char beside[PATH_SIZE];
 	struct map m = { "", 0 };
-	int fd = -1, result = 0;
+	int fd = -1, result = 0, n;
 	bool object;
 
 	if (!module_name(what, name))
@@ -3123,9 +3133,10 @@ static int plan_module(struct plan *p, char kind, const char *what)
 	if (line != NULL)
 		colon = memchr(line, ':', (size_t)(end - line));
 	at = line != NULL ? line : what;
-	object = end[-1] == 'o' && end[-2] == '.'; /* the list of a build */
-	if (path_set(p->k, path, "%.*s%s", (int)((colon != NULL ? colon : end)
-		     - at) - object, at, object ? "ko" : "") < 0)
+	n = (int)((colon != NULL ? colon : end) - at);
+	object = n > 2 && memcmp(at + n - 2, ".o", 2) == 0; /* of a build */
+	if (path_set(p->k, path, "%.*s%s", n - object, at, object ? "ko" : "")
+			< 0)
 		return -1;
 	if (colon == NULL && (line != NULL || path[0] == '/'))
 		result = path_set(p->k, full, "%s%s%s", path[0] == '/' ? ""

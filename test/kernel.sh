@@ -244,8 +244,19 @@ text "$out" "a${nl}b${nl}/bin/sh${nl}127.0.0.1 localhost ktest$nl::1 $(:
     )localhost$nl" '-file: by each path, with libraries, one from a tree'
 empty "$err" '-file: what is no program in a tree is no news'
 
-# -- A machine that is restored unpacks nothing --
+# -- A machine that is restored unpacks nothing; what cannot be unpacked --
 if [ -f "${KTEST_FULL:-}" ]; then
+	mkdir "$T/empty"
+	for n in 1 broken; do
+		run env "PATH=$T/empty" "$KTEST" -accel tcg -qemu "$FAKE" -v \
+		    -init "$GUEST" -kernel-path "$KTEST_FULL" -unpack on \
+		    -timeout 1 -snapshot none -- "$GUEST"
+		like "$err" 'kernel: it unpacks itself: ' \
+		    "a kernel that cannot be unpacked here: $n"
+		printf '#!/bin/sh\necho no memory >&2\nexit 1\n' >"$T/empty/xz"
+		chmod 755 "$T/empty/xz"
+	done
+	like "$err" 'cannot be unpacked with xz -dc: no memory$' '... why'
 	for n in save warm; do
 		: >"$T/ran.xz"
 		run "$KTEST" -accel "$ACCEL" -kernel-path "$KTEST_FULL" \

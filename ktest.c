@@ -6667,7 +6667,8 @@ static void health_taints(struct ktest *k)
 static int health_expect(struct ktest *k, int status)
 {
 	const struct health *h = &k->vm.health;
-	const int happened = h->happened != EXPECT_NONE ? h->happened
+	const int happened = k->vm.phase < PHASE_RUN ? EXPECT_NONE
+		: h->happened != EXPECT_NONE ? h->happened
 		: h->count[FAILED] > 0 ? EXPECT_OOPS
 		: h->count[WARNED] > 0 ? EXPECT_WARN : EXPECT_NONE;
 
@@ -6729,12 +6730,15 @@ static void health_report(struct ktest *k)
 		char line[FINDING_SIZE + 8], more[48] = "";
 
 		if (f->symptom == NULL || k->o->expect != EXPECT_NONE)
-			continue;
+			continue; /* it was meant to happen */
 		(void)snprintf(line, sizeof line, "%s%s%s", f->headline,
 			       f->process[0] != '\0' ? ", " : "", f->process);
 		if (k->finding[0] == '\0')
 			(void)snprintf(k->finding, sizeof k->finding, "%.255s",
 				       line);
+		if (h->happened == EXPECT_PANIC
+		    && strncmp(line, PANIC, strlen(PANIC)) == 0)
+			continue; /* that line is there */
 		if (h->count[i] > 1)
 			(void)snprintf(more, sizeof more, " (and %lu more)",
 				       h->count[i] - 1);
@@ -8245,13 +8249,22 @@ static void runs_output(struct runs *rs, const char *name, int from,
  * A '#' would begin a directive: the name ends before it. */
 static void runs_result(struct runs *rs, const struct run *r)
 {
-	char before[32], after[128];
+	char before[32], after[128 + 4 * FINDING_SIZE];
+	struct text t;
 
 	(void)snprintf(before, sizeof before, "%sok %zu - ",
 		       r->status == 0 ? "" : "not ", rs->printed + 1);
-	(void)snprintf(after, sizeof after, "\n  ---\n  status: %d\n"
-		       "  seconds: %lld.%03lld\n  ...\n", r->status,
-		       r->ms / 1000, r->ms % 1000);
+	text_init(&t, after, sizeof after);
+	text_printf(&t, "\n  ---\n  status: %d\n  seconds: %lld.%03lld\n",
+		    r->status, r->ms / 1000, r->ms % 1000);
+	if (r->result->finding[0] != '\0') {
+		text_add(&t, "  kernel: '"); /* in which a quote is doubled */
+		for (const char *p = r->result->finding; *p != '\0'; p++)
+			text_visible(&t, *p == '\'' ? "''" : p,
+				     *p == '\'' ? 2 : 1, false);
+		text_add(&t, "'\n");
+	}
+	text_add(&t, "  ...\n");
 	runs_text(rs, &rs->k->out, before, r->name, strcspn(r->name, "#"), after);
 }
 
@@ -8279,9 +8292,11 @@ static int runs_summary(struct runs *rs)
 		status = status != 0 ? status : r->status;
 		failed += r->status != 0;
 		if (!rs->o->tap)
-			warn(rs->k, "%s %3d  %4lld.%03lld s  %s",
+			warn(rs->k, "%s %3d  %4lld.%03lld s  %s%s%s",
 			     r->status == 0 ? "passed" : "failed", r->status,
-			     r->ms / 1000, r->ms % 1000, r->name);
+			     r->ms / 1000, r->ms % 1000, r->name,
+			     r->result->finding[0] != '\0' ? ": " : "",
+			     r->result->finding);
 	}
 	if (!rs->o->tap)
 		warn(rs->k, "%zu kernels: %zu passed, %zu failed, %zu not run",

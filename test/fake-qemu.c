@@ -11,7 +11,8 @@
  *	-mon chardev=ID                         the port "qmp"
  *
  * and does what a script says: steps separated by ';', each STEP or
- * STEP=VALUE or STEP=PORT:VALUE.  In a text \n, \e, \0 and \\ are understood.
+ * STEP=VALUE or STEP=PORT:VALUE.  In a text \n, \e, \0, \\ and \s (a ;) are
+ * understood.
  *
  *	hello		'h' on the control port
  *	clock		reads the 48 bytes that answer it
@@ -251,7 +252,8 @@ say(struct port *p, const char *text)
 		if (c == '\\' && text[1]) {
 			c = *++text;
 			c = c == 'n' ? '\n' : c == 'e' ? '\033'
-			    : c == 'r' ? '\r' : c == '0' ? '\0' : c;
+			    : c == 'r' ? '\r' : c == 's' ? ';'
+			    : c == '0' ? '\0' : c;
 		}
 		put(p, &c, 1);
 	}

@@ -57,8 +57,8 @@
  *   ktest.stderr    the same; absent when the job has the letter 'm'
  *   ktest.log       with the letter 'k', lines: records of the kernel's log,
  *                   as /dev/kmsg gives them (dev-kmsg in the kernel's
- *                   Documentation/ABI/testing), from when the program starts
- *                   or from the first one there is; "-": some were lost before
+ *                   Documentation/ABI/testing), from a little before the
+ *                   program starts or from the first one there is; "-": some were lost before
  *                   the next; '+' and a line of what kmemleak reports
  *
  * In the initramfs:
@@ -115,7 +115,7 @@ struct verdict {
 	unsigned char status;
 	unsigned char out[8], err[8], log[8]; /* bytes written to stdout ... */
 	unsigned char taint[2][8]; /* /proc/sys/kernel/tainted, before the
-				    * program started and now */
+				    * host said its job, and now */
 };
 
 /* While the program runs on a terminal: its size. */
@@ -2241,16 +2241,22 @@ static long file_write(const char *path, const char *text)
 	return n;
 }
 
-/* All that is logged from now on is for the console, too: what we cannot send
- * any more, it still has. A kernel without a log has none to read. */
-static void log_open(const struct job *job, struct flow *log)
+/* Before the job is there, once for all restored machines. All that is logged
+ * from now on is for the console, too: what we cannot send any more, it still
+ * has. A kernel without a log has none to read. */
+static void log_open(struct flow *log)
+{
+	log->from = sys_open("/dev/kmsg", O_RDONLY | O_NONBLOCK, 0);
+	sys3(SYS_lseek, log->from, 0, SEEK_END);
+	file_write("/proc/sys/kernel/printk", "8");
+}
+
+static void log_begin(const struct job *job, struct flow *log)
 {
 	if (job->log == NULL)
-		return;
-	log->from = sys_open("/dev/kmsg", O_RDONLY | O_NONBLOCK, 0);
-	if (job->log[0] != 'b')
-		sys3(SYS_lseek, log->from, 0, SEEK_END);
-	file_write("/proc/sys/kernel/printk", "8");
+		flow_close(log);
+	else if (job->log[0] == 'b')
+		sys3(SYS_lseek, log->from, 0, SEEK_SET);
 }
 
 /* Hands the flow's buffer to the vport; its reader is the host alone. */
@@ -2555,6 +2561,8 @@ static void run_job(void)
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
+	log_open(&flows[FLOW_LOG]);
+	tainted = taint_read();
 	loopback_raise();
 	if (archive.bytes == NULL) { /* once for all restored machines */
 		reserve = memory_hold();
@@ -2565,6 +2573,7 @@ static void run_job(void)
 	answer_take(&archive);
 	if (job.program == NULL)
 		job_read(&archive, &job);
+	log_begin(&job, &flows[FLOW_LOG]);
 	if (job.network != NULL)
 		network_raise(job.network);
 	job_unpack(&archive);
@@ -2578,8 +2587,6 @@ static void run_job(void)
 		leaks_scan();
 		leaks_write("clear");
 	}
-	log_open(&job, &flows[FLOW_LOG]);
-	tainted = taint_read();
 	status = program_run(&job, flows);
 	if (reserve != NULL)
 		sys_unmap(reserve, RESERVE);

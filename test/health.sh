@@ -186,12 +186,12 @@ EXEC_NULL	0 123 123	BUG: kernel NULL pointer dereference
 ACCESS_NULL	0 123 123	general protection fault
 USERCOPY_KERNEL	0 123 123	usercopy: Kernel memory exposure attempt
 FORTIFY_STR_OBJECT 0 123 123	detected buffer overflow in strncpy
-REFCOUNT_INC_OVERFLOW 0 0 123	refcount_t: saturated'
+REFCOUNT_INC_OVERFLOW 0 0 123	refcount_t: saturated
+SPINLOCKUP	0 0 123		BUG: scheduling while atomic'
 # What hangs a processor, or a task, leaves another to the program.
 hangs='
 HUNG_TASK	INFO:.task INFO: task sh|INFO: task .*:[0-9]+ blocked for more
-SOFTLOCKUP	soft.lockup watchdog: BUG: soft lockup - CPU#
-SPINLOCKUP	recursive WARNING: possible recursive locking detected'
+SOFTLOCKUP	soft.lockup watchdog: BUG: soft lockup - CPU#'
 more_hangs='
 HARDLOCKUP	stall rcu: INFO: rcu_.* stall'
 if [ "${KTEST_HEALTH:-}" = all ]; then
@@ -266,6 +266,15 @@ hang_results() {
 if [ -f "${KTEST_DEBUG:-}" ]; then
 	each "$triggers" trigger_jobs
 	each "$hangs" hang_jobs
+	leaky=${KTEST_DEBUG%/*}/kmemleak-test.ko
+	[ "${KTEST_HEALTH:-}" = all ] || leaky=
+	if [ -f "$leaky" ]; then
+		debug_job leak -timeout 900 -snapshot "$T/debug.snapshot" \
+		    -kmemleak -file "$leaky:/leak.ko" \
+		    -file "$(command -v insmod)" -- /bin/sh -c 'insmod /leak.ko'
+		debug_job clean -timeout 900 -snapshot "$T/debug.snapshot" \
+		    -kmemleak -- "$GUEST" exit 0
+	fi
 fi
 
 # -- A module, on Debian's kernel, restored --
@@ -305,6 +314,9 @@ else
 	show "$T/said"
 fi
 
+[ ! -f "${KTEST_CLOUD:-}" ] ||
+    cloud_job noleak -snapshot "$T/cloud.snapshot" -memory 256M -kmemleak \
+	-- "$GUEST" exit 0
 jobs_run
 
 for name in $healthy; do
@@ -317,6 +329,16 @@ done
 [ ! -f "${KTEST_DEBUG:-}" ] || {
 	each "$triggers" trigger_results
 	each "$hangs" hang_results
+	if [ -f "$leaky" ]; then
+		verdict leak 123 failed 'unreferenced object .*, insmod\['
+		like "$err" '^  backtrace:$' 'leak: its backtrace'
+		verdict clean 0 off
+	fi
+}
+[ ! -f "${KTEST_CLOUD:-}" ] || {
+	result noleak
+	is "$status" 125 'no kmemleak: status'
+	like "$err" '^ktest: init gave up: -kmemleak: ' 'no kmemleak: a line'
 }
 if [ -n "$sick" ]; then
 	result sick.none

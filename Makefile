@@ -3,6 +3,7 @@
 #	make			ktest, and init, process 1 of its guests
 #	make demo		a program in Debian's kernel, from nothing
 #	make check		all tests
+#	make health		all triggers of kernel failures that we know
 #	make kvm		guests under KVM, in a guest under TCG
 #	make bench		what ktest costs, in ratios to bare QEMU
 #	make lint		the sources under several compilers and checkers
@@ -52,9 +53,15 @@ demo:
 
 check:
 	@sh test/setup.sh check
-	@sh test/kernels.sh cloud full tiny >/dev/null
+	@sh test/kernels.sh cloud full tiny debug >/dev/null
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh
+
+health:
+	@sh test/setup.sh check
+	@sh test/kernels.sh cloud full tiny debug >/dev/null
+	@$(MAKE) --no-print-directory all
+	@KTEST_HEALTH=all sh test/run.sh -t 3000 test/health.sh
 
 kvm:
 	@sh test/setup.sh check
@@ -92,4 +99,4 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check kvm bench lint install uninstall clean distclean
+.PHONY: all bios demo check health kvm bench lint install uninstall clean distclean

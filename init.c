@@ -32,7 +32,7 @@
  *
  * Order of the file: protocol, architectures, constants, strings, system
  * calls, waits, reports, mounts, the host's directories, devices, modules,
- * ports, network, job, program, terminal, relay, verdict, entry.
+ * ports, network, job, program, terminal, relay, health, verdict, entry.
  */
 
 #include <stddef.h>
@@ -55,6 +55,11 @@
  *                   before it says "not connected yet", after it "the end"
  *   ktest.stdout    the program's bytes, nothing else
  *   ktest.stderr    the same; absent when the job has the letter 'm'
+ *   ktest.log       with the letter 'k', lines: records of the kernel's log,
+ *                   as /dev/kmsg gives them (dev-kmsg in the kernel's
+ *                   Documentation/ABI/testing), from a little before the
+ *                   program starts or from the first one there is; "-": some were lost before
+ *                   the next; '+' and a line of what kmemleak reports
  *
  * In the initramfs:
  *   /.ktest/modules   names, one a line, in the order to load them, each with
@@ -107,12 +112,14 @@ struct answer {
 };
 
 /* The program has ended, all other processes were killed, its pipes were
- * emptied into the vports and the disks were synced. A vport takes bytes
- * before the host has them, so the host reads as many as are named here and
- * then ends the machine. */
+ * emptied into the vports, the disks were synced and the kernel's log was read
+ * to its end. A vport takes bytes before the host has them, so the host reads
+ * as many as are named here and then ends the machine. */
 struct verdict {
 	unsigned char status;
-	unsigned char out[8], err[8]; /* bytes written to stdout, to stderr */
+	unsigned char out[8], err[8], log[8]; /* bytes written to stdout ... */
+	unsigned char taint[2][8]; /* /proc/sys/kernel/tainted, before the
+				    * host said its job, and now */
 };
 
 /* While the program runs on a terminal: its size. */
@@ -224,7 +231,7 @@ enum {
 	ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10,
 	EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17,
 	ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOSPC = 28,
-	EROFS = 30, ENAMETOOLONG = 36, ETIMEDOUT = 110
+	EROFS = 30, EPIPE = 32, ENAMETOOLONG = 36, ETIMEDOUT = 110
 };
 
 enum {
@@ -287,9 +294,12 @@ enum {
 	SETTLE_WAIT = 3000,         /* the kernel refines its clock for 1000 */
 	LIMIT_STEP = 100,           /* see struct limit */
 	REST = 5,                   /* before a vport is tried again */
+	LOG_WAIT = 5000,            /* a kernel that never stops to log */
+	LEAK_AGE = 5000,            /* kmemleak.c's MSECS_MIN_AGE */
 	RETYPE = 500,               /* between two ends that are typed */
 
 	CHUNK = 16384,              /* what one write hands to a vport */
+	RECORD = 8192,              /* kernel's CONSOLE_EXT_LOG_MAX */
 	PATH_SIZE = 4098,           /* "/", a name of PATH_MAX bytes, NUL */
 	UNPACK_CHUNK = 1 << 20,     /* written, then given back: see unpack */
 	RESERVE = 1 << 20,          /* memory for what follows the program */
@@ -1428,7 +1438,7 @@ struct member {
 /* Values of letters, as they came; NULL where a letter is not there. */
 struct job {
 	const char *program, *dir, *core, *user, *tty, *merged, *network;
-	const char *keep;
+	const char *keep, *log, *leaks;
 	const char *share[SHARES]; /* but the root, which is mounted at once */
 	size_t shares;
 	char **argv, **envp;       /* each ends with a NULL */
@@ -1541,6 +1551,10 @@ static const struct letter {
 	{'u', offsetof(struct job, user), NULL},
 	/* nothing: stderr goes where stdout goes, through one pipe */
 	{'m', offsetof(struct job, merged), NULL},
+	/* "b" or nothing: the kernel's log is sent, with "b" from boot on */
+	{'k', offsetof(struct job, log), NULL},
+	/* nothing: what leaks is looked for with kmemleak, and sent */
+	{'s', offsetof(struct job, leaks), NULL},
 	/* MAC ADDRESS MASK GATEWAY: the network interface to configure; the
 	 * last three in 8 hexadecimal digits, the last byte first */
 	{'n', offsetof(struct job, network), NULL},
@@ -2054,7 +2068,7 @@ static void terminal_message(void)
  * and nobody else, because a flow reads only when its buffer is empty.
  * ====================================================================== */
 
-enum flow_name { FLOW_IN, FLOW_OUT, FLOW_ERR, FLOWS };
+enum flow_name { FLOW_IN, FLOW_OUT, FLOW_ERR, FLOW_LOG, FLOWS };
 
 struct flow {
 	long from, to;          /* -1: closed */
@@ -2074,6 +2088,26 @@ static void flow_close(struct flow *f)
 		sys_close(f->from);
 	f->from = -1;
 	f->length = 0;
+}
+
+/* As many records of the kernel's log as there are and as fit: a read takes
+ * one, and fails once if those that would be next were overwritten. */
+static int flow_read_log(struct flow *f)
+{
+	long n;
+
+	f->at = f->length = 0;
+	while (f->length <= CHUNK - RECORD) {
+		n = sys_read(f->from, f->buffer + f->length, RECORD);
+		if (n == -EPIPE) {
+			memcpy(f->buffer + f->length, "-\n", 2);
+			n = 2;
+		}
+		if (n <= 0)
+			break;
+		f->length += (size_t)n;
+	}
+	return f->length > 0;
 }
 
 /* 0 if there was nothing to read. The end is an event too. */
@@ -2139,7 +2173,8 @@ static void flows_turn(struct flow *flows, int final, int64_t ms)
 			fds[i].fd = -1;
 			if (ms < 0 || ms > REST)
 				ms = REST;
-		} else if (final && f->length == 0 && f->from >= 0) {
+		} else if (final && f->length == 0 && f->from >= 0 &&
+		    i != FLOW_LOG) {
 			ms = 0;
 		}
 	}
@@ -2154,6 +2189,8 @@ static void flows_turn(struct flow *flows, int final, int64_t ms)
 
 		if (f->length > 0 && fds[i].revents != 0)
 			f->resting = !flow_write(f);
+		else if (i == FLOW_LOG)
+			f->resting = fds[i].revents != 0 && !flow_read_log(f);
 		else if (f->from >= 0 && (fds[i].revents != 0 || final))
 			f->resting = !flow_read(f, final);
 	}
@@ -2219,6 +2256,116 @@ static int program_run(const struct job *job, struct flow *flows)
 		if (children_reap(program, &status))
 			return status;
 	}
+}
+
+/* ======================================================================
+ * Health
+ *
+ * In: the job's letters 'k' and 's'. Out: the kernel's log, and what kmemleak
+ * reports, in ktest.log; whether the kernel is tainted. What it says is the
+ * host's to judge.
+ * ====================================================================== */
+
+static uint64_t taint_read(void)
+{
+	char line[64];
+	const char *s = line;
+
+	return file_line("/proc/sys/kernel/tainted", line, sizeof line) == 0 ?
+	    str_number(&s, 10, 20) : 0;
+}
+
+static long file_write(const char *path, const char *text)
+{
+	long fd = sys_open(path, O_WRONLY, 0);
+	long n = fd < 0 ? fd : sys_write(fd, text, str_length(text));
+
+	if (fd >= 0)
+		sys_close(fd);
+	return n;
+}
+
+/* Before the job is there, once for all restored machines. All that is logged
+ * from now on is for the console, too: what we cannot send any more, it still
+ * has. A kernel without a log has none to read. */
+static void log_open(struct flow *log)
+{
+	log->from = sys_open("/dev/kmsg", O_RDONLY | O_NONBLOCK, 0);
+	sys3(SYS_lseek, log->from, 0, SEEK_END);
+	file_write("/proc/sys/kernel/printk", "8");
+}
+
+static void log_begin(const struct job *job, struct flow *log)
+{
+	if (job->log == NULL)
+		flow_close(log);
+	else if (job->log[0] == 'b')
+		sys3(SYS_lseek, log->from, 0, SEEK_SET);
+}
+
+/* Hands the flow's buffer to the vport; its reader is the host alone. */
+static void log_flush(struct flow *log)
+{
+	while (log->length > 0)
+		if (!flow_write(log))
+			sleep_ms(VPORT_POLL);
+}
+
+static void log_drain(struct flow *log)
+{
+	struct limit limit;
+
+	limit_begin(&limit, LOG_WAIT);
+	do
+		log_flush(log);
+	while (log->from >= 0 && !limit_passed(&limit) && flow_read_log(log));
+	log_flush(log);
+}
+
+/*
+ * Documentation/dev-tools/kmemleak.rst, "Testing specific sections". An object
+ * is reported by the second scan that finds nothing that points to it, if it
+ * is as old as LEAK_AGE when that begins; "clear" forgets what was reported.
+ */
+static const char leaks_file[] = "/sys/kernel/debug/kmemleak";
+
+static void leaks_write(const char *command)
+{
+	long n = file_write(leaks_file, command);
+
+	if (n < 0)
+		die("-kmemleak: cannot use kmemleak (CONFIG_DEBUG_KMEMLEAK)",
+		    leaks_file, n);
+}
+
+static void leaks_scan(void)
+{
+	leaks_write("scan");
+	sleep_ms(LEAK_AGE);
+	leaks_write("scan");
+}
+
+/* Sends the report, with '+' before each line. */
+static void leaks_send(struct flow *log)
+{
+	static char text[CHUNK / 2];
+	long fd, n, i;
+	int begins = 1;
+
+	leaks_scan();
+	log_flush(log);
+	fd = sys_open(leaks_file, O_RDONLY, 0);
+	while ((n = sys_read(fd, text, sizeof text)) > 0) {
+		log->at = 0;
+		for (i = 0; i < n; i++) {
+			if (begins)
+				log->buffer[log->length++] = '+';
+			log->buffer[log->length++] = text[i];
+			begins = text[i] == '\n';
+		}
+		log_flush(log);
+	}
+	sys_close(fd);
 }
 
 /* ======================================================================
@@ -2381,21 +2528,27 @@ static void answer_take(struct archive *a)
 }
 
 static void verdict_make(struct verdict *verdict, int status,
-    const struct flow *flows)
+    const struct flow *flows, uint64_t tainted)
 {
+	uint64_t now = taint_read();
+
 	verdict->status = (unsigned char)status;
 	memcpy(verdict->out, &flows[FLOW_OUT].written, sizeof verdict->out);
 	memcpy(verdict->err, &flows[FLOW_ERR].written, sizeof verdict->err);
+	memcpy(verdict->log, &flows[FLOW_LOG].written, sizeof verdict->log);
+	memcpy(verdict->taint[0], &tainted, sizeof tainted);
+	memcpy(verdict->taint[1], &now, sizeof now);
 }
 
 /* Tells the verdict. The host ends the machine, or hangs up, when it has all
  * the bytes that the vports were given. */
 __attribute__((noreturn))
-static void verdict_send(int status, const struct flow *flows)
+static void verdict_send(int status, const struct flow *flows,
+    uint64_t tainted)
 {
 	struct verdict verdict;
 
-	verdict_make(&verdict, status, flows);
+	verdict_make(&verdict, status, flows, tainted);
 	if (!control_send(MESSAGE_VERDICT, &verdict, sizeof verdict))
 		restart();
 	for (;;)
@@ -2413,6 +2566,7 @@ static void streams_open(const struct job *job, struct flow *flows)
 	flows[FLOW_OUT].to = vport_open("ktest.stdout", NULL);
 	if (job->merged == NULL)
 		flows[FLOW_ERR].to = vport_open("ktest.stderr", NULL);
+	flows[FLOW_LOG].to = vport_open("ktest.log", NULL);
 }
 
 /* Whatever the program does to memory: ours is there, and a little more for
@@ -2444,6 +2598,7 @@ static void run_job(void)
 	static struct job job;
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve = NULL;
+	uint64_t tainted;
 	int status;
 
 	archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
@@ -2452,6 +2607,8 @@ static void run_job(void)
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
+	log_open(&flows[FLOW_LOG]);
+	tainted = taint_read();
 	loopback_raise();
 	if (archive.bytes == NULL) { /* once for all restored machines */
 		reserve = memory_hold();
@@ -2462,6 +2619,7 @@ static void run_job(void)
 	answer_take(&archive);
 	if (job.program == NULL)
 		job_read(&archive, &job);
+	log_begin(&job, &flows[FLOW_LOG]);
 	if (job.network != NULL)
 		network_raise(job.network);
 	job_unpack(&archive);
@@ -2471,6 +2629,10 @@ static void run_job(void)
 		sys_close(archive.fd);
 		reserve = memory_hold();
 	}
+	if (job.leaks != NULL) {
+		leaks_scan();
+		leaks_write("clear");
+	}
 	status = program_run(&job, flows);
 	if (reserve != NULL)
 		sys_unmap(reserve, RESERVE);
@@ -2478,7 +2640,10 @@ static void run_job(void)
 	memory_free();
 	flows_drain(flows);
 	disks_sync();
-	verdict_send(status, flows);
+	if (job.leaks != NULL)
+		leaks_send(&flows[FLOW_LOG]);
+	log_drain(&flows[FLOW_LOG]);
+	verdict_send(status, flows, tainted);
 }
 
 /* Monogon's launcher shows the virtio console; its driver may be some

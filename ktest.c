@@ -11,6 +11,7 @@
  *
  * Exit status (KTEST_* below; usage prints this table from exit_table[]):
  *     0..255  the program's own; 128+N when signal N ended it
+ *     123     the kernel failed, and the program did not
  *     124     -timeout ran out
  *     125     ktest has no verdict; one line on stderr says why
  *     126     the program could not be executed
@@ -29,10 +30,11 @@
  *      8 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
  *      9 Snapshot    the file of a saved machine: search, check, write
  *     10 Spawn       QEMU, and our ends of its fds
- *     11 Supervise   the one poll loop: streams, control port, monitor
- *     12 Verdict     another attempt, or the exit status and why
- *     13 Suite       several kernels
- *     14 main
+ *     11 Health      the kernel's log -> its reports of its own failures
+ *     12 Supervise   the one poll loop: streams, control port, monitor
+ *     13 Verdict     another attempt, or the exit status and why
+ *     14 Suite       several kernels
+ *     15 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -120,6 +122,12 @@ struct ktest_options {
 	int unpack;        /* the kernel here: 0 auto, 1 on, 2 off */
 	int sandbox;       /* 0 off, 1 on, 2 auto */
 	int net;           /* 0 none, 1 user */
+	int health;        /* what counts as failure of the kernel: 0 nothing,
+			    * 1 oops, 2 warnings and since boot, too */
+	struct ktest_list health_ignore; /* texts of reports that do not */
+	int kmemleak;      /* flag: nor may it have lost memory */
+	int expect;        /* what has to happen: 0 nothing, 1 a panic, 2 an
+			    * oops, 3 a warning, 4 a restart */
 	struct ktest_list ports, services, netfds, links, chardevs;
 	const char *port_file, *pcap, *gdb;
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold */
@@ -156,6 +164,8 @@ struct ktest_result {
 	int qemu_status; /* QEMU's, as from waitpid(); -1: it never ran */
 	int warm;        /* not 0: the program ran in a restored machine */
 	char error[KTEST_TEXT_SIZE]; /* why there is no verdict, else "" */
+	char finding[256]; /* what is wrong with the kernel, the first line of
+			    * its report and the process; or "" */
 	char qemu_stderr[KTEST_TEXT_SIZE]; /* its beginning */
 };
 
@@ -200,6 +210,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv);
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 enum { /* ktest's own exit statuses */
+	KTEST_KERNEL_FAILED = 123,
 	KTEST_TIMEOUT = 124,
 	KTEST_NO_VERDICT = 125,
 	KTEST_CANNOT_EXECUTE = 126,
@@ -221,7 +232,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	BOOT_TRIES = 3,         /* boots that may hang */
 	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
 	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
-	VPORTS_MAX = 16,        /* of the virtio serial device, max_ports */
+	VPORTS_MAX = 17,        /* of the virtio serial device, max_ports */
 	NAME_SIZE = 64,         /* of a vport, as init takes it */
 	MAC_SIZE = 18,          /* of an address, as text */
 	STREAM_SIZE = 65536,    /* one chunk of stdin, stdout or stderr */
@@ -232,7 +243,12 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
-	VERDICT_SIZE = 18,      /* init's: 'x', status, lengths */
+	VERDICT_SIZE = 42,      /* init's: 'x', status, lengths, taints */
+	RECORD_SIZE = 8192,     /* of the kernel's log, CONSOLE_EXT_LOG_MAX */
+	FINDING_SIZE = 256,     /* the first line of a report */
+	REPORT_SIZE = 16384,    /* all of it, and ... */
+	REPORT_LINES = 200,     /* ... when it is taken to have ended */
+	FRAME_LINES = 12,       /* between "cut here" and what it is about */
 	SNAPSHOT_INPUTS = 64,   /* files that a snapshot depends on */
 	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
 	SNAPSHOT_ROOM = 128 << 20, /* free on the disk before one is made */
@@ -261,6 +277,9 @@ enum { /* times, in milliseconds */
 };
 
 enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
+enum { /* when the kernel is stuck because QEMU is */
+	SHARE_WINDOW_MS = 20000, SHARE_LOW = 10 /* percent of a processor */
+};
 
 enum { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
@@ -271,6 +290,11 @@ static const char *const acpi_names[] = { "auto", "on", "off", NULL };
 static const char *const unpack_names[] = { "auto", "on", "off", NULL };
 static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
 static const char *const net_names[] = { "none", "user", NULL };
+enum { HEALTH_OFF, HEALTH_OOPS, HEALTH_WARN };
+enum { EXPECT_NONE, EXPECT_PANIC, EXPECT_OOPS, EXPECT_WARN, EXPECT_RESTART };
+static const char *const health_names[] = { "off", "oops", "warn", NULL };
+static const char *const expect_names[] = { "none", "panic", "oops", "warn",
+					    "restart", NULL };
 
 /* ==== 2. Types ==========================================================
  * What a run needs (struct ktest), and what the rooms hand to each other.
@@ -412,7 +436,8 @@ enum ending { /* why the supervisor stopped */
 enum qemu_fd { /* QEMU inherits them from FD_FIRST up, in this order */
 	FD_CONSOLE,            /* virtconsole, /dev/hvc0 */
 	FD_EARLY,              /* serial line and firmware's debug console */
-	FD_CONTROL, FD_STDIN, FD_STDOUT, FD_STDERR, /* vports ktest.NAME */
+	FD_CONTROL, FD_STDIN, FD_STDOUT, FD_STDERR, /* vports ktest.NAME ... */
+	FD_KLOG,               /* ... and ktest.log */
 	FD_INITRAMFS,
 	FD_MEMORY,             /* the guest's memory, with -snapshot */
 	FD_MONITOR,            /* QMP, with -snapshot */
@@ -434,6 +459,43 @@ enum phase { /* how far an attempt is */
 	PHASE_OUTPUT           /* the verdict is there, its output may not be */
 };
 
+struct ring { /* the end of something long */
+	uint64_t total;        /* bytes ever put into it */
+	char at[RING_SIZE];
+};
+
+enum severity { NOTHING, WARNED, FAILED, SEVERITIES };
+
+struct finding { /* a report of the kernel's about itself, see room 11 */
+	const struct symptom *symptom; /* NULL: there is none */
+	bool excused;          /* it is the host's doing */
+	int lines;
+	char headline[FINDING_SIZE - 40], process[40]; /* COMM[PID] */
+	struct text text;      /* all lines, with their time */
+	char text_at[REPORT_SIZE];
+};
+
+struct health { /* what the kernel's log has told so far */
+	uint64_t total;        /* bytes of it */
+	char record[RECORD_SIZE]; /* one, so far */
+	size_t record_len;
+	uint64_t next;         /* the next record's number, 0: not known */
+	uint64_t lost;         /* records */
+	char last[RECORD_SIZE]; /* line of the log, as the console shows it */
+	struct ring log;       /* its last lines, likewise */
+	uint64_t from;         /* where the console is when the program starts */
+	struct finding now;    /* a report that has not ended yet */
+	struct finding first[SEVERITIES];
+	unsigned long count[SEVERITIES]; /* reports ... */
+	bool seen[SEVERITIES]; /* ... and also those to be ignored */
+	uint64_t taint[2];     /* before the program and after it */
+	int happened;          /* EXPECT_...: how the guest died, or NONE */
+	struct {
+		long long ms;
+		uint64_t cpu_ns; /* of QEMU's, until then */
+	} sample[2];           /* older ones come first */
+};
+
 struct vm { /* one QEMU process and all ends of it that are ours */
 	pid_t pid;             /* 0: it was never started */
 	pid_t warden;          /* leads its process group; 0: there is none */
@@ -448,7 +510,9 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	char message[1024];    /* of the control port, so far */
 	size_t message_len;
 	int status;            /* the verdict: a status, and the bytes ... */
-	uint64_t want_out, want_err; /* ... that stdout and stderr have */
+	uint64_t want_out, want_err; /* ... that stdout and stderr have ... */
+	uint64_t want_log;     /* ... and the kernel's log */
+	struct health health;
 	size_t step;           /* of the monitor's */
 	char reply[4096];      /* of the monitor: a line, so far */
 	size_t reply_len;
@@ -506,7 +570,7 @@ struct snapshot {
 	char paths_at[MODULES_SIZE * 2];
 };
 
-/* One run: its working memory, about 700 KiB, all 0 at first. */
+/* One run: its working memory, about 900 KiB, all 0 at first. */
 struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
 	enum ending end;           /* why the attempt, or the run, is over */
@@ -515,8 +579,8 @@ struct ktest {
 	long long deadline;        /* of -timeout, ms as now_ms(); 0: none */
 	int wake_fd;               /* the caller's, until its end; or -1 */
 	struct sink out, err, log; /* where the caller wants bytes */
-	char ring[RING_SIZE];      /* the console's last words */
-	uint64_t ring_total;       /* bytes ever put into it */
+	struct ring console;       /* its last words */
+	char finding[FINDING_SIZE]; /* for the result */
 	char said[LOG_SIZE];       /* the beginning of QEMU's stderr */
 	size_t said_len;
 	int fail_status;           /* the exit status if there is an error */
@@ -1367,6 +1431,7 @@ static void run_end(struct ktest *k, struct ktest_result *r)
 		   ? k->said_len : sizeof r->qemu_stderr - 1;
 
 	memcpy(r->error, k->error, sizeof r->error);
+	memcpy(r->finding, k->finding, sizeof r->finding);
 	memcpy(r->qemu_stderr, k->said, n);
 	r->qemu_stderr[n] = '\0';
 	r->signal = k->signal;
@@ -1408,6 +1473,7 @@ struct opt {
 	bool dashes;                  /* values may look like options */
 	bool one;                     /* names what one machine can have */
 	bool program;                 /* says something of a program */
+	bool reason;                  /* in a FILE, "#" and why may follow */
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
 	long long min, max;           /* OPT_SIZE: MiB, OPT_COUNT */
@@ -1480,6 +1546,21 @@ static const struct opt opt_table[] = {
 	  .offset = AT(timeout),
 	  .help = "end the guest after 90, 1m30s, 500ms",
 	  .def = "never" },
+	{ .name = NULL, .help = "The kernel's health" },
+	{ .name = "health", .value = "off|oops|warn", .kind = OPT_CHOICE,
+	  .offset = AT(health), .choices = health_names,
+	  .help = "what fails a run: an oops, or a warning, too",
+	  .def = "oops" },
+	{ .name = "health-ignore", .value = "TEXT", .kind = OPT_LIST,
+	  .offset = AT(health_ignore), .program = true, .reason = true,
+	  .help = "but not a report in which this stands (repeatable)" },
+	{ .name = "kmemleak", .kind = OPT_FLAG, .offset = AT(kmemleak),
+	  .program = true,
+	  .help = "nor may there be memory that kmemleak finds lost" },
+	{ .name = "expect", .value = "panic|oops|warn|restart",
+	  .kind = OPT_CHOICE, .offset = AT(expect), .choices = expect_names,
+	  .program = true,
+	  .help = "0 if PROGRAM brings it about, else 123" },
 	{ .name = NULL, .help = "The machine" },
 	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
 	  .offset = AT(accel), .choices = accel_names,
@@ -1571,6 +1652,7 @@ static const struct opt opt_table[] = {
 
 static const char *const exit_table[] = {
 	"0..255  the program's own status; 128+N: signal N ended it",
+	"123     the kernel failed: one line on stderr says how, and its trace",
 	"124     the timeout ran out",
 	"125     no verdict: one line on stderr says what kept it from coming",
 	"126     the program could not be executed",
@@ -1866,6 +1948,18 @@ static char *words_next(struct words *w)
 	return NULL;
 }
 
+/* Cuts off what follows a '#' behind a blank, and the blanks. */
+static void words_reason(char *value)
+{
+	for (char *p = value; (p = strchr(p, '#')) != NULL; p++)
+		if (p > value && (p[-1] == ' ' || p[-1] == '\t')) {
+			while (p > value && (p[-1] == ' ' || p[-1] == '\t'))
+				p--;
+			*p = '\0';
+			return;
+		}
+}
+
 /* A value in which a path begins at p, NULL: nowhere. A relative one is made
  * one to the FILE's directory. Returns the value, NULL if there is no room. */
 static char *words_path(struct ktest *k, struct ktest_options *o,
@@ -1995,6 +2089,8 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 	o->last_value = name[len] == '\0' ? value : NULL;
 	if (k->error[0] != '\0')
 		return -1;
+	if (value != NULL && w->file != NULL && opt->reason)
+		words_reason(value);
 	if (value != NULL && (value = words_path(k, o, w, value,
 					opt_path(opt, value))) == NULL)
 		return -1;
@@ -2066,8 +2162,8 @@ static bool opt_given(const struct ktest_options *o, const struct opt *opt)
 {
 	const void *field = (const char *)o + opt->offset;
 
-	return opt->kind == OPT_FLAG ? *(const int *)field != 0
-				     : *(const char *const *)field != NULL;
+	return opt->kind == OPT_FLAG || opt->kind == OPT_CHOICE
+	       ? *(const int *)field != 0 : *(const char *const *)field != NULL;
 }
 
 /* One machine's things cannot be those of several. */
@@ -2115,7 +2211,7 @@ void ktest_defaults(struct ktest_options *o)
 		.qemu = getenv("KTEST_QEMU"),
 		.snapshot = getenv("KTEST_SNAPSHOT"),
 		.memory = 1024, .cpus = 1, .jobs = 1,
-		.sandbox = SANDBOX_AUTO,
+		.sandbox = SANDBOX_AUTO, .health = HEALTH_OOPS,
 		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
 		.wake_fd = -1,
 	};
@@ -3763,6 +3859,13 @@ static int guest_monogon(struct ktest *k)
 	return 0;
 }
 
+/* Whether the kernel's log is looked at. */
+static bool health_asked(const struct ktest_options *o)
+{
+	return o->argv != NULL
+	       && (o->health != HEALTH_OFF || o->expect != EXPECT_NONE);
+}
+
 /* Everything about one machine, before anything is made of it. */
 static int guest_describe(struct ktest *k, struct guest *g)
 {
@@ -4205,7 +4308,7 @@ static int chardev_read(struct ktest *k, struct guest *g, const char *value)
 static int wires_read(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
-	const size_t own = g->mode == MODE_PROGRAM ? 5 : 2; /* qemu_vports() */
+	const size_t own = g->mode == MODE_PROGRAM ? 6 : 2; /* qemu_vports() */
 	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
 			    - g->mount_count;
 
@@ -4790,7 +4893,10 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || job_string(c, "c", core) < 0
 	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
 	    || (o->tty && job_string(c, "t", tty) < 0)
-	    || (g->merged && job_string(c, "m", "") < 0))
+	    || (g->merged && job_string(c, "m", "") < 0)
+	    || (health_asked(o) && job_string(c, "k", o->health == HEALTH_WARN
+					      ? "b" : "") < 0)
+	    || (o->kmemleak && job_string(c, "s", "") < 0))
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
 		if (job_string(c, "a", o->argv[i]) < 0)
@@ -5385,6 +5491,7 @@ static const struct {
 	[FD_STDIN] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_STDOUT] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_STDERR] = { FD_SOCKET, WITH_PROGRAM | WITH_STDERR },
+	[FD_KLOG] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM },
 	[FD_MEMORY] = { FD_FILE, WITH_SNAPSHOT },
 	[FD_MONITOR] = { FD_SOCKET, WITH_SNAPSHOT },
@@ -5606,6 +5713,7 @@ static void qemu_vports(struct qemu *q)
 	qemu_socket(q, "out0", FD_STDOUT, "ktest.stdout");
 	if (fd_kind_of(q->g, q->a, FD_STDERR) != FD_NONE)
 		qemu_socket(q, "err0", FD_STDERR, "ktest.stderr");
+	qemu_socket(q, "log0", FD_KLOG, "ktest.log");
 }
 
 /* The network of Monogon's launcher, but for the forwarded ports, which are
@@ -6845,6 +6953,24 @@ static void vm_end(struct vm *v)
 	v->warden = 0;
 }
 
+/* The CPU time that QEMU has used; false if that is not known. A child that is
+ * not QEMU (yet) says nothing of the guest. */
+static bool vm_cpu(const struct vm *v, uint64_t *ns)
+{
+	char link[32], exe[PATH_SIZE];
+	clockid_t clock;
+	ssize_t n;
+
+	(void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)v->pid);
+	n = readlink(link, exe, sizeof exe - 1);
+	exe[n > 0 ? n : 0] = '\0';
+	if (v->ended || strstr(exe, "qemu") == NULL
+	    || clock_getcpuclockid(v->pid, &clock) != 0)
+		return false;
+	*ns = clock_ns(clock);
+	return true;
+}
+
 /* Starts QEMU; on failure nothing is left open or running. */
 static int vm_spawn(struct ktest *k)
 {
@@ -6887,7 +7013,569 @@ static int vm_spawn(struct ktest *k)
 	return 0;
 }
 
-/* ==== 11. Supervise ======================================================
+/* ==== 11. Health ========================================================
+ * What the kernel says -> findings: its reports of its own failures, and what
+ * they do to the exit status. Its log comes over a vport, whatever the console
+ * shows of it; once the guest is dead, the console has what init could not send
+ * any more. A second witness is /proc/sys/kernel/tainted, before the program
+ * and after it.
+ */
+#define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
+#define HEX4 "[0-9a-f][0-9a-f][0-9a-f][0-9a-f]"
+
+/* What the last line of a report begins with. */
+#define TRACE "---[ end " /* kernel/panic.c: the trace, or the panic */
+#define TASK " </TASK>"   /* arch/x86/kernel/dumpstack.c */
+#define FRAME "======"
+
+/* Lines that begin a report, as patterns of fnmatch(); the first row that fits
+ * counts. What memory or a task did not survive, and what taints the kernel as
+ * died, or for a bad page or a machine check, has FAILED, else it is a warning.
+ * In a report only a worse line begins another. */
+static const struct symptom {
+	const char *line, *end;
+	enum severity severity;
+	enum {
+		ALONE,
+		FRAMED,              /* only behind a row that says NOTHING */
+		TIMED                /* a host that is busy can cause it */
+	} how;
+} symptoms[] = {
+	/* kernel/panic.c; kernel/locking/lockdep.c, mm/slub.c and others */
+	{ "------------[[] cut here ]------------", TRACE, NOTHING, ALONE },
+	{ FRAME "*", TRACE, NOTHING, ALONE },
+	/* kernel/panic.c, __warn(); lockdep.c; its lookup_chain_cache_add() */
+	{ "WARNING: *:[0-9]* at *", TRACE, WARNED, FRAMED },
+	{ "WARNING: CPU: *", TRACE, WARNED, FRAMED },
+	{ "WARNING: *", TASK, WARNED, FRAMED },
+	{ "[[] BUG: *", TASK, WARNED, FRAMED },
+	{ "INFO: trying to register non-static key.", TASK, WARNED, ALONE },
+	{ "BUG: MAX_* too low!", TASK, WARNED, ALONE },
+	/* lib/refcount.c, lib/debugobjects.c, lib/ubsan.c */
+	{ "refcount_t: *", TRACE, WARNED, FRAMED },
+	{ "ODEBUG: *", TRACE, WARNED, FRAMED },
+	{ "UBSAN: * in *", FRAME, WARNED, FRAMED },
+	/* kernel/sched/core.c, lib/smp_processor_id.c, kernel/kcsan/report.c */
+	{ "BUG: sleeping function called from *", TASK, WARNED, ALONE },
+	{ "BUG: scheduling *", TASK, WARNED, ALONE },
+	{ "BUG: assuming *", TASK, WARNED, ALONE },
+	{ "BUG: using * in preemptible *", TASK, WARNED, ALONE },
+	{ "BUG: KCSAN: *", FRAME, WARNED, FRAMED },
+	/* kernel/workqueue.c, watchdog.c, watchdog_hld.c, hung_task.c */
+	{ "BUG: workqueue leaked lock *", TASK, WARNED, ALONE },
+	{ "BUG: workqueue lockup - pool*", TASK, WARNED, TIMED },
+	{ "watchdog: BUG: soft lockup - *", TASK, WARNED, TIMED },
+	{ "*atchdog: *detected hard LOCKUP on *", TASK, WARNED, TIMED },
+	{ "INFO: task *:[0-9]* blocked for more than *", TASK, WARNED, ALONE },
+	/* kernel/rcu/tree_stall.h, tree_exp.h, tasks.h */
+	{ "*INFO: rcu_* detected *stall*", TASK, WARNED, TIMED },
+	{ "*INFO: rcu_* self-detected stall *", TASK, WARNED, TIMED },
+	/* mm/kasan/report.c, mm/kfence/report.c, mm/kmsan/report.c */
+	{ "BUG: K[A-Z]*AN: *", FRAME, FAILED, FRAMED },
+	{ "BUG: KFENCE: *", FRAME, FAILED, FRAMED },
+	/* mm/slub.c; mm/page_alloc.c, memory.c, filemap.c, kernel/fork.c */
+	{ "BUG [!-~]* (*): *", TASK, FAILED, FRAMED },
+	{ "BUG: Bad *", TASK, FAILED, ALONE },
+	/* lib/list_debug.c, mm/usercopy.c, lib/string_helpers.c */
+	{ "list_[ad][de][dl] corruption*", TRACE, FAILED, ALONE },
+	{ "usercopy: Kernel memory * attempt *", TRACE, FAILED, ALONE },
+	{ "detected buffer overflow in *", TRACE, FAILED, ALONE },
+	/* lib/bug.c; arch/x86/mm/fault.c, traps.c; kernel/locking/ */
+	{ "kernel BUG at *", TRACE, FAILED, ALONE },
+	{ "BUG: *", TRACE, FAILED, ALONE },
+	/* die() and what it calls: arch/x86/kernel/dumpstack.c, s390's;
+	 * arm64's traps.c; riscv's */
+	{ "*: " HEX4 " [[]#[0-9]*]*", TRACE, FAILED, ALONE },
+	{ "*: " HEX4 " ilc:[0-9] [[]#[0-9]*]*", TRACE, FAILED, ALONE },
+	{ "Internal error: *[[]#[0-9]*]*", TRACE, FAILED, ALONE },
+	{ "Oops* [[]#[0-9]*]*", TRACE, FAILED, ALONE },
+	{ "Kernel BUG [[]#[0-9]*]*", TRACE, FAILED, ALONE },
+	/* arch/x86/kernel/cpu/mce/core.c, __print_mce(); kernel/panic.c */
+	{ "mce: [[]Hardware Error]: CPU *Machine Check*", TRACE, FAILED, ALONE },
+	{ PANIC "*", TRACE, FAILED, ALONE },
+	/* mm/kmemleak.c, print_unreferenced() */
+	{ "unreferenced object 0x*", NULL, FAILED, ALONE },
+};
+
+/* -- Lines, and the rings that keep the last of them -- */
+static void ring_put(struct ring *r, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		r->at[(r->total + i) % RING_SIZE] = s[i];
+	r->total += n;
+}
+
+/* The ring in order, in to[RING_SIZE]; returns its length. */
+static size_t ring_text(const struct ring *r, char *to)
+{
+	size_t n = r->total < RING_SIZE ? (size_t)r->total : RING_SIZE;
+
+	for (size_t i = 0; i < n; i++)
+		to[i] = r->at[(r->total - n + i) % RING_SIZE];
+	return n;
+}
+
+/* The first line of text in which what stands, from there on. */
+static bool find_line(const char *s, size_t n, const char *what, char *out,
+		      size_t size)
+{
+	const char *p = find_bytes(s, n, what, strlen(what));
+	size_t len = 0;
+
+	out[0] = '\0';
+	if (p == NULL)
+		return false;
+	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
+	       && len < size - 1)
+		len++;
+	memcpy(out, p, len);
+	out[len] = '\0';
+	return true;
+}
+
+/* What stands behind the time and the caller of a line that the console shows,
+ * "[    1.234567][   T12] TEXT" (kernel/printk/printk.c, info_print_prefix());
+ * *us is the time, left as it is where there is none. */
+static const char *line_text(const char *s, long long *us)
+{
+	unsigned long sec, part;
+	int n = 0;
+
+	if (sscanf(s, "[%lu.%6lu]%n", &sec, &part, &n) < 2 || n == 0)
+		return s;
+	*us = (long long)(sec % (LLONG_MAX / 2000000) * 1000000 + part);
+	if (s[n] == '[' && strchr(s + n, ']') != NULL)
+		n += (int)(strchr(s + n, ']') - (s + n)) + 1;
+	return s + n + (s[n] == ' ');
+}
+
+/* Where the line s[n] begins in from[], which ends at end; NULL: nowhere. */
+static const char *line_find(const char *from, const char *end, const char *s,
+			     size_t n)
+{
+	for (const char *p = from, *next; p < end; p = next + 1) {
+		next = line_end(p, end);
+		if (n <= (size_t)(next - p) && memcmp(p, s, n) == 0
+		    && (next == p + n || p[n] == '\r'))
+			return p;
+		if (next == end)
+			break;
+	}
+	return NULL;
+}
+
+/* -- Reports -- */
+/* Looks what share of a processor QEMU has. */
+static void health_sample(struct vm *v)
+{
+	struct health *h = &v->health;
+	const long long now = now_ms();
+
+	if (v->phase < PHASE_RUN || (h->sample[1].ms > 0
+	    && now - h->sample[1].ms < SHARE_WINDOW_MS))
+		return;
+	h->sample[0] = h->sample[1];
+	if (vm_cpu(v, &h->sample[1].cpu_ns))
+		h->sample[1].ms = now;
+}
+
+/* Whether QEMU hardly ran in the time that the kernel complains of: what it
+ * calls stuck may well be the host's doing. */
+static bool health_excuse(const struct vm *v, struct finding *f)
+{
+	const struct health *h = &v->health;
+	const size_t old = h->sample[0].ms > 0 ? 0 : 1;
+	const long long ms = now_ms() - h->sample[old].ms;
+	uint64_t used;
+
+	if (f->symptom->how != TIMED || h->sample[old].ms == 0 || ms <= 0
+	    || !vm_cpu(v, &used))
+		return false;
+	used = (used - h->sample[old].cpu_ns) / 10000 / (uint64_t)ms;
+	if (used >= SHARE_LOW)
+		return false;
+	(void)snprintf(f->process, sizeof f->process,
+		       "QEMU had %d %% of a processor", (int)used);
+	return true;
+}
+
+static bool health_ignored(const struct ktest_options *o,
+			   const struct finding *f)
+{
+	for (size_t i = 0; i < o->health_ignore.count; i++)
+		if (strstr(f->text_at, o->health_ignore.item[i]) != NULL)
+			return true;
+	return false;
+}
+
+/* The report that was being read has ended. */
+static void health_end(struct ktest *k)
+{
+	struct health *h = &k->vm.health;
+	struct finding *f = &h->now, *first;
+
+	if (f->symptom == NULL || f->symptom->severity == NOTHING) {
+		f->symptom = NULL;
+		return;
+	}
+	first = &h->first[f->symptom->severity];
+	h->seen[f->symptom->severity] = true;
+	if (!health_ignored(k->o, f)) {
+		f->excused = health_excuse(&k->vm, f);
+		h->count[f->symptom->severity] += !f->excused;
+		if (first->symptom == NULL || (first->excused && !f->excused)) {
+			*first = *f;
+			first->text.at = first->text_at;
+		}
+	}
+	f->symptom = NULL;
+}
+
+/* The first row that the line fits; NULL: none. */
+static const struct symptom *health_match(const char *line, bool framed)
+{
+	char head[FINDING_SIZE]; /* a bound for what fnmatch() may try */
+
+	(void)snprintf(head, sizeof head, "%.*s", (int)sizeof head - 1, line);
+	for (size_t i = 0; i < COUNT(symptoms); i++)
+		if ((framed || symptoms[i].how != FRAMED)
+		    && fnmatch(symptoms[i].line, head, 0) == 0)
+			return &symptoms[i];
+	return NULL;
+}
+
+/* "CPU: 0 PID: 70 Comm: cat Not tainted" (lib/dump_stack.c), or "comm "cat",
+ * pid 70," (mm/kmemleak.c): whose doing it was. */
+static void health_process(struct finding *f, const char *line)
+{
+	const char *p = strstr(line, "PID: ");
+	int pid, n = 0, len;
+
+	if (f->process[0] != '\0')
+		return;
+	if (p != NULL && sscanf(p, "PID: %d Comm: %n", &pid, &n) == 1 && n > 0) {
+		p += n;
+		len = (int)strcspn(p, "\n");
+		for (const char *q = p; q < p + len; q++)
+			if (strncmp(q, " Not tainted", 12) == 0
+			    || strncmp(q, " Tainted: ", 10) == 0)
+				len = (int)(q - p);
+	} else if (sscanf(line, "  comm \"%n%*20[^\"]\", pid %d", &n, &pid) == 1) {
+		p = line + n;
+		len = (int)strcspn(p, "\"");
+	} else {
+		return;
+	}
+	(void)snprintf(f->process, sizeof f->process, "%.*s[%d]",
+		       len < 20 ? len : 20, p, pid);
+}
+
+/* Takes a line of the log: its text, and with its time. What a process wrote
+ * there is none of the kernel's reports, though it may stand in one. */
+static void health_line(struct ktest *k, const char *text, const char *line,
+			bool kernel)
+{
+	struct finding *f = &k->vm.health.now;
+	bool framed = f->symptom != NULL && f->symptom->severity == NOTHING;
+	const char *end = f->symptom != NULL && !framed ? f->symptom->end : NULL;
+	const bool last = end != NULL && strncmp(text, end, strlen(end)) == 0;
+	const struct symptom *s = kernel && !last ? health_match(text, framed)
+						  : NULL;
+
+	if (s != NULL && f->symptom != NULL && (s->severity == NOTHING
+	    ? f->lines > 1 : !framed && s->severity > f->symptom->severity)) {
+		health_end(k);
+		framed = false;
+	}
+	if (s != NULL && f->symptom == NULL) {
+		f->lines = 0;
+		f->process[0] = '\0';
+		text_init(&f->text, f->text_at, sizeof f->text_at);
+	}
+	if (s != NULL && (f->symptom == NULL || framed)) {
+		f->symptom = s;
+		(void)snprintf(f->headline, sizeof f->headline, "%.*s",
+			       (int)sizeof f->headline - 1, text);
+	}
+	if (f->symptom == NULL)
+		return;
+	text_printf(&f->text, "%s\n", line);
+	health_process(f, text);
+	if (last || f->text.full || ++f->lines == REPORT_LINES
+	    || (framed && s == NULL && f->lines == FRAME_LINES))
+		health_end(k);
+}
+
+/* -- The log -- */
+/* A record's text, in which /dev/kmsg has written what is not printable as
+ * \xNN (msg_add_ext_text()); each line as the console shows it. */
+static void klog_text(struct ktest *k, const char *s, const char *prefix,
+		      bool kernel)
+{
+	struct health *h = &k->vm.health;
+	struct text t;
+	unsigned c;
+
+	do {
+		text_init(&t, h->last, sizeof h->last);
+		text_add(&t, prefix);
+		for (c = 0; *s != '\0' && c != '\n'; s++) {
+			c = (unsigned char)*s;
+			if (c == '\\' && sscanf(s, "\\x%2x", &c) == 1)
+				s += 3;
+			if (c != '\n' && c != '\0')
+				text_bytes(&t, &(char){ (char)c }, 1);
+		}
+		ring_put(&h->log, t.at, t.len);
+		ring_put(&h->log, "\n", 1);
+		health_line(k, t.at + strlen(prefix), t.at, kernel);
+	} while (*s != '\0');
+}
+
+/* "PRIORITY,NUMBER,MICROSECONDS,FLAGS[,caller=CALLER];TEXT", see devkmsg_read()
+ * in kernel/printk/printk.c. Of a process's PRIORITY bits 3 and up are set. */
+static void klog_record(struct ktest *k, const char *s)
+{
+	struct health *h = &k->vm.health;
+	const char *text = strchr(s, ';'), *caller = strstr(s, ",caller=");
+	long long priority, number, us;
+	char prefix[64];
+	int n = 0;
+
+	if (text == NULL || !parse_number(&s, &priority) || *s++ != ','
+	    || !parse_number(&s, &number) || *s++ != ','
+	    || !parse_number(&s, &us))
+		return;
+	if (h->next != 0 && (uint64_t)number > h->next)
+		h->lost += (uint64_t)number - h->next;
+	h->next = (uint64_t)number + 1;
+	n = snprintf(prefix, sizeof prefix, "[%5lld.%06lld]", us / 1000000,
+		     us % 1000000);
+	if (caller != NULL && caller < text)
+		n += snprintf(prefix + n, sizeof prefix - (size_t)n, "[%6.*s]",
+			      (int)(text - caller - 8 < 12 ? text - caller - 8
+				    : 12), caller + 8);
+	(void)snprintf(prefix + n, sizeof prefix - (size_t)n, " ");
+	klog_text(k, text + 1, prefix, priority < 8);
+}
+
+/* A line of the port ktest.log, which init.c specifies. */
+static void klog_line(struct ktest *k, const char *s)
+{
+	if (s[0] == '-' && k->vm.health.next == 0) {
+		k->vm.health.lost++; /* at least; else the next number tells */
+	} else if (s[0] == '+') {
+		if (strncmp(s + 1, "unref", 5) == 0)
+			health_end(k);
+		health_line(k, s + 1, s + 1, true);
+	} else {
+		klog_record(k, s);
+	}
+}
+
+static void klog_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct health *h = &k->vm.health;
+
+	h->total += n;
+	for (size_t i = 0; i < n; i++)
+		if (s[i] == '\n') {
+			h->record[h->record_len] = '\0';
+			h->record_len = 0;
+			klog_line(k, h->record);
+		} else if (h->record_len < sizeof h->record - 1) {
+			h->record[h->record_len++] = s[i];
+		}
+}
+
+/* -- The console of a guest that is dead, or was ended -- */
+/* Lines that init did not send any more. */
+static void console_rest(struct ktest *k)
+{
+	struct health *h = &k->vm.health;
+	const size_t n = ring_text(&k->console, k->scratch);
+	const size_t new = k->console.total - h->from < n
+			   ? (size_t)(k->console.total - h->from) : n;
+	const char *end = k->scratch + n, *p = end - new, *text, *at;
+	long long last = -1, us = 0;
+	char *line = h->record;
+
+	(void)line_text(h->last, &last);
+	while (h->last[0] != '\0'
+	       && (at = line_find(p, end, h->last, strlen(h->last))) != NULL) {
+		p = line_end(at, end);
+		last = -1;
+	}
+	for (; p < end; p = line_end(p, end) + 1) {
+		(void)snprintf(line, sizeof h->record, "%.*s",
+			       (int)(line_end(p, end) - p), p);
+		line[strcspn(line, "\r")] = '\0';
+		text = line_text(line, &us);
+		if (us > last)
+			health_line(k, text, line, true);
+	}
+}
+
+/* Shows what the console said last, and the lines of the log that it was not
+ * to show, each once and in order. */
+static void show_black_box(struct ktest *k)
+{
+	const struct ring *log = &k->vm.health.log;
+	const char *p = k->scratch, *end = p + ring_text(&k->console, k->scratch);
+	const char *s = k->scratch + RING_SIZE, *next, *to;
+	const char *s_end = s + ring_text(log, k->scratch + RING_SIZE);
+	long long at = 0, us;
+
+	if (log->total > RING_SIZE) /* its first line is cut */
+		s = line_end(s, s_end) + 1;
+	for (; s < s_end; s = next + 1) {
+		next = line_end(s, s_end);
+		us = 0;
+		(void)line_text(s, &us);
+		to = line_find(p, end, s, (size_t)(next - s));
+		if (to != NULL)
+			continue;
+		for (to = p; to < end; to = line_end(to, end) + 1) {
+			(void)line_text(to, &at);
+			if (at > us)
+				break;
+		}
+		to = to < end ? to : end;
+		show(k, -1, p, (size_t)(to - p), true);
+		show(k, -1, s, (size_t)(next - s) + (next < s_end), true);
+		p = to;
+	}
+	show(k, -1, p, (size_t)(end - p), true);
+	if (end > p && end[-1] != '\n')
+		show(k, -1, "\n", 1, true);
+}
+
+/* -- Judgement -- */
+/* Bits of /proc/sys/kernel/tainted (Documentation/admin-guide/
+ * tainted-kernels.rst); others say nothing of the kernel's health. */
+static const struct {
+	int bit;
+	enum severity severity;
+	const char *what;
+} taints[] = {
+	{ 7, FAILED, "D: it had an oops or a BUG" },
+	{ 5, FAILED, "B: a bad page, or memory that was misused" },
+	{ 4, FAILED, "M: a machine check" },
+	{ 9, WARNED, "W: a warning" },
+	{ 14, WARNED, "L: a soft lockup" },
+};
+
+/* What the log does not tell of. */
+static void health_taints(struct ktest *k)
+{
+	struct health *h = &k->vm.health;
+	const uint64_t before = k->o->health == HEALTH_WARN ? 0 : h->taint[0];
+
+	for (size_t i = 0; i < COUNT(taints); i++) {
+		struct finding *f = &h->first[taints[i].severity];
+
+		if ((h->taint[1] & ~before & 1u << taints[i].bit) == 0
+		    || h->seen[FAILED] || h->seen[taints[i].severity])
+			continue;
+		h->seen[taints[i].severity] = true;
+		h->count[taints[i].severity]++;
+		f->symptom = &symptoms[0];
+		text_init(&f->text, f->text_at, sizeof f->text_at);
+		(void)snprintf(f->headline, sizeof f->headline, "it is tainted"
+			       " %s, of which its log says nothing",
+			       taints[i].what);
+	}
+}
+
+/* Whether what was meant to happen has, and nothing worse. */
+static int health_expect(struct ktest *k, int status)
+{
+	const struct health *h = &k->vm.health;
+	const int happened = k->vm.phase < PHASE_RUN ? EXPECT_NONE
+		: h->happened != EXPECT_NONE ? h->happened
+		: h->count[FAILED] > 0 ? EXPECT_OOPS
+		: h->count[WARNED] > 0 ? EXPECT_WARN : EXPECT_NONE;
+
+	if (happened != k->o->expect) {
+		warn(k, "-expect %s: %s", expect_names[k->o->expect],
+		     happened == EXPECT_NONE ? "it did not happen"
+		     : happened == EXPECT_RESTART ? "the guest restarted"
+		     : happened == EXPECT_PANIC ? "the guest panicked"
+		     : happened == EXPECT_OOPS ? "there was an oops"
+		     : "there was no more than a warning");
+		(void)snprintf(k->finding, sizeof k->finding, "-expect %s: it"
+			       " did not happen", expect_names[k->o->expect]);
+		return KTEST_KERNEL_FAILED;
+	}
+	step(k, "-expect %s: it happened; status %d", expect_names[happened],
+	     status);
+	k->error[0] = '\0';
+	return 0;
+}
+
+/* The status of a run whose program has it, or whose guest died. */
+static int health_judge(struct ktest *k, int status)
+{
+	struct health *h = &k->vm.health;
+	const struct ktest_options *o = k->o;
+	const bool fails[SEVERITIES] = { [FAILED] = true,
+		[WARNED] = o->health == HEALTH_WARN };
+
+	if (k->end != END_VERDICT && health_asked(o))
+		console_rest(k);
+	health_end(k);
+	if (health_asked(o) && k->end == END_VERDICT)
+		health_taints(k);
+	if (o->expect != EXPECT_NONE && h->happened == EXPECT_NONE
+	    && k->end != END_VERDICT)
+		return status;
+	if (o->expect != EXPECT_NONE)
+		return health_expect(k, status);
+	for (int i = FAILED; i > NOTHING; i--)
+		if (h->count[i] > 0 && fails[i] && status == 0)
+			status = KTEST_KERNEL_FAILED;
+	return status;
+}
+
+/* What is worth a line and its trace: the first report, and the first that is
+ * worse. The last words of a guest that died have the trace already. */
+static void health_report(struct ktest *k)
+{
+	struct health *h = &k->vm.health;
+	const bool trace = k->error[0] == '\0' || k->o->console;
+
+	if (h->lost > 0)
+		warn(k, "%llu records of the kernel's log were lost",
+		     (unsigned long long)h->lost);
+	for (int i = FAILED; i > NOTHING; i--) {
+		const struct finding *f = &h->first[i];
+		const bool fails = i == FAILED || (k->o->health == HEALTH_WARN
+						   && !f->excused);
+		char line[FINDING_SIZE + 8], more[48] = "";
+
+		if (f->symptom == NULL || k->o->expect != EXPECT_NONE)
+			continue; /* it was meant to happen */
+		(void)snprintf(line, sizeof line, "%s%s%s", f->headline,
+			       f->process[0] != '\0' ? ", " : "", f->process);
+		if (k->finding[0] == '\0')
+			(void)snprintf(k->finding, sizeof k->finding, "%.255s",
+				       line);
+		if (h->happened == EXPECT_PANIC
+		    && strncmp(line, PANIC, strlen(PANIC)) == 0)
+			continue; /* that line is there */
+		if (h->count[i] > 1)
+			(void)snprintf(more, sizeof more, " (and %lu more)",
+				       h->count[i] - 1);
+		warn(k, "the kernel %s: %s%s", fails ? "failed" : "warns", line,
+		     more);
+		if (trace)
+			show(k, -1, f->text.at, f->text.len, true);
+	}
+	if (k->finding[0] == '\0' && h->happened != EXPECT_NONE)
+		(void)snprintf(k->finding, sizeof k->finding, "%.255s", k->error);
+}
+
+/* ==== 12. Supervise ======================================================
  * struct vm -> struct vm: moves bytes between QEMU and the caller, and speaks
  * with QEMU's monitor, until there is a reason to stop, k->end; then leaves
  * no process behind. Everything is an event of one loop: vm_poll() waits and
@@ -6944,31 +7632,11 @@ static long long vm_patience(struct vm *v)
 /* The black box keeps what the console says. */
 static void console_bytes(struct ktest *k, const char *s, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		k->ring[(k->ring_total + i) % RING_SIZE] = s[i];
-	k->ring_total += n;
+	ring_put(&k->console, s, n);
 	if (k->vm.deadline[END_KVM] > 0) /* a sign of life */
 		deadline_set(k, END_KVM, KVM_WAIT_MS);
 	if (k->o->console)
 		show(k, -1, s, n, true);
-}
-
-/* The first line of text in which what stands, from there on. */
-static bool find_line(const char *s, size_t n, const char *what, char *out,
-		      size_t size)
-{
-	const char *p = find_bytes(s, n, what, strlen(what));
-	size_t len = 0;
-
-	out[0] = '\0';
-	if (p == NULL)
-		return false;
-	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
-	       && len < size - 1)
-		len++;
-	memcpy(out, p, len);
-	out[len] = '\0';
-	return true;
 }
 
 /* Whether KVM has stopped the guest, for ever, and QEMU stays (its accel/kvm/
@@ -7024,6 +7692,7 @@ static void control_answer(struct ktest *k, int job)
 	s->to = v->fd[FD_CONTROL];
 	v->phase = job >= 0 ? PHASE_JOB : PHASE_RUN;
 	deadline_set(k, END_LIFELESS, job >= 0 ? ALIVE_WAIT_MS : 0);
+	v->health.from = k->o->health != HEALTH_WARN ? k->console.total : 0;
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
 	step(k, "init is there");
@@ -7285,6 +7954,9 @@ static void control_verdict(struct ktest *k, const char *message)
 	v->status = (unsigned char)message[1];
 	v->want_out = get_le(message + 2, 8);
 	v->want_err = get_le(message + 10, 8);
+	v->want_log = get_le(message + 18, 8);
+	v->health.taint[0] = get_le(message + 26, 8);
+	v->health.taint[1] = get_le(message + 34, 8);
 	v->phase = PHASE_OUTPUT;
 	deadline_set(k, END_STALL, STALL_WAIT_MS);
 	step(k, "the program ended: status %d, %llu and %llu bytes",
@@ -7451,25 +8123,17 @@ static void vm_reap(struct ktest *k)
 
 /* Whether a guest that should boot sleeps. On a busy host Linux may take the
  * APIC timer for broken, which TCG's ticks then miss (calibrate_APIC_clock()
- * in arch/x86/kernel/apic/apic.c), and have no other that works. A child that
- * is not QEMU (yet) says nothing of the guest. */
+ * in arch/x86/kernel/apic/apic.c), and have no other that works. */
 static bool vm_boot_hung(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	char link[32], exe[PATH_SIZE];
-	clockid_t clock;
-	uint64_t used;
-	ssize_t n;
+	uint64_t now, used;
 
 	deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
-	(void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)v->pid);
-	n = readlink(link, exe, sizeof exe - 1);
-	exe[n > 0 ? n : 0] = '\0';
-	if (v->ended || strstr(exe, "qemu") == NULL
-	    || clock_getcpuclockid(v->pid, &clock) != 0)
+	if (!vm_cpu(v, &now))
 		return false;
-	used = clock_ns(clock) - v->cpu_ns;
-	v->cpu_ns += used;
+	used = now - v->cpu_ns;
+	v->cpu_ns = now;
 	return used < BOOT_CPU_MS * 1000000u;
 }
 
@@ -7481,13 +8145,14 @@ static bool vm_done(struct ktest *k)
 	const bool flushed = v->out.len == 0 && v->err.len == 0;
 	const bool all_read = v->fd[FD_CONTROL] < 0 && v->fd[FD_EARLY] < 0
 			      && (v->fd[FD_CONSOLE] < 0 || !program)
-			      && v->fd[FD_LOG] < 0 && v->out.from < 0
-			      && v->err.from < 0;
+			      && v->fd[FD_LOG] < 0 && v->fd[FD_KLOG] < 0
+			      && v->out.from < 0 && v->err.from < 0;
 
 	if (!flushed) /* the reader takes its time */
 		deadlines_move(k);
 	if (program && v->phase == PHASE_OUTPUT && flushed
-	    && v->out.total == v->want_out && v->err.total == v->want_err)
+	    && v->out.total == v->want_out && v->err.total == v->want_err
+	    && v->health.total == v->want_log)
 		run_stop(k, END_VERDICT);
 	if (v->phase == PHASE_SAVED && v->fd[FD_STATE] < 0)
 		run_stop(k, END_SAVED);
@@ -7522,9 +8187,10 @@ static const struct {
 	enum qemu_fd fd;
 	void (*bytes)(struct ktest *k, const char *s, size_t n);
 } readers[] = {
-	{ FD_CONTROL, control_bytes }, { FD_CONSOLE, console_bytes },
-	{ FD_EARLY, console_bytes }, { FD_LOG, log_bytes },
-	{ FD_MONITOR, monitor_bytes },
+	/* these two come first: what was said before a message is before it */
+	{ FD_CONSOLE, console_bytes }, { FD_EARLY, console_bytes },
+	{ FD_CONTROL, control_bytes }, { FD_LOG, log_bytes },
+	{ FD_KLOG, klog_bytes }, { FD_MONITOR, monitor_bytes },
 };
 
 enum { /* places in what vm_poll() waits for */
@@ -7597,6 +8263,7 @@ static void vm_poll(struct ktest *k)
 		    && link_accept(k, &k->guest.wire[i]) < 0)
 			run_stop(k, END_OUTPUT);
 	deadlines_pause(k, woken);
+	health_sample(v);
 	vm_reap(k);
 }
 
@@ -7660,6 +8327,7 @@ static void vm_supervise(struct ktest *k)
 			drain(k, &v->fd[FD_CONSOLE], console_bytes);
 		drain(k, &v->fd[FD_EARLY], console_bytes);
 		drain(k, &v->fd[FD_LOG], log_bytes);
+		drain(k, &v->fd[FD_KLOG], klog_bytes);
 	}
 	vm_stragglers(k);
 	vm_close(v);
@@ -7667,24 +8335,11 @@ static void vm_supervise(struct ktest *k)
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 12. Verdict =======================================================
+/* ==== 13. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
  * guest's kernel and QEMU said last. ktest_run() stands here.
  */
-
-#define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
-
-/* The ring in order, in k->scratch, which is larger; returns its length. */
-static size_t ring_text(struct ktest *k)
-{
-	size_t n = k->ring_total < RING_SIZE ? (size_t)k->ring_total
-					     : RING_SIZE;
-
-	for (size_t i = 0; i < n; i++)
-		k->scratch[i] = k->ring[(k->ring_total - n + i) % RING_SIZE];
-	return n;
-}
 
 static void show_text(struct ktest *k, const char *title, const char *s,
 		      size_t n)
@@ -7720,33 +8375,12 @@ static void explain_lost(struct ktest *k)
 		   (unsigned long long)v->want_err);
 }
 
-/* QEMU ended, and without a verdict: why. */
-static void explain_qemu(struct ktest *k)
+/* The guest ended before its program could run; its console has n bytes. */
+static void explain_boot(struct ktest *k, size_t n)
 {
-	const struct vm *v = &k->vm;
-	char line[512], first[512];
-	size_t n = ring_text(k);
+	char line[512];
 
-	if (!find_line(k->said, k->said_len, "", first, sizeof first)
-	    || first[0] == '\0')
-		(void)snprintf(first, sizeof first, "it said nothing");
-	if (WIFSIGNALED(v->wait_status))
-		(void)fail(k, "QEMU died by signal %d (%s): %s",
-			   WTERMSIG(v->wait_status),
-			   strsignal(WTERMSIG(v->wait_status)), first);
-	else if (WEXITSTATUS(v->wait_status) != 0)
-		(void)fail(k, "QEMU ended with status %d: %s",
-			   WEXITSTATUS(v->wait_status), first);
-	else if (v->message_len > 0 && v->message[0] == 'e')
-		explain_init(k);
-	else if (v->phase == PHASE_OUTPUT)
-		explain_lost(k);
-	else if (find_line(k->scratch, n, PANIC, line, sizeof line))
-		(void)fail(k, strstr(line, "memory") == NULL
-			   ? "the guest panicked: %s"
-			   : "the guest panicked: %s (-memory is %lldM)",
-			   line + strlen(PANIC), k->o->memory);
-	else if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
+	if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
 		(void)fail(k, "init gave up: %s%s", line + 9,
 			   strstr(line, "no virtio") == NULL ? ""
 			   : k->guest.modules_dir[0] != '\0'
@@ -7760,11 +8394,48 @@ static void explain_qemu(struct ktest *k)
 			   line + 10, k->o->memory);
 	else
 		(void)fail(k, "the guest ended without an exit code, %s",
-			   v->phase == PHASE_RUN ? "while the program ran"
-			   " (restarted, powered off, or a triple fault)"
-			   : k->guest.mode == MODE_PROGRAM
+			   k->guest.mode == MODE_PROGRAM
 			   ? "before init was ready"
 			   : "or with no byte on its control port");
+}
+
+/* QEMU ended, and without a verdict: why, and whose doing it was. */
+static int explain_qemu(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	char line[512], first[512];
+	size_t n = ring_text(&k->console, k->scratch);
+
+	if (!find_line(k->said, k->said_len, "", first, sizeof first)
+	    || first[0] == '\0')
+		(void)snprintf(first, sizeof first, "it said nothing");
+	if (WIFSIGNALED(v->wait_status)) {
+		(void)fail(k, "QEMU died by signal %d (%s): %s",
+			   WTERMSIG(v->wait_status),
+			   strsignal(WTERMSIG(v->wait_status)), first);
+	} else if (WEXITSTATUS(v->wait_status) != 0) {
+		(void)fail(k, "QEMU ended with status %d: %s",
+			   WEXITSTATUS(v->wait_status), first);
+	} else if (v->message_len > 0 && v->message[0] == 'e') {
+		explain_init(k);
+	} else if (find_line(k->scratch, n, PANIC, line, sizeof line)) {
+		(void)fail(k, strstr(line, "memory") == NULL
+			   ? "the guest panicked: %s"
+			   : "the guest panicked: %s (-memory is %lldM)",
+			   line + strlen(PANIC), k->o->memory);
+		v->health.happened = EXPECT_PANIC;
+	} else if (v->phase == PHASE_OUTPUT) {
+		explain_lost(k);
+	} else if (v->phase == PHASE_RUN) {
+		(void)fail(k, "the guest ended without an exit code, while the"
+			   " program ran (restarted, powered off, or a triple"
+			   " fault)");
+		v->health.happened = EXPECT_RESTART;
+	} else {
+		explain_boot(k, n);
+	}
+	return v->health.happened != EXPECT_NONE ? KTEST_KERNEL_FAILED
+						 : KTEST_NO_VERDICT;
 }
 
 /* The exit status; when it is ktest's own, k->error says why. */
@@ -7786,8 +8457,7 @@ static int verdict(struct ktest *k)
 		if (k->guest.mode == MODE_MONOGON
 		    && v->phase == PHASE_OUTPUT && v->wait_status == 0)
 			return v->status;
-		explain_qemu(k);
-		break;
+		return explain_qemu(k);
 	case END_TIMEOUT:
 		(void)fail(k, "timeout: no verdict within %lld.%03lld s",
 			   k->o->timeout / 1000, k->o->timeout % 1000);
@@ -7825,17 +8495,16 @@ static int verdict(struct ktest *k)
 /* Shows the guest's and QEMU's last words after the line that says why. */
 static void last_words(struct ktest *k)
 {
-	size_t n;
-
 	if (k->vm.pid == 0 || k->end == END_OUTPUT)
 		return;
 	/* its first line was in ours already */
 	if (!k->o->verbose && k->said_len > 0
 	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL)
 		show_text(k, "QEMU said", k->said, k->said_len);
-	n = ring_text(k);
-	if (!k->o->console)
-		show_text(k, "the console's last words", k->scratch, n);
+	if (!k->o->console && (k->console.total | k->vm.health.log.total) != 0) {
+		warn(k, "the console's last words");
+		show_black_box(k);
+	}
 }
 
 /* -- Attempts --
@@ -7963,7 +8632,7 @@ static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
  * its devices are announced the other way. */
 static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 {
-	const size_t n = ring_text(k);
+	const size_t n = ring_text(&k->console, k->scratch);
 	char why[512];
 
 	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
@@ -8123,7 +8792,7 @@ static int run_attempts(struct ktest *k)
 			k->end = END_NONE;
 		k->said_len = 0;
 		if (!a->acpi_turned) /* else both are worth showing */
-			k->ring_total = 0;
+			k->console.total = 0;
 		if (attempt_files(k) < 0)
 			return -1;
 		if (a->accel == ACCEL_TCG && a->tick_khz == 0
@@ -8142,7 +8811,7 @@ static int run_attempts(struct ktest *k)
 			return -1;
 		attempt_run(k);
 	} while (attempt_next(k));
-	return verdict(k);
+	return health_judge(k, verdict(k));
 }
 
 /* What it does is a thread's own: a reader that is gone is an EPIPE for this
@@ -8213,16 +8882,17 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 		status = k->fail_status != 0 ? k->fail_status
 					     : KTEST_NO_VERDICT;
 	claim_undo(k);
-	if (k->error[0] != '\0') {
+	if (k->error[0] != '\0')
 		say_line(k, k->error);
+	health_report(k);
+	if (k->error[0] != '\0')
 		last_words(k);
-	}
 	run_end(k, r);
 	sigpipe_restore(&pipe_set, pending, &old);
 	return r->status = status;
 }
 
-/* ==== 13. Suite =========================================================
+/* ==== 14. Suite =========================================================
  * struct ktest_options with several kernels -> a run for each, as many at a
  * time as -jobs says; what they wrote, whole and in order; and who passed. A
  * run is a child process that calls ktest_run(), with no stdin and with its
@@ -8273,14 +8943,12 @@ static void die_by(int number)
 	(void)raise(number);
 }
 
-static int run_one(const struct ktest_options *o)
+static int run_one(const struct ktest_options *o, struct ktest_result *r)
 {
-	static struct ktest_result r;
-
-	(void)ktest_run(o, &r);
-	if (r.signal != 0)
-		die_by(r.signal);
-	return r.status;
+	(void)ktest_run(o, r);
+	if (r->signal != 0)
+		die_by(r->signal);
+	return r->status;
 }
 
 struct run {
@@ -8289,6 +8957,7 @@ struct run {
 	int out, err;         /* the same one if stdout and stderr are */
 	int status;
 	long long start, ms;
+	struct ktest_result *result; /* shared with the child */
 };
 
 struct runs {
@@ -8338,7 +9007,8 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	signals_catch(rs->o);
 	(void)close(old[0]);
 	(void)close(old[1]);
-	return getppid() == parent ? run_one(rs->o) : KTEST_NO_VERDICT;
+	return getppid() == parent ? run_one(rs->o, r->result)
+				   : KTEST_NO_VERDICT;
 }
 
 /* Tells the runs of our end, once. */
@@ -8364,8 +9034,11 @@ static void runs_start(struct runs *rs)
 	r->out = temporary_file(rs->k);
 	r->err = same_file(1, 2) ? r->out : temporary_file(rs->k);
 	r->start = now_ms();
+	r->result = mmap(NULL, sizeof *r->result, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	rs->o->kernel_path = kernel;
-	if (r->out >= 0 && r->err >= 0 && (r->pid = fork()) == 0)
+	if (r->out >= 0 && r->err >= 0 && r->result != MAP_FAILED
+	    && (r->pid = fork()) == 0)
 		_exit(run_child(rs, r, parent));
 	if (r->pid > 0) {
 		rs->started++;
@@ -8454,13 +9127,22 @@ static void runs_output(struct runs *rs, const char *name, int from,
  * A '#' would begin a directive: the name ends before it. */
 static void runs_result(struct runs *rs, const struct run *r)
 {
-	char before[32], after[128];
+	char before[32], after[128 + 4 * FINDING_SIZE];
+	struct text t;
 
 	(void)snprintf(before, sizeof before, "%sok %zu - ",
 		       r->status == 0 ? "" : "not ", rs->printed + 1);
-	(void)snprintf(after, sizeof after, "\n  ---\n  status: %d\n"
-		       "  seconds: %lld.%03lld\n  ...\n", r->status,
-		       r->ms / 1000, r->ms % 1000);
+	text_init(&t, after, sizeof after);
+	text_printf(&t, "\n  ---\n  status: %d\n  seconds: %lld.%03lld\n",
+		    r->status, r->ms / 1000, r->ms % 1000);
+	if (r->result->finding[0] != '\0') {
+		text_add(&t, "  kernel: '"); /* in which a quote is doubled */
+		for (const char *p = r->result->finding; *p != '\0'; p++)
+			text_visible(&t, *p == '\'' ? "''" : p,
+				     *p == '\'' ? 2 : 1, false);
+		text_add(&t, "'\n");
+	}
+	text_add(&t, "  ...\n");
 	runs_text(rs, &rs->k->out, before, r->name, strcspn(r->name, "#"), after);
 }
 
@@ -8488,9 +9170,11 @@ static int runs_summary(struct runs *rs)
 		status = status != 0 ? status : r->status;
 		failed += r->status != 0;
 		if (!rs->o->tap)
-			warn(rs->k, "%s %3d  %4lld.%03lld s  %s",
+			warn(rs->k, "%s %3d  %4lld.%03lld s  %s%s%s",
 			     r->status == 0 ? "passed" : "failed", r->status,
-			     r->ms / 1000, r->ms % 1000, r->name);
+			     r->ms / 1000, r->ms % 1000, r->name,
+			     r->result->finding[0] != '\0' ? ": " : "",
+			     r->result->finding);
 	}
 	if (!rs->o->tap)
 		warn(rs->k, "%zu kernels: %zu passed, %zu failed, %zu not run",
@@ -8552,7 +9236,7 @@ static int runs_all(struct ktest_options *o)
 	return status;
 }
 
-/* ==== 14. main ==========================================================
+/* ==== 15. main ==========================================================
  * argv -> ktest_run(), or the suite; the exit status, or death by the signal
  * that ended the run.
  */
@@ -8592,7 +9276,7 @@ int main(int argc, char **argv)
 		return runs_all(&o);
 	for (size_t i = 0; i < o.kernels.count; i++) {
 		o.kernel_path = o.kernels.item[i];
-		r.status = run_one(&o);
+		r.status = run_one(&o, &r);
 		status = status != 0 ? status : r.status;
 	}
 	return status;

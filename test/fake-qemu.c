@@ -11,7 +11,8 @@
  *	-mon chardev=ID                         the port "qmp"
  *
  * and does what a script says: steps separated by ';', each STEP or
- * STEP=VALUE or STEP=PORT:VALUE.  In a text \n, \e, \0 and \\ are understood.
+ * STEP=VALUE or STEP=PORT:VALUE.  In a text \n, \e, \0, \\ and \s (a ;) are
+ * understood.
  *
  *	hello		'h' on the control port
  *	clock		reads the 48 bytes that answer it
@@ -25,6 +26,7 @@
  *	state=TEXT	writes TEXT to a fd that comes over the port qmp, and
  *			closes it
  *	x=STATUS	'x' with that status and what was written so far
+ *	taint=N		the verdict's: how the kernel is tainted in the end
  *	promise=N	... and N bytes more than were written to stdout
  *	byte=STATUS	the original's exit byte: one raw byte
  *	close=PORT	closes the port's socket
@@ -76,6 +78,7 @@ struct port {
 
 static struct port ports[PORTS];
 static int port_count;
+static unsigned long long taint;
 
 static void
 die(const char *what)
@@ -251,7 +254,8 @@ say(struct port *p, const char *text)
 		if (c == '\\' && text[1]) {
 			c = *++text;
 			c = c == 'n' ? '\n' : c == 'e' ? '\033'
-			    : c == 'r' ? '\r' : c == '0' ? '\0' : c;
+			    : c == 'r' ? '\r' : c == 's' ? ';'
+			    : c == '0' ? '\0' : c;
 		}
 		put(p, &c, 1);
 	}
@@ -276,8 +280,8 @@ many(struct port *p, long long n)
 static void
 verdict(int status, unsigned long long more)
 {
-	unsigned char m[18] = { 'x', (unsigned char)status };
-	unsigned long long count[2] = { 0, 0 };
+	unsigned char m[42] = { 'x', (unsigned char)status };
+	unsigned long long count[5] = { 0, 0, 0, 0, taint };
 	int i;
 
 	for (i = 0; i < port_count; i++) {
@@ -285,8 +289,10 @@ verdict(int status, unsigned long long more)
 			count[0] = ports[i].written + more;
 		if (!strcmp(ports[i].name, "stderr"))
 			count[1] = ports[i].written;
+		if (!strcmp(ports[i].name, "log"))
+			count[2] = ports[i].written;
 	}
-	for (i = 0; i < 16; i++)
+	for (i = 0; i < 40; i++)
 		m[2 + i] = (unsigned char)(count[i / 8] >> i % 8 * 8);
 	put(port("control", 7), m, sizeof m);
 }
@@ -392,6 +398,7 @@ step(char *name)
 	else if (!strcmp(name, "many")) many(port(value, strcspn(value, ":")), atoll(text));
 	else if (!strcmp(name, "cat")) echo_stdin();
 	else if (!strcmp(name, "state")) state(value);
+	else if (!strcmp(name, "taint")) taint = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "x")) verdict(atoi(value), 0);
 	else if (!strcmp(name, "promise")) verdict(0, (unsigned long long)atoll(value));
 	else if (!strcmp(name, "byte")) {

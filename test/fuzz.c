@@ -514,10 +514,10 @@ static void fuzz_find(const char *s, size_t n)
 		== naive_find(where, n, what, len));
 	ktest_defaults(&o);
 	k.o = &o;
-	k.ring_total = RING_SIZE - half; /* so that it wraps */
+	k.console.total = RING_SIZE - half; /* so that it wraps */
 	console_bytes(&k, where, half);
 	console_bytes(&k, where + half, n - half);
-	REQUIRE(ring_text(&k) == RING_SIZE);
+	REQUIRE(ring_text(&k.console, k.scratch) == RING_SIZE);
 	REQUIRE(memcmp(k.scratch + RING_SIZE - n, where, n) == 0);
 	free(what);
 	free(where);

@@ -66,26 +66,26 @@ console_shown() { # NAME REGEX
 	    [ "$(tr -d '\11\12\40-\176' <"$err" | wc -c)" = 0 ]
 }
 
-no_verdict noinit 125 panicked
+no_verdict noinit 123 panicked
 console_shown noinit 'Kernel panic - not syncing'
-no_verdict badinit 125 panicked
+no_verdict badinit 123 panicked
 console_shown badinit 'Kernel panic - not syncing'
-no_verdict noinitauto 125 'panicked|without'
+no_verdict noinitauto 123 'panicked|without'
 result badinitrd
 is "$status" 125 'badinitrd: status 125'
-no_verdict panic 125 panicked
+no_verdict panic 123 panicked
 console_shown panic 'Kernel panic - not syncing: sysrq'
-no_verdict terminal 125 panicked
+no_verdict terminal 123 panicked
 console_shown terminal '\^\[\]0;owned\^G\^\[\[2J\^\[\[31mred'
 result sysrqkill
 is "$status" 137 'sysrqkill: the program dies, init does not'
 for n in sysrqreset reboot; do
 	result $n
-	is "$status" 125 "$n: status 125"
+	is "$status" 123 "$n: status 123"
 	like "$err" '^ktest: .*without' "$n: a line says so"
 done
 result poweroff
-is "$status" 125 'poweroff: status 125'
+is "$status" 123 'poweroff: status 123'
 result halt
 is "$status" 124 'halt: status 124'
 

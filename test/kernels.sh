@@ -7,6 +7,8 @@
 #	full	Debian's kernel for everything
 #	tiny	a small one without PCI and modules, built from Debian's kernel
 #		source with the fragment tiny.config
+#	debug	the same with debug.config merged over it: sanitizers, lock
+#		debugging, and triggers for whatever a kernel can suffer from
 #
 # Makes what is missing and prints the kernels' files, one a line; with `path`
 # it makes nothing. What it makes:
@@ -15,11 +17,13 @@
 #	build/kernels/cloud/lib/modules/VERSION/
 #	build/kernels/full/		likewise
 #	build/kernels/tiny/vmlinux	and vmlinux.config, what it was built from
+#	build/kernels/debug/		likewise, and kmemleak-test.ko
 #	build/kernels/NAME/from		the package it came from, or packages
 #
-# What is there is used as it is, without a look at the network; only tiny is
-# built again, when its fragment or its recipe below changed. To move on to
-# newer packages remove build/kernels. Each appears complete or not at all.
+# What is there is used as it is, without a look at the network; only what was
+# built is built again, when its fragments or the recipe below changed. To move
+# on to newer packages remove build/kernels. Each appears complete or not at
+# all.
 
 set -u
 LC_ALL=C
@@ -104,9 +108,12 @@ unpack() {
 	depmod -b "$new" "$version" 2>>"$work/log" || fail "$1: depmod failed"
 }
 
-# The lines of the fragment that did not make it into the configuration
+# The lines of the fragments that did not make it into the configuration, but
+# for those of the first that the second has otherwise
 lost_lines() {
-	while read -r line; do
+	cat "$@" | tac | awk '
+		{ name = $1 == "#" ? $2 : $1; sub("=.*", "", name) }
+		name ~ /^CONFIG_/ && !seen[name]++' | while read -r line; do
 		case $line in
 		CONFIG_*)
 			grep -qxF "$line" .config || echo "$line" ;;
@@ -115,37 +122,58 @@ lost_lines() {
 			option=${option%% *}
 			! grep -q "^$option=" .config || echo "$line" ;;
 		esac
-	done <"$test/tiny.config"
+	done
 }
 
-build_tiny() {
+fragments() {
+	echo "$test/tiny.config"
+	[ "$1" = tiny ] || echo "$test/$1.config"
+}
+
+# Under KASAN, what runs before it does: the PVH entry, and memcmp() for it
+uninstrument() {
+	echo 'KASAN_SANITIZE := n' >>arch/x86/platform/pvh/Makefile &&
+	echo 'KASAN_SANITIZE_string.o := n' >>lib/Makefile
+}
+
+build_source() { # NAME
 	tree=$work/tree
 	mkdir "$tree" "$new"
 	dpkg-deb --fsys-tarfile "$work"/*.deb |
 	    tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
 	    xz -dc -T0 | tar -x --strip-components=1 -C "$tree" \
 	    --exclude='*/drivers/gpu/*.[ch]' &&	# half a gigabyte, unused
-	    rm "$work"/*.deb && cd "$tree" || fail 'tiny: cannot unpack the source'
+	    rm "$work"/*.deb && cd "$tree" ||
+	    fail "$1: cannot unpack the source"
+	uninstrument
+	# shellcheck disable=SC2046 # names without blanks
 	{
 		make ARCH=x86_64 tinyconfig &&
-		scripts/kconfig/merge_config.sh -m .config "$test/tiny.config" &&
+		scripts/kconfig/merge_config.sh -m .config $(fragments "$1") &&
 		make ARCH=x86_64 olddefconfig
-	} >>"$work/log" 2>&1 </dev/null || fail 'tiny: cannot be configured'
-	lost=$(lost_lines)
-	[ -z "$lost" ] || die "tiny: not possible in this kernel:" $lost
-	make -j"$(nproc)" ARCH=x86_64 vmlinux KBUILD_BUILD_USER=ktest \
+	} >>"$work/log" 2>&1 </dev/null || fail "$1: cannot be configured"
+	# shellcheck disable=SC2046
+	lost=$(lost_lines $(fragments "$1"))
+	[ -z "$lost" ] || die "$1: not possible in this kernel:" $lost
+	targets=vmlinux
+	! grep -q '=m$' .config || targets='vmlinux modules'
+	# shellcheck disable=SC2086 # words
+	make -j"$(nproc)" ARCH=x86_64 $targets KBUILD_BUILD_USER=ktest \
 	    KBUILD_BUILD_HOST=ktest >>"$work/log" 2>&1 </dev/null ||
-	    fail 'tiny: the build failed'
+	    fail "$1: the build failed"
 	mv vmlinux "$new/vmlinux"
 	mv .config "$new/vmlinux.config"
+	[ "$1" = tiny ] || mv samples/kmemleak/kmemleak-test.ko "$new"
 	cd "$test"
 }
 
-# What tiny is made from, but for the source
+# What one of these is made from, but for the source
 recipe() {
 	{
-		grep -e '^CONFIG_' -e '^# CONFIG_' "$test/tiny.config"
-		sed -n '/^build_tiny/,/^}/p' "$test/kernels.sh"
+		# shellcheck disable=SC2046
+		cat $(fragments "$1") | grep -e '^CONFIG_' -e '^# CONFIG_'
+		sed -n '/^uninstrument/,/^}/p; /^build_source/,/^}/p' \
+		    "$test/kernels.sh"
 	} | cksum
 }
 
@@ -153,9 +181,9 @@ recipe() {
 kernel() {
 	dir=$kernels/$1
 	case $1 in
-	tiny)
+	tiny | debug)
 		[ -f "$dir/vmlinux" ] &&
-		    grep -qxF "recipe $(recipe)" "$dir/from" &&
+		    grep -qxF "recipe $(recipe "$1")" "$dir/from" &&
 		    echo "$dir/vmlinux" ;;
 	cloud | full)
 		[ -f "$dir/from" ] && ls "$dir"/boot/vmlinuz-* ;;
@@ -170,13 +198,13 @@ make_kernel() {
 	case $1 in
 	cloud) unpack linux-image-cloud-amd64 ;;
 	full) unpack linux-image-amd64 ;;
-	tiny)
+	tiny | debug)
 		fetch linux-source
-		echo "kernels.sh: building tiny, a few minutes" >&2
-		build_tiny ;;
+		echo "kernels.sh: building $1, some minutes" >&2
+		build_source "$1" ;;
 	esac
 	echo "$from" >"$new/from"
-	[ "$1" != tiny ] || echo "recipe $(recipe)" >>"$new/from"
+	[ ! -f "$new/vmlinux" ] || echo "recipe $(recipe "$1")" >>"$new/from"
 	rm -rf "${kernels:?}/$1"
 	mv "$new" "$kernels/$1" || exit 1
 	clean_up
@@ -185,7 +213,7 @@ make_kernel() {
 
 build=yes
 [ "${1:-}" != path ] || { build= && shift; }
-[ $# -gt 0 ] || die 'usage: test/kernels.sh [path] cloud|full|tiny...'
+[ $# -gt 0 ] || die 'usage: test/kernels.sh [path] cloud|full|tiny|debug...'
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 for name; do

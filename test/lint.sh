@@ -49,15 +49,15 @@ rule_lines=40		# this as a rule, one in twenty may have more;
 median_lines=16		# half of them have no more
 room_lines=900
 banners='3 8'		# lines: purpose, input, output
-ktest_lines=8000
+ktest_lines=8400
 init_lines=2800
 bios_lines=900		# one room
 ktest_rooms='0._Interface 1._Constants 2._Types 3._Utilities 4._Options
 	5._Describe 6._Claim 7._Initramfs 8._QEMU_argv 9._Snapshot 10._Spawn
-	11._Supervise 12._Verdict 13._Suite 14._Main'
+	11._Health 12._Supervise 13._Verdict 14._Suite 15._Main'
 # and some more between them
 init_rooms='... Protocol Architecture Strings Sys Reports Mounts Modules Ports
-	Job Program Relay Verdict Entry'
+	Job Program Relay Health Verdict Entry'
 
 # faults FILE LIMIT...: what style.awk says of it, with these
 faults() {

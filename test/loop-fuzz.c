@@ -64,7 +64,7 @@ static char pattern(uint64_t i)
 	return (char)(i * 31 + i / 251);
 }
 
-#define MESSAGE 18 /* 'x', the status, two counts: init.c */
+#define MESSAGE 42 /* 'x', the status, three counts, two taints: init.c */
 
 #ifdef STAND_IN
 /* -- The stand-in: argv is QEMU's, LOOP_SEED the seed (0: well-behaved),

@@ -7,6 +7,7 @@
  *	answer SIZE TIME SEED LENGTH	struct answer and where its fields are
  *	window SIZE			struct window, its first byte included
  *	verdict BYTE...			for status 7 after 2 and 3 bytes of output
+ *					and 24 of the kernel's log
  */
 #define main init_main
 #include "../init.c"
@@ -38,7 +39,8 @@ print_verdict(void)
 
 	flows[FLOW_OUT].written = 2;
 	flows[FLOW_ERR].written = 3;
-	verdict_make(&verdict, 7, flows);
+	flows[FLOW_LOG].written = 24;
+	verdict_make(&verdict, 7, flows, ~0ULL);
 	memcpy(bytes, &verdict, sizeof bytes);
 	text_begin(&t, "verdict");
 	add_number(&t, MESSAGE_VERDICT);

@@ -133,7 +133,7 @@ whole stopped 7 "$T/whole" 'ktest is stopped for 12 s'
 whole gone 7 "$T/whole" 'a pause of 3 s, the guest has ended by itself'
 whole gone-long 7 "$T/whole" 'a pause of 12 s, the guest has ended by itself'
 whole gone-stopped 7 "$T/whole" 'ktest is stopped, the guest ends by itself'
-whole gone-early 125 "$T/whole" 'a pause, the guest ended without a verdict'
+whole gone-early 123 "$T/whole" 'a pause, the guest ended without a verdict'
 like "$err" '^ktest: the guest ended without an exit code' \
     'a pause, the guest ended without a verdict: why'
 whole failed 125 "$T/whole" 'a pause, QEMU failed'

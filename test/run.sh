@@ -10,7 +10,7 @@
 # of its own, no stdin, at most SECONDS (1800), and
 #
 #	KTEST				the ktest to be tested (./ktest)
-#	KTEST_CLOUD, KTEST_FULL, KTEST_TINY		kernels
+#	KTEST_CLOUD, KTEST_FULL, KTEST_TINY, KTEST_DEBUG	kernels
 #	KTEST_CLOUD_MODULES, KTEST_FULL_MODULES		lib/modules/VERSION
 #
 # each unless it is set already; a kernel that was not made is left out. What
@@ -231,10 +231,10 @@ done
 
 : "${KTEST:=$top/ktest}"
 : "${KTEST_CLOUD=$(kernel cloud)}" "${KTEST_FULL=$(kernel full)}"
-: "${KTEST_TINY=$(kernel tiny)}"
+: "${KTEST_TINY=$(kernel tiny)}" "${KTEST_DEBUG=$(kernel debug)}"
 : "${KTEST_CLOUD_MODULES=$(modules "$KTEST_CLOUD")}"
 : "${KTEST_FULL_MODULES=$(modules "$KTEST_FULL")}"
-export KTEST KTEST_CLOUD KTEST_FULL KTEST_TINY
+export KTEST KTEST_CLOUD KTEST_FULL KTEST_TINY KTEST_DEBUG
 export KTEST_CLOUD_MODULES KTEST_FULL_MODULES
 
 printed=0 passed=0 failed=0 skipped=0 workers=

@@ -11,6 +11,7 @@
 #	KTEST_CLOUD	a distribution's kernel, everything virtio a module
 #	KTEST_FULL	a distribution's kernel, slower to unpack
 #	KTEST_TINY	a small ELF kernel without PCI and modules
+#	KTEST_DEBUG	the same, which finds its own faults (debug.config)
 #	KTEST_ACCEL	kvm or tcg (tcg): what the guests run on
 #	TMPDIR		where the script may write; it makes its own when unset
 #	CC		the compiler (cc)

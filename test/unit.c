@@ -2562,7 +2562,7 @@ static void check_job(const struct archive *job, const char *scratch)
 	is_entry(HERE, job, want, 0100755, "no ELF", 6);
 	is_entry(HERE, job, "etc/other", 0100644, "12345", 5);
 	is_entry(HERE, job, "work/dir", 040755, "", 0);
-	is_record(job, scratch, "p~/prog,1|d/work/dir|c" "@|m|a./prog,1|a|a"
+	is_record(job, scratch, "p~/prog,1|d/work/dir|c" "@|m|k|a./prog,1|a|a"
 		  "a\nb\xff=|c|ePATH=/usr/local/sbin:/usr/local/bin:/usr/sbin"
 		  ":/usr/bin:/sbin:/bin|eHOME=/root|eTERM=linux"
 		  "|eIN_KTEST=true|eA=1,2|");
@@ -2757,8 +2757,8 @@ static int build(const struct guest *g)
 #define STDERR_WANT "-chardev\nsocket,id=err0,fd=8\n" \
 	"-device\nvirtserialport,chardev=err0,name=ktest.stderr\n"
 #define SNAPSHOT_ARGS(share) "-object\nmemory-backend-file,id=ram0," \
-	"size=1024M,mem-path=/proc/self/fd/10,share=" share "\n" \
-	"-M\nmemory-backend=ram0\n-chardev\nsocket,id=qmp0,fd=11\n" \
+	"size=1024M,mem-path=/proc/self/fd/11,share=" share "\n" \
+	"-M\nmemory-backend=ram0\n-chardev\nsocket,id=qmp0,fd=12\n" \
 	"-mon\nchardev=qmp0,mode=control\n"
 
 /* What a vector has more than that of a cold boot, and less. Whole vectors
@@ -2830,7 +2830,7 @@ static const char *snapshot_words(struct guest *g, enum boot boot)
 	k.attempt.boot = boot;
 	(void)build(g);
 	text_init(&t, got, sizeof got);
-	while (i < k.qemu.argc && strstr(k.qemu.argv[i], "ktest.stderr") == NULL)
+	while (i < k.qemu.argc && strstr(k.qemu.argv[i], "ktest.log") == NULL)
 		i++;
 	while (++i < k.qemu.argc && strcmp(k.qemu.argv[i], "-kernel") != 0)
 		text_printf(&t, "%s\n", k.qemu.argv[i]);
@@ -3094,6 +3094,7 @@ static void test_qemu_log(void)
 
 /* ==== The control port ================================================== */
 #define LE8(n) n "\0\0\0\0\0\0\0"
+#define REST LE8("\3") LE8("\x41") LE8("\xff") /* the log, and taints */
 static const struct control_case {
 	const char *name;
 	bool program;
@@ -3107,18 +3108,19 @@ static const struct control_case {
 } control_cases[] = {
 #define BYTES(s) s, sizeof(s) - 1
 	{ "hello", true, BYTES("h"), END_NONE, true, false, 0, 0, 0, NULL },
-	{ "a verdict", true, BYTES("hx\x2a" LE8("\5") LE8("\7")), END_NONE,
+	{ "a verdict", true, BYTES("hx\x2a" LE8("\5") LE8("\7") REST), END_NONE,
 	  true, true, 42, 5, 7, NULL },
 	{ "status 255, many bytes", true, BYTES("hx\xff" "\1\2\3\4\5\6\7\x88"
-	  "\xff\xff\xff\xff\xff\xff\xff\xff"), END_NONE, true, true, 255,
+	  "\xff\xff\xff\xff\xff\xff\xff\xff" REST), END_NONE, true, true, 255,
 	  0x8807060504030201, UINT64_MAX, NULL },
-	{ "status 0", true, BYTES("hx\0" LE8("\0") LE8("\0")), END_NONE,
+	{ "status 0", true, BYTES("hx\0" LE8("\0") LE8("\0") REST), END_NONE,
 	  true, true, 0, 0, 0, NULL },
 	{ "a verdict but for a byte", true,
-	  BYTES("hx\x2a" LE8("\5") "\7\0\0\0\0\0\0"), END_NONE, true, false,
+	  BYTES("hx\x2a" LE8("\5") LE8("\7") LE8("\3") LE8("\x41") "\xff\0\0\0"
+	  "\0\0\0"), END_NONE, true, false,
 	  0, 0, 0, NULL },
 	{ "what follows a verdict", true,
-	  BYTES("hx\1" LE8("\5") LE8("\7") "hxqqe\nx\2" LE8("\1") LE8("\1")),
+	  BYTES("hx\1" LE8("\5") LE8("\7") REST "hxqqe\nx\2" LE8("\1") LE8("\1")),
 	  END_NONE, true, true, 1, 5, 7, NULL },
 	{ "init gives up", true, BYTES("eno ports\n"), END_INIT, false, false,
 	  0, 0, 0, "no ports" },
@@ -3641,7 +3643,7 @@ static void test_ring(void)
 			console_bytes(&k, in + at, part);
 			if (part == 1 && at % 997 != 0)
 				continue;
-			n = ring_text(&k);
+			n = ring_text(&k.console, k.scratch);
 			same = same && n == want
 			       && memcmp(k.scratch, in + at + part - n, n) == 0;
 		}
@@ -3893,7 +3895,7 @@ static const struct verdict_case {
 	{ "lost output", END_QEMU, 125, "output was lost: 3 of 5 bytes of"
 	  " stdout and 0 of 7 of stderr came", .have_status = true,
 	  .hello = true },
-	{ "panic", END_QEMU, 125, "the guest panicked: VFS: no root",
+	{ "panic", END_QEMU, 123, "the guest panicked: VFS: no root",
 	  .ring = "[ 1.0] Kernel panic - not syncing: VFS: no root\r\nx" },
 	{ "firmware", END_QEMU, 125, "the firmware gave up: no kernel",
 	  .ring = "firmware: no kernel\n" },
@@ -3901,7 +3903,7 @@ static const struct verdict_case {
 	  .ring = "[    2.1] ktest: no port\n" },
 	{ "early end", END_QEMU, 125, .error = "the guest ended"
 	  " without an exit code, before init was ready" },
-	{ "end while it ran", END_QEMU, 125, "the guest ended without an exit"
+	{ "end while it ran", END_QEMU, 123, "the guest ended without an exit"
 	  " code, while the program ran", .hello = true },
 	{ "original: 0", END_QEMU, 0, NULL, .original = true,
 	  .have_status = true },
@@ -3913,7 +3915,7 @@ static const struct verdict_case {
 	  .original = true, .have_status = true, .wait_status = SIGSEGV },
 	{ "original: no byte", END_QEMU, 125, "the guest ended without an exit"
 	  " code, or with no byte on its control port", .original = true },
-	{ "original: panic", END_QEMU, 125, "the guest panicked: x",
+	{ "original: panic", END_QEMU, 123, "the guest panicked: x",
 	  .original = true, .ring = "Kernel panic - not syncing: x" },
 };
 
@@ -3962,6 +3964,477 @@ static void test_verdict(void)
 	is_int(HERE, verdict(&k), 125, "verdict: output failed");
 	is_error(HERE, "stdout: No space left on device",
 		 "verdict: output failed");
+}
+
+/* ==== Health ============================================================ */
+/* A record of the log, as /dev/kmsg has it. */
+static uint64_t record_number;
+
+static void log_record(int priority, const char *text)
+{
+	static char line[RECORD_SIZE + 100];
+	const int n = snprintf(line, sizeof line, "%d,%llu,1%06u,-;%s\n"
+			       " SUBSYSTEM=cpu\n", priority,
+			       (unsigned long long)record_number,
+			       (unsigned)record_number, text);
+
+	record_number++;
+	for (int i = 0, part; i < n; i += part) {
+		part = 1 + (int)(next_random() % 50);
+		part = part < n - i ? part : n - i;
+		klog_bytes(&k, line + i, (size_t)part);
+	}
+}
+
+/* Lines, each a record. */
+static void log_report(int priority, const char *text)
+{
+	for (const char *p = text; *p != '\0'; p += strcspn(p, "\n") + 1) {
+		char line[512];
+
+		(void)snprintf(line, sizeof line, "%.*s",
+			       (int)strcspn(p, "\n"), p);
+		log_record(priority, line);
+	}
+}
+
+#define CUT "------------[ cut here ]------------\n"
+#define BAR "=====================================================\n"
+#define CPU "CPU: 0 PID: 85 Comm: my cat Tainted: G           OE      6.1.0\n"
+#define CPU_612 "CPU: 1 UID: 0 PID: 85 Comm: my cat Not tainted 6.12.1 #1\n"
+#define STACK "Call Trace:\n <TASK>\n dump_stack_lvl+0x44/0x5c\n </TASK>\n"
+#define END "---[ end trace 0000000000000000 ]---\n"
+
+/* Reports as kernels write them: 6.1 if nothing else is said. */
+static const struct report_case {
+	enum severity severity;
+	const char *headline; /* its beginning; NULL: the report's first line */
+	const char *text;
+	bool nobody;          /* it does not name a process */
+} report_cases[] = {
+	{ WARNED, "WARNING: CPU: 0 PID: 85 at drivers/misc/lkdtm/bugs.c:112 ",
+	  CUT "WARNING: CPU: 0 PID: 85 at drivers/misc/lkdtm/bugs.c:112"
+	  " lkdtm_WARNING+0x16/0x20\nModules linked in:\n" CPU STACK END },
+	{ WARNED, "WARNING: CPU: 1 PID: 85 at drivers/misc/lkdtm/bugs.c:117 ",
+	  CUT "Warning message trigger count: 2\nWARNING: CPU: 1 PID: 85 at"
+	  " drivers/misc/lkdtm/bugs.c:117 x+0x16/0x20\n" CPU_612 STACK END },
+	/* 6.18 */
+	{ WARNED, "WARNING: mm/slub.c:12 at foo+0x1/0x2, CPU#0: cat/85",
+	  CUT "WARNING: mm/slub.c:12 at foo+0x1/0x2, CPU#0: cat/85\n" CPU_612
+	  STACK END },
+	{ WARNED, "refcount_t: underflow; use-after-free.", CUT
+	  "refcount_t: underflow; use-after-free.\nWARNING: CPU: 0 PID: 85 at"
+	  " lib/refcount.c:28 refcount_warn_saturate+0x1/0x2\n" CPU STACK END },
+	{ WARNED, "ODEBUG: free active (active state 0) object type: timer_",
+	  CUT "ODEBUG: free active (active state 0) object type: timer_list"
+	  " hint: foo+0x0/0x10\nWARNING: CPU: 0 PID: 85 at lib/debugobjects.c:"
+	  "505 debug_print_object+0x1/0x2\n" CPU STACK END },
+	{ WARNED, "WARNING: possible circular locking dependency detected",
+	  BAR "WARNING: possible circular locking dependency detected\n6.1.0"
+	  " Not tainted\n------------------------------------------------------"
+	  "\ncat/85 is trying to acquire lock:\nstack backtrace:\n" CPU STACK },
+	{ WARNED, "WARNING: possible recursive locking detected", BAR
+	  "WARNING: possible recursive locking detected\n" CPU STACK },
+	{ WARNED, "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order", BAR
+	  "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected\n" CPU
+	  STACK },
+	{ WARNED, "WARNING: inconsistent lock state", BAR
+	  "WARNING: inconsistent lock state\n" CPU STACK },
+	{ WARNED, "WARNING: bad unlock balance detected!", BAR
+	  "WARNING: bad unlock balance detected!\n" CPU STACK },
+	{ WARNED, "WARNING: cat/85 still has locks held!", BAR
+	  "WARNING: cat/85 still has locks held!\n" CPU STACK },
+	{ WARNED, "WARNING: suspicious RCU usage", BAR
+	  "WARNING: suspicious RCU usage\n" CPU STACK },
+	{ WARNED, "[ BUG: Invalid wait context ]", BAR
+	  "[ BUG: Invalid wait context ]\n" CPU STACK },
+	{ WARNED, NULL, "INFO: trying to register non-static key.\n" CPU STACK },
+	{ WARNED, NULL, "BUG: MAX_LOCKDEP_CHAINS too low!\n" CPU STACK },
+	{ WARNED, NULL, "BUG: sleeping function called from invalid context at"
+	  " kernel/locking/mutex.c:580\nin_atomic(): 1, irqs_disabled(): 0\n"
+	  CPU STACK },
+	{ WARNED, NULL, "BUG: scheduling while atomic: cat/85/0x00000002\n" CPU
+	  STACK },
+	{ WARNED, NULL, "BUG: using smp_processor_id() in preemptible"
+	  " [00000000] code: cat/85\n" CPU STACK },
+	{ WARNED, "UBSAN: array-index-out-of-bounds in drivers/misc/lkdtm/", BAR
+	  "UBSAN: array-index-out-of-bounds in drivers/misc/lkdtm/bugs.c:342:16"
+	  "\nindex 8 is out of range for type 'char [8]'\n" CPU STACK BAR },
+	{ WARNED, "BUG: KCSAN: data-race in foo / bar", BAR
+	  "BUG: KCSAN: data-race in foo / bar\n\n" CPU BAR },
+	{ WARNED, NULL, "watchdog: BUG: soft lockup - CPU#0 stuck for 26s!"
+	  " [cat:85]\nModules linked in:\n" CPU STACK },
+	{ WARNED, NULL, "NMI watchdog: Watchdog detected hard LOCKUP on cpu 0\n"
+	  CPU STACK },
+	{ WARNED, NULL, "watchdog: CPU3: Watchdog detected hard LOCKUP on cpu"
+	  " 2\n" CPU_612 STACK }, /* 6.12 */
+	{ WARNED, NULL, "INFO: task cat:85 blocked for more than 120 seconds.\n"
+	  "      Not tainted 6.1.0 #1\n\"echo 0 > /proc/sys/kernel/hung_task_"
+	  "timeout_secs\" disables this message.\ntask:cat             state:D"
+	  " stack:27856 pid:85    ppid:1      flags:0x00004000\n" STACK, true },
+	{ WARNED, NULL, "rcu: INFO: rcu_preempt self-detected stall on CPU\n"
+	  "rcu: \t0-....: (2599 ticks this GP) idle=8b14/1/0x4000000000000000\n"
+	  CPU STACK },
+	{ WARNED, NULL, "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n"
+	  CPU STACK },
+	{ WARNED, NULL, "rcu: INFO: rcu_preempt detected expedited stalls on"
+	  " CPUs/tasks: { 1-.... } 27 jiffies s: 197 root: 0x2/.\n" STACK, true },
+	{ WARNED, NULL, "INFO: rcu_tasks detected stalls on tasks:\n" STACK,
+	  true },
+	{ WARNED, NULL, "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0"
+	  " nice=0 stuck for 34s!\nShowing busy workqueues and worker pools:\n",
+	  true },
+	{ FAILED, NULL, "BUG: kernel NULL pointer dereference, address:"
+	  " 0000000000000008\n#PF: supervisor write access in kernel mode\n"
+	  "Oops: 0002 [#1] PREEMPT SMP NOPTI\n" CPU STACK "CR2: 0\n" END },
+	{ FAILED, NULL, "BUG: unable to handle page fault for address: ffff88\n"
+	  "Oops: 0000 [#2] PREEMPT SMP\n" CPU STACK END },
+	{ FAILED, NULL, "general protection fault, probably for non-canonical"
+	  " address 0xdead000000000100: 0000 [#1] PREEMPT SMP\n" CPU STACK END },
+	{ FAILED, NULL, "Oops: general protection fault, probably for non-"
+	  "canonical address 0xdead000000000100: 0000 [#1] SMP\n" CPU_612 STACK
+	  END }, /* 6.10 */
+	{ FAILED, NULL, "divide error: 0000 [#1] PREEMPT SMP KASAN\n" CPU STACK
+	  END },
+	{ FAILED, "kernel BUG at drivers/misc/lkdtm/bugs.c:105!", CUT
+	  "kernel BUG at drivers/misc/lkdtm/bugs.c:105!\ninvalid opcode: 0000"
+	  " [#1] PREEMPT SMP\n" CPU STACK END },
+	{ FAILED, "list_add corruption. next->prev should be prev (ffff), but",
+	  CUT "list_add corruption. next->prev should be prev (ffff), but was 0."
+	  " (next=ffff).\nWARNING: CPU: 0 PID: 85 at lib/list_debug.c:25 x\n"
+	  CPU STACK END },
+	{ FAILED, NULL, "list_del corruption. prev->next should be ffff, but was"
+	  " 0\n" CUT "kernel BUG at lib/list_debug.c:56!\ninvalid opcode: 0000"
+	  " [#1] SMP\n" CPU STACK END },
+	{ FAILED, NULL, "usercopy: Kernel memory exposure attempt detected from"
+	  " SLUB object 'foo' (offset 0, size 9)!\n" CUT "kernel BUG at"
+	  " mm/usercopy.c:101!\n" CPU STACK END },
+	{ FAILED, NULL, "detected buffer overflow in memcpy\n" CUT "kernel BUG"
+	  " at lib/string_helpers.c:1048!\n" CPU STACK END },
+	{ FAILED, "BUG: KASAN: slab-use-after-free in lkdtm_WRITE_AFTER_FREE", BAR
+	  "BUG: KASAN: slab-use-after-free in lkdtm_WRITE_AFTER_FREE+0x1/0x2\n"
+	  "Write of size 8 at addr ffff888004 by task cat/85\n\n" CPU STACK
+	  "\nAllocated by task 85:\n kasan_save_stack+0x1/0x2\n" BAR },
+	{ FAILED, "BUG: KFENCE: use-after-free read in foo+0x1/0x2", BAR
+	  "BUG: KFENCE: use-after-free read in foo+0x1/0x2\n\n" CPU BAR },
+	{ FAILED, "BUG: KMSAN: uninit-value in foo+0x1/0x2", BAR
+	  "BUG: KMSAN: uninit-value in foo+0x1/0x2\n" CPU BAR },
+	{ FAILED, "BUG kmalloc-64 (Tainted: G    B     ): Poison overwritten",
+	  BAR "BUG kmalloc-64 (Tainted: G    B     ): Poison overwritten\n" CPU
+	  STACK },
+	{ FAILED, NULL, "BUG: Bad page state in process cat  pfn:02a3c\n" CPU
+	  STACK },
+	{ FAILED, NULL, "BUG: Bad page map in process cat  pte:8 pmd:9\n" CPU
+	  STACK },
+	{ FAILED, NULL, "BUG: Bad rss-counter state mm:ffff type:MM_FILEPAGES"
+	  " val:1\n", true },
+	{ FAILED, NULL, "BUG: TASK stack guard page was hit at ffffc9 (stack is"
+	  " ffff..ffff)\n" CPU STACK END },
+	{ FAILED, NULL, "BUG: spinlock bad magic on CPU#0, cat/85\n" CPU STACK },
+	{ FAILED, NULL, "mce: [Hardware Error]: CPU 0: Machine Check Exception:"
+	  " 5 Bank 4: b200000000070f0f\n", true },
+	{ FAILED, NULL, PANIC "VFS: Unable to mount root fs\n" CPU STACK
+	  "---[ end Kernel panic - not syncing: VFS: Unable ]---\n" },
+	/* arm64, riscv, s390 */
+	{ FAILED, NULL, "Internal error: Oops - BUG: 00000000f2000800 [#1] SMP\n"
+	  CPU STACK END },
+	{ FAILED, NULL, "Oops [#1]\n" CPU STACK END },
+	{ FAILED, NULL, "Kernel BUG [#1]\n" CPU STACK END },
+	{ FAILED, NULL, "illegal operation: 0001 ilc:1 [#1] SMP \n" CPU STACK
+	  END },
+};
+
+/* What only looks like one, whatever is around it. */
+static const char *const harmless[] = {
+	"BUGS: none", "debug: BUG: quoted", "the BUG: is here",
+	"x86/cpu: WARNING: CPU: 0 PID: 1 at", "WARNING: Spectre v2 mitigation"
+	" leaves CPU vulnerable to RETBleed attacks, data leaks possible!",
+	"WARNING: possible circular locking", "Oops", "Oopsie [x]",
+	"INFO: lockdep is turned off.", "INFO: task x blocked",
+	"systemd[1]: Starting kernel BUG: reporter", "refcount_t: saturated",
+	"clocksource: timekeeping watchdog on CPU0: Marking clocksource 'tsc' as"
+	" unstable because the skew is too large:",
+	"hrtimer: interrupt took 4214231 ns",
+	"sched: RT throttling activated", "mce: CPU0: Thermal monitoring",
+	"mce: [Hardware Error]: Machine check events logged",
+	"tsc: Marking TSC unstable due to clocksource watchdog",
+	"perf: interrupt took too long (2503 > 2500), lowering",
+	"rcu: Hierarchical SRCU implementation.",
+	"rcu: \tRCU restricting CPUs from NR_CPUS=8192 to nr_cpu_ids=1.",
+	"Freeing unused kernel image (initmem) memory: 2788K [#x]",
+	"kmemleak: Kernel memory leak detector initialized (mem pool: 15679)",
+	"---[ end trace 0000000000000000 ]---", "Call Trace:", " </TASK>",
+	"kernel panic - not syncing: quoted", "list_add: corruption",
+	"watchdog: Delayed init of the lockup detector failed: -19",
+	"KASAN: null-ptr-deref in range [0x0-0x7]", "UBSAN: disabled in kernel",
+	"ODEBUG: Out of memory. ODEBUG disabled", "BUG", "",
+};
+
+static void health_start(int health)
+{
+	fresh();
+	o.health = health;
+	k.end = END_VERDICT;
+	k.vm.phase = PHASE_OUTPUT;
+	record_number = 7;
+}
+
+static void test_reports(void)
+{
+	for (size_t i = 0; i < COUNT(report_cases); i++) {
+		const struct report_case *c = &report_cases[i];
+		const struct finding *f = &k.vm.health.first[c->severity];
+		const char *head = c->headline != NULL ? c->headline : c->text;
+		const char *name = name_of("report: %.60s", head);
+
+		health_start(HEALTH_OOPS);
+		log_report(4, "Run /init as init process\n");
+		log_report(4, c->text);
+		log_report(4, "all is well\n");
+		is_int(HERE, health_judge(&k, 0),
+		       c->severity == FAILED ? 123 : 0, name);
+		is_int(HERE, health_judge(&k, 7), 7, name);
+		is_true(HERE, k.vm.health.count[c->severity] == 1
+			&& !k.vm.health.seen[WARNED + FAILED - c->severity],
+			name);
+		is_true(HERE, f->symptom != NULL
+			&& strncmp(f->headline, head, strcspn(head, "\n")) == 0,
+			name);
+		is_text(HERE, f->process, c->nobody ? "" : "my cat[85]", name);
+		is_true(HERE, strstr(f->text_at, "init process") == NULL
+			&& f->text.len >= strlen(c->text), name);
+		health_start(HEALTH_WARN);
+		log_report(4, c->text);
+		is_int(HERE, health_judge(&k, 0), 123, name);
+		/* a process wrote it: facility 1, and a later one */
+		health_start(HEALTH_WARN);
+		log_report(12, c->text);
+		is_int(HERE, health_judge(&k, 0), 0, name);
+	}
+}
+
+static void test_harmless(void)
+{
+	for (size_t i = 0; i < COUNT(harmless); i++) {
+		health_start(HEALTH_WARN);
+		log_record(3, harmless[i]);
+		log_record(3, "something else");
+		is_int(HERE, health_judge(&k, 0), 0,
+		       name_of("harmless: %.60s", harmless[i]));
+		is_true(HERE, !k.vm.health.seen[WARNED]
+			&& !k.vm.health.seen[FAILED],
+			name_of("harmless: %.60s", harmless[i]));
+	}
+}
+
+#define WARN_REPORT CUT "WARNING: CPU: 0 PID: 85 at a.c:1 foo+0x1/0x2\n" CPU \
+	STACK END
+#define OOPS_REPORT "BUG: kernel NULL pointer dereference, address: 8\n" \
+	"Oops: 0002 [#1] SMP\n" CPU STACK END
+
+static const struct judge_case {
+	const char *name;
+	const char *text;
+	int health, expect, status, want;
+	const char *ignore, *finding;
+	uint64_t before, after; /* tainted */
+	int happened;
+} judge_cases[] = {
+	{ "nothing", "", HEALTH_WARN, 0, 0, 0, NULL, "", 0, 0x3000, 0 },
+	{ "off", OOPS_REPORT, HEALTH_OFF, 0, 0, 0, NULL, "", 0, 0x80, 0 },
+	{ "a warning", WARN_REPORT, HEALTH_OOPS, 0, 0, 0, NULL,
+	  "WARNING: CPU: 0 PID: 85 at a.c:1 foo+0x1/0x2, my cat[85]", 0, 0x200,
+	  0 },
+	{ "a warning counts", WARN_REPORT, HEALTH_WARN, 0, 0, 123, NULL,
+	  "WARNING: CPU: 0", 0, 0x200, 0 },
+	{ "both", WARN_REPORT OOPS_REPORT, HEALTH_OOPS, 0, 0, 123, NULL,
+	  "BUG: kernel NULL pointer dereference, address: 8, my cat[85]", 0,
+	  0x280, 0 },
+	{ "the program's own", OOPS_REPORT, HEALTH_OOPS, 0, 3, 3, NULL, "BUG: k",
+	  0, 0x80, 0 },
+	{ "ignored by its first line", OOPS_REPORT, HEALTH_WARN, 0, 0, 0,
+	  "NULL pointer", "", 0, 0x80, 0 },
+	{ "ignored by its trace", WARN_REPORT, HEALTH_WARN, 0, 0, 0,
+	  "dump_stack_lvl", "", 0, 0x200, 0 },
+	{ "another is ignored", WARN_REPORT OOPS_REPORT, HEALTH_OOPS, 0, 0, 123,
+	  "a.c:1", "BUG: kernel NULL", 0, 0x280, 0 },
+	{ "it comes behind one that is ignored", WARN_REPORT CUT "WARNING: CPU:"
+	  " 0 PID: 85 at b.c:2 bar\n" CPU END, HEALTH_WARN, 0, 0, 123, "a.c:1",
+	  "WARNING: CPU: 0 PID: 85 at b.c:2 bar, my cat[85]", 0, 0x200, 0 },
+	{ "died, and the log does not know", "", HEALTH_OOPS, 0, 0, 123, NULL,
+	  "it is tainted D", 0x3000, 0x3080, 0 },
+	{ "bad page", "", HEALTH_OOPS, 0, 0, 123, NULL, "it is tainted B", 0,
+	  0x20, 0 },
+	{ "machine check", "", HEALTH_OOPS, 0, 0, 123, NULL, "it is tainted M",
+	  0, 0x10, 0 },
+	{ "tainted W", "", HEALTH_OOPS, 0, 0, 0, NULL, "it is tainted W", 0,
+	  0x200, 0 },
+	{ "tainted L", "", HEALTH_WARN, 0, 0, 123, NULL, "it is tainted L", 0,
+	  0x4000, 0 },
+	{ "it was already", "", HEALTH_OOPS, 0, 0, 0, NULL, "", 0x2b0, 0x2b0,
+	  0 },
+	{ "since boot", "", HEALTH_WARN, 0, 0, 123, NULL, "it is tainted W",
+	  0x200, 0x200, 0 },
+	{ "out of tree, unsigned, forced, live patch", "", HEALTH_WARN, 0, 0, 0,
+	  NULL, "", 0, 0xb00f, 0 },
+	{ "-expect oops", OOPS_REPORT, HEALTH_OOPS, EXPECT_OOPS, 137, 0, NULL,
+	  "", 0, 0x80, 0 },
+	{ "-expect oops, none", "", HEALTH_OOPS, EXPECT_OOPS, 0, 123, NULL,
+	  "-expect oops", 0, 0, 0 },
+	{ "-expect oops, off", OOPS_REPORT, HEALTH_OFF, EXPECT_OOPS, 0, 0, NULL,
+	  "", 0, 0, 0 },
+	{ "-expect oops, a warning", WARN_REPORT, HEALTH_OOPS, EXPECT_OOPS, 0,
+	  123, NULL, "-expect oops", 0, 0, 0 },
+	{ "-expect warn", WARN_REPORT, HEALTH_WARN, EXPECT_WARN, 5, 0, NULL, "",
+	  0, 0, 0 },
+	{ "-expect warn, an oops", WARN_REPORT OOPS_REPORT, HEALTH_OOPS,
+	  EXPECT_WARN, 0, 123, NULL, "-expect warn", 0, 0, 0 },
+	{ "-expect panic", OOPS_REPORT, HEALTH_OOPS, EXPECT_PANIC, 123, 0, NULL,
+	  "", 0, 0, EXPECT_PANIC },
+	{ "-expect panic, a restart", "", HEALTH_OOPS, EXPECT_PANIC, 123, 123,
+	  NULL, "-expect panic", 0, 0, EXPECT_RESTART },
+	{ "-expect restart", "", HEALTH_OOPS, EXPECT_RESTART, 123, 0, NULL, "",
+	  0, 0, EXPECT_RESTART },
+	{ "-expect oops, a panic", OOPS_REPORT, HEALTH_OOPS, EXPECT_OOPS, 123,
+	  123, NULL, "-expect oops", 0, 0, EXPECT_PANIC },
+};
+
+static void test_judge(void)
+{
+	static char word[] = "prog", *argv[] = { word, NULL };
+
+	for (size_t i = 0; i < COUNT(judge_cases); i++) {
+		const struct judge_case *c = &judge_cases[i];
+		const char *name = name_of("judge: %s", c->name);
+
+		health_start(c->health);
+		o.argv = argv;
+		o.expect = c->expect;
+		if (c->ignore != NULL)
+			o.health_ignore.item[o.health_ignore.count++] = c->ignore;
+		k.vm.health.taint[0] = c->before;
+		k.vm.health.taint[1] = c->after;
+		k.vm.health.happened = c->happened;
+		if (c->happened != EXPECT_NONE)
+			k.end = END_QEMU;
+		if (health_asked(&o)) /* else init sends nothing */
+			log_report(4, c->text);
+		is_int(HERE, health_judge(&k, c->status), c->want, name);
+		health_report(&k);
+		is_true(HERE, strncmp(k.finding, c->finding, strlen(c->finding))
+			== 0 && (k.finding[0] == '\0') == (c->finding[0] == '\0'),
+			name);
+	}
+	health_start(HEALTH_OOPS);
+	o.argv = argv;
+	o.expect = EXPECT_OOPS;
+	k.end = END_TIMEOUT;
+	is_int(HERE, health_judge(&k, 124), 124, "judge: -expect, a timeout");
+}
+
+/* Numbers, texts and lengths that no kernel would send. */
+static void test_log(void)
+{
+	struct health *h = &k.vm.health;
+	char bytes[4096];
+
+	health_start(HEALTH_WARN);
+	log_record(6, "one");
+	record_number += 3;
+	log_record(6, "two");
+	is_int(HERE, (int)h->lost, 3, "log: a gap");
+	klog_bytes(&k, "-\n", 2);
+	record_number += 2;
+	log_record(6, "three");
+	is_int(HERE, (int)h->lost, 5, "log: a gap that init saw, too");
+	health_start(HEALTH_WARN);
+	klog_bytes(&k, "-\n", 2);
+	log_record(6, "one");
+	is_int(HERE, (int)h->lost, 1, "log: records before the first");
+	log_record(6, "a\\x0ab\\x5cc\\x00d\\xzz");
+	is_text(HERE, h->last, "[    1.000008] b\\cd\\xzz", "log: escapes");
+	is_true(HERE, h->log.total == strlen("[    1.000007] one\n") * 2 - 2
+		+ strlen(h->last) + 1, "log: a record of two lines");
+	klog_bytes(&k, "6,9,5,-,caller=T12;x\n", 21);
+	is_text(HERE, h->last, "[    0.000005][   T12] x", "log: a caller");
+	klog_bytes(&k, "6,9,5,-,caller=TTTTTTTTTTTTTTTTTTTTTTTT;x\n", 42);
+	is_text(HERE, h->last, "[    0.000005][TTTTTTTTTTTT] x",
+		"log: a caller that is too long");
+	for (const char *const *s = (const char *const[]){ "6,", ";", "6,7,;\n",
+		"99999999999999999999,1,1,-;x\n", "a,b,c;d\n", ",,,;\n", "\n",
+		"\0;\n", "6,9223372036854775807,1,-;x\n", NULL }; *s != NULL; s++)
+		klog_bytes(&k, *s, strlen(*s));
+	is_text(HERE, h->last, "[    0.000005][TTTTTTTTTTTT] x",
+		"log: what is no record is none");
+	for (int i = 0; i < 200; i++) {
+		for (size_t n = 0; n < sizeof bytes; n++)
+			bytes[n] = i < 100 ? (char)next_random()
+				   : "6,7;\\x0a[]-+\nBUG: "[next_random() % 17];
+		klog_bytes(&k, bytes, sizeof bytes);
+	}
+	klog_bytes(&k, "\n6,1,1,-;", 9);
+	for (int i = 0; i < 20; i++)
+		klog_bytes(&k, many('x', 4000), 4000);
+	klog_bytes(&k, "\n", 1);
+	is_true(HERE, strlen(h->last) < sizeof h->last,
+		"log: a line without an end");
+	(void)health_judge(&k, 0);
+	health_start(HEALTH_OOPS);
+	for (int i = 0; i < 1000; i++)
+		log_report(4, i % 2 == 0 ? WARN_REPORT : CUT);
+	is_int(HERE, health_judge(&k, 0), 0, "log: many warnings");
+	is_int(HERE, (int)h->count[WARNED], 500, "log: many warnings");
+	log_report(4, OOPS_REPORT);
+	is_int(HERE, health_judge(&k, 0), 123, "log: an oops behind them");
+}
+
+/* The lines of a dead guest: what init sent, and what only the console has. */
+static void test_black_box(void)
+{
+	static const char console[] = "early\n[    1.000001] seen\r\n"
+		"[    1.000007] one\r\n[    1.000009] both\r\n"
+		"[    1.000020] BUG: kernel NULL pointer dereference\r\n"
+		"[    1.000021] " PANIC "x";
+	static const char want[] = "early\n[    1.000001] seen\n"
+		"[    1.000007] one\n[    1.000008] hidden\n"
+		"[    1.000009] both\n[    1.000010] hidden, too\n"
+		"[    1.000020] BUG: kernel NULL pointer dereference\n"
+		"[    1.000021] " PANIC "x\n";
+	static char word[] = "prog", *argv[] = { word, NULL };
+	char got[1024] = "";
+	int fd[2];
+
+	health_start(HEALTH_OOPS);
+	o.argv = argv;
+	(void)make_pipe(&k, fd);
+	k.log.fd = fd[1];
+	k.log.chunk = PIPE_BUF;
+	console_bytes(&k, console, sizeof console - 1);
+	log_record(6, "one");
+	log_record(7, "hidden");
+	log_record(3, "both");
+	log_record(7, "hidden, too");
+	k.end = END_QEMU;
+	is_int(HERE, health_judge(&k, 123), 123, "black box: status");
+	is_text(HERE, k.vm.health.first[FAILED].headline,
+		"BUG: kernel NULL pointer dereference", "black box: finding");
+	show_black_box(&k);
+	is_true(HERE, read(fd[0], got, sizeof got - 1) > 0, "black box: shown");
+	is_text(HERE, got, want, "black box: each line once, in order");
+	close_fd(&fd[0]);
+	close_fd(&fd[1]);
+	k.log.fd = -1;
+	/* on a line that the log has, too, nothing is found twice */
+	health_start(HEALTH_OOPS);
+	o.argv = argv;
+	log_record(1, "BUG: kernel NULL pointer dereference");
+	log_record(1, "BUG: kernel NULL pointer dereference");
+	console_bytes(&k, "[    1.000007] BUG: kernel NULL pointer dereference\r\n"
+		      "[    1.000008] BUG: kernel NULL pointer dereference\r\n",
+		      106);
+	k.end = END_QEMU;
+	(void)health_judge(&k, 123);
+	is_int(HERE, (int)k.vm.health.count[FAILED], 1, "black box: once");
 }
 
 /* What cannot be run is said before anything is started. */
@@ -4406,6 +4879,11 @@ static void test_machine(void)
 	test_next();
 	test_next_late();
 	test_verdict();
+	test_reports();
+	test_harmless();
+	test_judge();
+	test_log();
+	test_black_box();
 	test_run_refused();
 }
 

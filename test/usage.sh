@@ -63,7 +63,7 @@ empty "$err" '-h: nothing on stderr'
 ok '-h: there are options' [ "$(wc -l <"$T/options")" -gt 40 ]
 is "$(sed -n 's/^  -\([a-z-]*\) .*/\1/p' "$out" | tr '\n' ' ')" \
     "$(sed 's/ .*//' "$T/options" | tr '\n' ' ')" '-h: each, in order'
-for n in '0..255 ' '124  .*time' '125  .*line' '126  .*not be exec' \
+for n in '0..255 ' '123  .*kernel' '124  .*time' '125  .*line' '126  .*not be exec' \
     '127  .*not found'; do
 	like "$out" "^  $n" "-h: the exit status ${n%% *}"
 done

@@ -15,8 +15,8 @@ do_fake() { # SCRIPT [OPTIONS...]
 	fake "$@" $prog
 }
 
-no_verdict() { # WHAT REGEX: 125, a line that says why
-	is "$status" 125 "$1: status 125"
+no_verdict() { # WHAT REGEX [STATUS]: 125, a line that says why
+	is "$status" "${3:-125}" "$1: status ${3:-125}"
 	like "$err" "^ktest: .*($2)" "$1: a line says so"
 }
 
@@ -82,7 +82,7 @@ no_verdict 'QEMU dies' 'QEMU died by signal 11.*: ouch'
 
 do_fake "$well;say=stdout:half;exit=0"
 no_verdict 'QEMU exits while the program runs' \
-    'without an exit code, while the program ran'
+    'without an exit code, while the program ran' 123
 text "$out" half 'QEMU exits while the program runs: what came is shown'
 
 do_fake 'many=qemu:3000000;exit=1'
@@ -109,7 +109,8 @@ no_verdict 'garbage' 'nonsense on its control port: byte 0x7a'
 do_fake "$well;say=control:zzzz;exit=0"
 no_verdict 'garbage after hello' 'nonsense on its control port: byte 0x7a'
 do_fake "$well;say=control:x\\0\\0;exit=0"
-no_verdict 'a verdict cut short' 'without an exit code, while the program ran'
+no_verdict 'a verdict cut short' \
+    'without an exit code, while the program ran' 123
 do_fake 'say=control:x;exit=0'
 no_verdict 'a verdict before hello' 'nonsense on its control port: byte 0x78'
 do_fake "$well;say=stdout:abc;promise=100;exit=0"
@@ -129,11 +130,11 @@ is "$(starts)" 1 'init gives up late: no second attempt'
 
 # -- The kernel's last words --
 do_fake "$well;say=con:Kernel panic - not syncing: testing\\n;exit=0"
-no_verdict 'panic' 'the guest panicked: testing'
+no_verdict 'panic' 'the guest panicked: testing' 123
 like "$err" '^Kernel panic - not syncing: testing' 'panic: the console is shown'
 do_fake 'say=early:early words\nKernel panic - not syncing: early\n;exit=0' \
     -acpi on
-no_verdict 'panic before hvc0' 'the guest panicked: early'
+no_verdict 'panic before hvc0' 'the guest panicked: early' 123
 like "$err" '^early words' 'panic before hvc0: the serial line is shown'
 
 do_fake 'say=con:\e[31mred\e]0title\r\n;many=con:100000;say=con:\e[2Jlast\n;exit=0' \
@@ -214,7 +215,7 @@ is "$status $(starts)" '125 1' '-acpi on: not tried another way'
 do_fake 'stay' -acpi off
 is "$status $(starts)" '6 1' '-acpi off: given to QEMU'
 do_fake "$well;say=stdout:ran\\n;exit=0"
-is "$status $(starts)" '125 1' 'a program that may have run is not run again'
+is "$status $(starts)" '123 1' 'a program that may have run is not run again'
 FAKE_ACPI_OFF='exit=0'
 do_fake 'exit=0'
 is "$status $(starts)" '125 2' 'no ports either way: two attempts, not more'
@@ -270,7 +271,7 @@ fi
 # -- What QEMU inherits --
 do_fake "$well;x=0"
 is "$(cut -d ' ' -f 1 "$T/log/start.1.fds" | sort -n | tr '\n' ' ')" \
-    '0 1 2 3 4 5 6 7 8 9 ' 'QEMU has the descriptors it needs and no others'
+    '0 1 2 3 4 5 6 7 8 9 10 ' 'QEMU has the descriptors it needs and no others'
 run sh -c 'exec "$@" 2>&1' sh "$KTEST" -qemu "$FAKE" -init "$GUEST" \
     -kernel-path "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
 is "$status" 0 'stdout and stderr are one file: status'

@@ -86,7 +86,7 @@ same "$err" "$T/both.err" '3 MB both ways: stderr'
 result warm.timers
 is "$status" 0 "50 sleeps of 10 ms, in ms: $(cat "$out")"
 result warm.panic
-is "$status" 125 'a panic'
+is "$status" 123 'a panic'
 like "$err" '^ktest: .*panicked: sysrq' 'a panic: a line says so'
 result warm.hang
 is "$status" 124 'a -timeout'

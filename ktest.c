@@ -29,10 +29,11 @@
  *      8 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
  *      9 Snapshot    the file of a saved machine: search, check, write
  *     10 Spawn       QEMU, and our ends of its fds
- *     11 Supervise   the one poll loop: streams, control port, monitor
- *     12 Verdict     another attempt, or the exit status and why
- *     13 Suite       several kernels
- *     14 main
+ *     11 Explain     what a guest that hangs does, in a line
+ *     12 Supervise   the one poll loop: streams, control port, monitor
+ *     13 Verdict     another attempt, or the exit status and why
+ *     14 Suite       several kernels
+ *     15 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -134,7 +135,8 @@ struct ktest_options {
 			    * look for ended children, SIGWINCH that the
 			    * terminal has a new size, SIGTSTP to stop the
 			    * guest and this process, until SIGCONT, and that
-			    * to forget a SIGTSTP before it. -1: none */
+			    * to forget a SIGTSTP before it; SIGQUIT to say
+			    * on log_fd what the guest does. -1: none */
 	/* Called for each forwarded port when it is bound, before the program
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
@@ -223,6 +225,10 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	LOG_SIZE = 8192,        /* first words of QEMU's stderr */
 	MODULES_SIZE = 16384,   /* paths of the modules to load */
 	CONSOLE_PIPE_SIZE = 1 << 20, /* /proc/sys/fs/pipe-max-size */
+	EXPLAIN_SIZE = 32768,   /* what a guest that hangs is shown of */
+	TASKS_MAX = 256,        /* of its threads, as many as init tells */
+	CPUS_MAX = 255,         /* of -cpus */
+	SYMBOL_SIZE = 96,       /* a kernel function and its module */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
@@ -249,7 +255,10 @@ enum { /* times, in milliseconds */
 	WRITER_TICK_MS = 10,
 	CONNECT_TICK_MS = 10,   /* for a socket whose queue is full */
 	KVM_AGE_MS = 2000,      /* of a machine that is saved under KVM */
-	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
+	MONITOR_WAIT_MS = 30000, /* QEMU's monitor: it answers at once, or never */
+	EXPLAIN_MS = 2000,      /* to explain a hang, of which ... */
+	EXPLAIN_ASK_MS = 1000,  /* ... so much until init is given up ... */
+	EXPLAIN_BOOT_MS = 300   /* ... and so much for the monitor alone */
 };
 
 enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
@@ -394,7 +403,7 @@ enum qemu_fd { /* QEMU inherits them from FD_FIRST up, in this order */
 	FD_CONTROL, FD_STDIN, FD_STDOUT, FD_STDERR, /* vports ktest.NAME */
 	FD_INITRAMFS,
 	FD_MEMORY,             /* the guest's memory, with -snapshot */
-	FD_MONITOR,            /* QMP, with -snapshot */
+	FD_MONITOR,            /* QMP */
 	FD_STATE,              /* of the devices that are saved or restored */
 	FD_END,                /* wires follow */
 	FD_LOG = FD_END,       /* QEMU's stdout and stderr */
@@ -409,6 +418,41 @@ enum phase { /* how far an attempt is */
 	PHASE_SAVED,           /* some of its devices' state may be on its way */
 	PHASE_RUN,             /* the program may run */
 	PHASE_OUTPUT           /* the verdict is there, its output may not be */
+};
+
+enum explain_step {
+	EXPLAIN_NONE,
+	EXPLAIN_ASK,           /* init and QEMU's monitor were asked */
+	EXPLAIN_LISTEN,        /* init answers */
+	EXPLAIN_NMI            /* it did not: the kernel is made to panic */
+};
+
+struct task { /* a thread of the guest, as init tells of it */
+	int tid, pid, ppid;
+	char state;            /* as in /proc/PID/stat */
+	bool stack, user;      /* it has one; it was in no system call */
+	char name[64], where[SYMBOL_SIZE];
+};
+
+struct cpu { /* a processor of the guest, as QEMU's monitor shows it */
+	bool halted, user, irqs_off;
+	unsigned long long ip;
+};
+
+struct explanation { /* of what the guest does, see room 11 */
+	enum explain_step step;
+	bool possible;         /* a guest is being supervised */
+	bool wanted;           /* it is to begin */
+	bool timeout;          /* with it the run ends: -timeout ran out */
+	bool asked, answered;  /* init was, init has */
+	long long until;       /* ms */
+	uint64_t console;      /* ring_total when it began */
+	int program;           /* its process */
+	size_t task_count, cpu_count;
+	struct task task[TASKS_MAX];
+	struct cpu cpu[CPUS_MAX];
+	struct text said;      /* what is shown below the one line */
+	char said_at[EXPLAIN_SIZE];
 };
 
 struct vm { /* one QEMU process and all ends of it that are ours */
@@ -429,6 +473,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	size_t step;           /* of the monitor's */
 	char reply[4096];      /* of the monitor: a line, so far */
 	size_t reply_len;
+	bool monitor_open;     /* it takes commands */
 	uint64_t state_len;    /* bytes of the devices' state, so far */
 	bool ports_told;       /* ports_report() was called */
 	long long hurry_until; /* QEMU is about to end, ms; 0: it is not */
@@ -483,7 +528,7 @@ struct snapshot {
 	char paths_at[MODULES_SIZE * 2];
 };
 
-/* One run: its working memory, about 700 KiB, all 0 at first. */
+/* One run: its working memory, about 800 KiB, all 0 at first. */
 struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
 	enum ending end;           /* why the attempt, or the run, is over */
@@ -510,6 +555,7 @@ struct ktest {
 	struct snapshot snapshot;
 	struct qemu qemu;
 	struct vm vm;
+	struct explanation explain;
 	char scratch[STREAM_SIZE];
 };
 
@@ -685,7 +731,7 @@ static void run_suspend(struct ktest *k)
 }
 
 /* The caller's wake_fd: children to look for, a new size of the terminal, a
- * pause, or an end. Its own end, too, is one: nobody could end the guest any
+ * pause, a question, or an end. Its own end, too, is one: nobody could end the guest any
  * more. */
 static void run_wake(struct ktest *k)
 {
@@ -704,6 +750,8 @@ static void run_wake(struct ktest *k)
 			k->vm.resized = k->o->tty;
 		} else if (bytes[i] == SIGTSTP || bytes[i] == SIGCONT) {
 			pause = bytes[i] == SIGTSTP;
+		} else if (bytes[i] == SIGQUIT) {
+			k->explain.wanted = true;
 		} else if (bytes[i] != SIGCHLD && !k->over) {
 			k->signal = (unsigned char)bytes[i];
 			k->over = END_SIGNAL;
@@ -711,6 +759,18 @@ static void run_wake(struct ktest *k)
 		}
 	if (pause)
 		run_suspend(k);
+}
+
+/* -timeout has run out. A guest may say first what it hangs in. */
+static void run_timeout(struct ktest *k)
+{
+	if (k->explain.possible && !k->explain.timeout) {
+		k->explain.timeout = k->explain.wanted = true;
+		k->deadline = now_ms() + EXPLAIN_MS;
+		return;
+	}
+	k->over = END_TIMEOUT;
+	run_stop(k, END_TIMEOUT);
 }
 
 /* Waits until one of n fds is ready, or now_ms() is `until` (0: never). p[0]
@@ -740,10 +800,8 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	ready -= p[0].revents != 0;
 	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
 		run_wake(k);
-	if (deadline_passed(k->deadline) && !k->over) {
-		k->over = END_TIMEOUT;
-		run_stop(k, END_TIMEOUT);
-	}
+	if (deadline_passed(k->deadline) && !k->over)
+		run_timeout(k);
 	return ready;
 }
 
@@ -4563,7 +4621,7 @@ static const struct {
 	[FD_STDERR] = { FD_SOCKET, WITH_PROGRAM | WITH_STDERR },
 	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM },
 	[FD_MEMORY] = { FD_FILE, WITH_SNAPSHOT },
-	[FD_MONITOR] = { FD_SOCKET, WITH_SNAPSHOT },
+	[FD_MONITOR] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_STATE] = { FD_TO_QEMU, WITH_RESTORE },
 };
 
@@ -4715,8 +4773,17 @@ static void qemu_machine(struct qemu *q)
 		qemu_kernel_arg(q, "cryptomgr.notests");
 }
 
-/* Memory and monitor of a machine that is saved or restored. Restored, it
- * writes to a copy of its own of the pages that it changes. */
+/* Monogon's machine has none. */
+static void qemu_monitor(struct qemu *q)
+{
+	if (q->g->mode == MODE_MONOGON)
+		return;
+	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
+	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
+}
+
+/* Memory of a machine that is saved or restored. Restored, it writes to a copy
+ * of its own of the pages that it changes. */
 static void qemu_snapshot(struct qemu *q)
 {
 	if (q->a->boot == BOOT_COLD)
@@ -4725,8 +4792,6 @@ static void qemu_snapshot(struct qemu *q)
 		 "mem-path=" FD_PATH ",share=%s", (int)q->o->memory,
 		 FD_FIRST + FD_MEMORY, q->a->boot == BOOT_SAVE ? "on" : "off");
 	qemu_add(q, "-M", "memory-backend=ram0");
-	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
-	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
 	if (q->a->boot == BOOT_RESTORE)
 		qemu_add(q, "-incoming", "defer");
 }
@@ -4933,6 +4998,7 @@ static int qemu_build(struct ktest *k, const struct attempt *a)
 	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
 	qemu_arg(q, k->o->qemu);
 	qemu_machine(q);
+	qemu_monitor(q);
 	qemu_snapshot(q);
 	qemu_sandbox(q);
 	qemu_consoles(q);
@@ -6063,7 +6129,312 @@ static int vm_spawn(struct ktest *k)
 	return 0;
 }
 
-/* ==== 11. Supervise ======================================================
+/* ==== 11. Explain =======================================================
+ * What init tells of the guest's tasks, QEMU's monitor of its processors and
+ * the kernel on its console -> struct explanation, and from it the one line
+ * that says what the guest hangs in. Room 12 asks and listens. Nothing of what
+ * comes from the guest is trusted: it may be anything.
+ */
+
+#define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
+
+/* The ring in order, in k->scratch, which is larger; returns its length. */
+static size_t ring_text(struct ktest *k)
+{
+	size_t n = k->ring_total < RING_SIZE ? (size_t)k->ring_total
+					     : RING_SIZE;
+
+	for (size_t i = 0; i < n; i++)
+		k->scratch[i] = k->ring[(k->ring_total - n + i) % RING_SIZE];
+	return n;
+}
+
+/* The first line of text in which what stands, from there on. */
+static bool find_line(const char *s, size_t n, const char *what, char *out,
+		      size_t size)
+{
+	const char *p = find_bytes(s, n, what, strlen(what));
+	size_t len = 0;
+
+	out[0] = '\0';
+	if (p == NULL)
+		return false;
+	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
+	       && len < size - 1)
+		len++;
+	memcpy(out, p, len);
+	out[len] = '\0';
+	return true;
+}
+
+/* "NAME.part.0+0x1d/0x24 [MODULE]", as the kernel prints a function (%pS):
+ * "NAME [MODULE]". */
+static void symbol_take(char out[SYMBOL_SIZE], const char *s)
+{
+	const char *module = s + strcspn(s, " \r\n");
+	size_t len = strncmp(module, " [", 2) == 0
+		     ? strcspn(module, "]\r\n") : 0;
+
+	len += len > 0 && module[len] == ']';
+	(void)snprintf(out, SYMBOL_SIZE, "%.*s%.*s",
+		       (int)strcspn(s, "+. \r\n"), s, (int)len, module);
+}
+
+/* A line of init's, see struct explain in init.c. */
+static void explain_init_line(struct explanation *e, const char *line)
+{
+	struct task *t = &e->task[e->task_count], *last = t - 1;
+	char wchan[64], call[16];
+	int name = 0;
+
+	if (line[0] == '+') {
+		text_printf(&e->said, "        %s\n", line + 1);
+		if (e->task_count == 0)
+			return;
+		/* the outermost stays */
+		last->user = strncmp(line, "+asm_", 5) == 0;
+		if (!last->stack)
+			symbol_take(last->where, line + 1);
+		last->stack = true;
+	} else if (sscanf(line, "program %d", &e->program) == 1) {
+		return;
+	} else if (e->task_count < TASKS_MAX
+		   && sscanf(line, "task %d %d %d %c %63s %15s %n", &t->tid,
+			     &t->pid, &t->ppid, &t->state, wchan, call, &name)
+		      == 6 && name > 0) {
+		(void)snprintf(t->name, sizeof t->name, "%s", line + name);
+		t->where[0] = '\0';
+		t->user = t->stack = false;
+		text_printf(&e->said, "    %s, pid %d", t->name, t->pid);
+		if (t->tid != t->pid)
+			text_printf(&e->said, ", thread %d", t->tid);
+		text_printf(&e->said, ": state %c, in %s, system call %s\n",
+			    t->state, wchan, call);
+		if (strcmp(wchan, "-") != 0)
+			symbol_take(t->where, wchan);
+		e->task_count++;
+	} else if (line[0] != '\0') {
+		text_printf(&e->said, "    %s\n", line);
+	}
+}
+
+/* A line of what QEMU's monitor says to "info registers -a", by its target/
+ * i386/cpu-dump.c: "CPU#0", "RIP=0 RFL=2 [-------] CPL=0 II=0 ... HLT=0". */
+static void explain_registers(struct explanation *e, const char *line)
+{
+	const char *flags = strstr(line, "FL="), *level = strstr(line, "CPL="),
+		   *halt = strstr(line, "HLT=");
+	struct cpu *c = &e->cpu[e->cpu_count];
+
+	if (flags == NULL || level == NULL || halt == NULL
+	    || e->cpu_count == CPUS_MAX
+	    || sscanf(line, "%*3[A-Z]=%llx", &c->ip) != 1)
+		return;
+	c->irqs_off = (strtoul(flags + 3, NULL, 16) & 0x200) == 0; /* IF */
+	c->user = level[4] == '3';
+	c->halted = halt[4] == '1';
+	text_printf(&e->said, "    CPU %zu: %.*s\n", e->cpu_count++,
+		    (int)strcspn(line, "\\"), line);
+}
+
+struct trace { /* what the kernel printed of a processor */
+	int cpu, pid;
+	bool irqs_off;
+	char symbol[SYMBOL_SIZE];
+};
+
+/* The first trace in s[n] of that processor and of that process (-1: of any)
+ * that shows it in the kernel. The formats are those of lib/dump_stack.c,
+ * dump_stack_print_info(), arch/x86/kernel/dumpstack.c, show_ip(), and
+ * process_64.c, __show_regs(). */
+static bool trace_find(const char *s, size_t n, int cpu, int pid,
+		       struct trace *t)
+{
+	const char *end = s + n, *next, *p, *q;
+	char line[512];
+
+	*t = (struct trace){ .cpu = -1 };
+	for (; s < end; s = next + (next < end)) {
+		next = line_end(s, end);
+		(void)snprintf(line, sizeof line, "%.*s",
+			       (int)(next - s < 500 ? next - s : 500), s);
+		if ((p = strstr(line, "CPU: ")) != NULL
+		    && (q = strstr(p, "PID: ")) != NULL) {
+			t->cpu = atoi(p + 5);
+			t->pid = atoi(q + 5);
+			t->symbol[0] = '\0';
+		} else if (t->cpu < 0 || (cpu >= 0 && cpu != t->cpu)
+			   || (pid >= 0 && pid != t->pid)) {
+			continue;
+		} else if (t->symbol[0] == '\0'
+			   && (p = strstr(line, "RIP: 0010:")) != NULL) {
+			symbol_take(t->symbol, p + 10);
+		} else if (t->symbol[0] != '\0'
+			   && (p = strstr(line, "EFLAGS: ")) != NULL) {
+			t->irqs_off = (strtoul(p + 8, NULL, 16) & 0x200) == 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The thread of a process, or of the children of one, that hangs most. */
+static const struct task *task_worst(const struct explanation *e, int pid,
+				     bool children)
+{
+	static const char order[] = "SRD";
+	const struct task *worst = NULL;
+	const char *rank, *best = NULL;
+
+	for (size_t i = 0; i < e->task_count; i++) {
+		const struct task *t = &e->task[i];
+
+		if ((children ? t->ppid : t->pid) != pid)
+			continue;
+		rank = strchr(order, t->state);
+		if (worst == NULL || (rank != NULL
+				      && (best == NULL || rank > best))) {
+			worst = t;
+			best = rank;
+		}
+	}
+	return worst;
+}
+
+static void explain_task(const struct explanation *e, const char *console,
+			 size_t n, struct text *t)
+{
+	static const struct {
+		char state;
+		const char *words;
+	} states[] = {
+		{ 'S', "sleeps" }, { 'D', "waits uninterruptibly" },
+		{ 'R', "runs" }, { 'T', "is stopped" },
+		{ 't', "is stopped by its tracer" },
+		{ 'Z', "has ended, and nobody waits for it" },
+	};
+	const struct task *at = task_worst(e, e->program, false), *child = at;
+	const char *words = "is in an unknown state";
+	struct trace trace;
+
+	for (size_t i = 0; i < TASKS_MAX && child != NULL; i++) {
+		at = child;
+		child = strncmp(at->where, "do_wait", 7) == 0
+			? task_worst(e, at->pid, true) : NULL;
+	}
+	for (size_t i = 0; i < COUNT(states); i++)
+		if (states[i].state == at->state)
+			words = states[i].words;
+	text_add(t, "the program ");
+	if (at->pid != e->program)
+		text_printf(t, "waits for %s (pid %d), which ", at->name,
+			    at->pid);
+	if (at->state != 'R')
+		text_printf(t, "%s%s%s", words, at->where[0] != '\0' ? " in "
+			    : "", at->where);
+	else if (trace_find(console, n, -1, at->tid, &trace))
+		text_printf(t, "runs in the kernel: CPU %d spins in %s%s",
+			    trace.cpu, trace.symbol, trace.irqs_off
+			    ? " with interrupts off" : "");
+	else if (at->where[0] == '\0' || at->user)
+		text_add(t, "runs (CPU-bound) in user space");
+	else
+		text_printf(t, "runs in the kernel, in %s", at->where);
+}
+
+/* By the registers, and by what the kernel printed at an NMI. A guest that
+ * boots need not hang. */
+static void explain_cpus(const struct explanation *e, const char *console,
+			 size_t n, bool boots, struct text *t)
+{
+	const char *verb = boots ? "runs" : "spins";
+	const struct cpu *c = NULL;
+	const char *off;
+	struct trace trace;
+	int number = 0, best = -1;
+
+	for (size_t i = 0; i < e->cpu_count; i++) {
+		const struct cpu *p = &e->cpu[i];
+		const int rank = p->halted ? 0 : p->user ? 1 : 2 + p->irqs_off;
+
+		if (rank > best) {
+			c = p;
+			best = rank;
+			number = (int)i;
+		}
+	}
+	off = c != NULL && c->irqs_off ? " with interrupts off" : "";
+	if (c == NULL)
+		text_add(t, "QEMU's monitor does not answer");
+	else if (c->halted)
+		text_printf(t, "the kernel is idle%s", off);
+	else if (c->user)
+		text_printf(t, "CPU %d runs in user space", number);
+	else if (trace_find(console, n, number, -1, &trace))
+		text_printf(t, "CPU %d %s in %s%s", number, verb, trace.symbol,
+			    off);
+	else
+		text_printf(t, "CPU %d %s in the kernel, at 0x%llx%s", number,
+			    verb, c->ip, off);
+}
+
+/* The console since the explanation began, in k->scratch; its length. */
+static size_t explain_console(struct ktest *k, const char **at)
+{
+	const size_t n = ring_text(k);
+	const uint64_t since = k->ring_total - k->explain.console;
+
+	*at = k->scratch + (since < n ? n - (size_t)since : 0);
+	return since < n ? (size_t)since : n;
+}
+
+/* What the guest hangs in, in one line. */
+static void explain_line(struct ktest *k, char *out, size_t size)
+{
+	const struct explanation *e = &k->explain;
+	const struct vm *v = &k->vm;
+	const char *console;
+	const size_t n = explain_console(k, &console);
+	struct text t;
+
+	text_init(&t, out, size);
+	if (v->pid == 0) {
+		text_add(&t, "there is no guest yet");
+	} else if (v->out.len > 0 || v->err.len > 0) {
+		text_printf(&t, "nobody reads the program's %s",
+			    v->out.len > 0 ? "stdout" : "stderr");
+	} else if (v->phase == PHASE_OUTPUT) {
+		text_printf(&t, "the program ended with status %d, but not all"
+			    " of its output is there", v->status);
+	} else if (k->guest.mode == MODE_MONOGON) {
+		text_add(&t, "no verdict");
+	} else if (v->phase < PHASE_RUN) {
+		text_add(&t, "the guest still boots, ");
+		explain_cpus(e, console, n, true, &t);
+	} else if (e->answered && task_worst(e, e->program, false) != NULL) {
+		explain_task(e, console, n, &t);
+	} else {
+		text_add(&t, e->answered ? "init knows no program, "
+			 : "init does not answer, ");
+		explain_cpus(e, console, n, false, &t);
+	}
+}
+
+/* Prints what others said, a line at a time: our terminal may be raw. */
+static void show_lines(struct ktest *k, const char *s, size_t n)
+{
+	const char *end = s + n, *next;
+
+	for (; s < end; s = next + (next < end)) {
+		next = line_end(s, end);
+		show(k, -1, s, (size_t)(next - s)
+		     - (next > s && next[-1] == '\r'), false);
+		(void)sink_write(k, &k->log, k->vm.raw ? "\r\n" : "\n",
+				 1 + k->vm.raw);
+	}
+}
+
+/* ==== 12. Supervise ======================================================
  * struct vm -> struct vm: moves bytes between QEMU and the caller, and speaks
  * with QEMU's monitor, until there is a reason to stop, k->end; then leaves
  * no process behind. Everything is an event of one loop: vm_poll() waits and
@@ -6127,24 +6498,6 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 		show(k, -1, s, n, true);
 }
 
-/* The first line of text in which what stands, from there on. */
-static bool find_line(const char *s, size_t n, const char *what, char *out,
-		      size_t size)
-{
-	const char *p = find_bytes(s, n, what, strlen(what));
-	size_t len = 0;
-
-	out[0] = '\0';
-	if (p == NULL)
-		return false;
-	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
-	       && len < size - 1)
-		len++;
-	memcpy(out, p, len);
-	out[len] = '\0';
-	return true;
-}
-
 /* Whether KVM has stopped the guest, for ever, and QEMU stays (its accel/kvm/
  * kvm-all.c, kvm_cpu_exec()): the line that says so. */
 static bool kvm_stopped(const struct ktest *k, char *line, size_t size)
@@ -6171,6 +6524,18 @@ static void log_bytes(struct ktest *k, const char *s, size_t n)
 		show(k, -1, s, n, true);
 	if (k->attempt.accel == ACCEL_KVM && kvm_stopped(k, line, sizeof line))
 		run_stop(k, END_KVM);
+}
+
+/* Reads what fd has now and hands it on; closes it at its end. */
+static void drain(struct ktest *k, int *fd,
+		  void (*bytes)(struct ktest *, const char *, size_t))
+{
+	ssize_t n = *fd < 0 ? -1 : read(*fd, k->scratch, sizeof k->scratch);
+
+	if (n > 0)
+		bytes(k, k->scratch, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		close_fd(fd);
 }
 
 /* -- The control port -- */
@@ -6216,6 +6581,7 @@ struct monitor_step {
 
 #define QMP_RETURN "{\"return\":"
 #define QMP_EVENT "{\"timestamp\":"
+#define QMP_CAPABILITIES "{'execute': 'qmp_capabilities'}\n"
 
 /* Sends a request, and a fd with it (-1: none). */
 static int monitor_send(struct ktest *k, const char *request, int fd)
@@ -6300,13 +6666,14 @@ static int monitor_saved(struct ktest *k)
 static int monitor_resumed(struct ktest *k)
 {
 	deadline_set(k, END_MONITOR, 0);
+	k->vm.monitor_open = true;
 	control_answer(k, k->initramfs);
 	return 0;
 }
 
 #define MONITOR_BEGIN \
 	{ NULL, "{\"QMP\":", monitor_version }, \
-	{ "{'execute': 'qmp_capabilities'}\n", QMP_RETURN, NULL }, \
+	{ QMP_CAPABILITIES, QMP_RETURN, NULL }, \
 	{ "{'execute': 'migrate-set-capabilities', 'arguments':" \
 	  " {'capabilities': [" \
 	  "{'capability': 'x-ignore-shared', 'state': true}," \
@@ -6369,11 +6736,32 @@ static int monitor_line(struct ktest *k)
 	return 0;
 }
 
+/* A byte of the monitor while it only explains: a newline of a text, which is
+ * "\n" there, ends a line as well, and one that is too long is cut. */
+static void monitor_listen(struct ktest *k, char c)
+{
+	struct vm *v = &k->vm;
+	size_t n;
+
+	if (v->reply_len + 1 < sizeof v->reply)
+		v->reply[v->reply_len++] = c;
+	n = v->reply_len;
+	v->reply[n] = '\0';
+	if (c == '\n' || (n >= 2 && strcmp(v->reply + n - 2, "\\n") == 0)) {
+		v->reply_len = 0;
+		explain_registers(&k->explain, v->reply);
+	}
+}
+
 static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 {
 	struct vm *v = &k->vm;
 	int result = 0;
 
+	for (size_t i = 0; v->phase != PHASE_MONITOR && i < n; i++)
+		monitor_listen(k, s[i]);
+	if (v->phase != PHASE_MONITOR)
+		return;
 	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
 		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
 		if (s[i] == '\n') {
@@ -6441,6 +6829,99 @@ static void monitor_start(struct ktest *k)
 		run_stop(k, END_MONITOR);
 }
 
+/* -- What the guest hangs in --
+ * Its init is asked, and the monitor for the registers; if init does not
+ * answer, an NMI makes the kernel say more. Each step has its deadline, that of
+ * END_TIMEOUT, and all of them EXPLAIN_MS.
+ */
+/* Asks QEMU's monitor, when nobody else speaks with it. */
+static void monitor_ask(struct ktest *k, const char *request)
+{
+	struct vm *v = &k->vm;
+
+	if (v->fd[FD_MONITOR] < 0 || v->phase == PHASE_MONITOR
+	    || v->phase == PHASE_SAVED)
+		return;
+	if ((!v->monitor_open && monitor_send(k, QMP_CAPABILITIES, -1) < 0)
+	    || monitor_send(k, request, -1) < 0)
+		k->error[0] = '\0'; /* then it does not answer */
+	v->monitor_open = true;
+}
+
+static void explain_begin(struct ktest *k)
+{
+	struct explanation *e = &k->explain;
+	const bool timeout = e->timeout;
+
+	memset(e, 0, sizeof *e);
+	e->possible = true;
+	e->timeout = timeout;
+	e->step = EXPLAIN_ASK;
+	e->console = k->ring_total;
+	e->until = now_ms() + EXPLAIN_MS;
+	text_init(&e->said, e->said_at, sizeof e->said_at);
+	monitor_ask(k, "{'execute': 'human-monitor-command', 'arguments':"
+		    " {'command-line': 'info registers -a'}}\n");
+	deadline_set(k, END_TIMEOUT, k->vm.phase == PHASE_RUN ? EXPLAIN_ASK_MS
+		     : EXPLAIN_BOOT_MS);
+}
+
+static void explain_end(struct ktest *k)
+{
+	struct explanation *e = &k->explain;
+	char line[MESSAGE_SIZE / 2];
+	const char *console;
+	size_t n;
+
+	e->step = EXPLAIN_NONE;
+	deadline_set(k, END_TIMEOUT, 0);
+	if (e->timeout) {
+		run_stop(k, END_TIMEOUT);
+		return;
+	}
+	for (int i = 0; i < CONSOLE_PIPE_SIZE / STREAM_SIZE; i++)
+		drain(k, &k->vm.fd[FD_CONSOLE], console_bytes);
+	explain_line(k, line, sizeof line);
+	warn(k, "after %.10g s: %s", (double)(now_ms() - k->start) / 1000,
+	     line);
+	show_lines(k, e->said_at, e->said.len);
+	n = explain_console(k, &console);
+	if (!k->o->console)
+		show_lines(k, console, n);
+}
+
+/* The time of a step is over. The NMI is the end of the guest. */
+static void explain_next(struct ktest *k)
+{
+	struct explanation *e = &k->explain;
+
+	if (e->step != EXPLAIN_ASK || !e->timeout
+	    || k->vm.phase != PHASE_RUN) {
+		explain_end(k);
+		return;
+	}
+	e->step = EXPLAIN_NMI;
+	monitor_ask(k, "{'execute': 'inject-nmi'}\n");
+	k->vm.deadline[END_TIMEOUT] = e->until;
+}
+
+/* A line of init's explanation. */
+static void explain_told(struct ktest *k, const char *line)
+{
+	struct explanation *e = &k->explain;
+
+	if (e->step == EXPLAIN_ASK) {
+		e->step = EXPLAIN_LISTEN;
+		e->answered = true;
+		k->vm.deadline[END_TIMEOUT] = e->until;
+	}
+	if (e->step != EXPLAIN_LISTEN)
+		return;
+	explain_init_line(e, line);
+	if (line[0] == '\0') /* the end: soon, for k->scratch is in use */
+		k->vm.deadline[END_TIMEOUT] = now_ms();
+}
+
 /* -- What init says -- */
 static void control_hello(struct ktest *k)
 {
@@ -6479,6 +6960,12 @@ static void control_byte(struct ktest *k, char c)
 	} else if (v->message[0] == 'e') {
 		if (c == '\n')
 			run_stop(k, END_INIT);
+	} else if (v->message[0] == 't' && v->phase == PHASE_RUN) {
+		if (c == '\n') {
+			v->message[v->message_len - 1] = '\0';
+			v->message_len = 0;
+			explain_told(k, v->message + 1);
+		}
 	} else if (v->message[0] != 'x' || v->phase != PHASE_RUN) {
 		run_stop(k, END_GARBAGE);
 	} else if (v->message_len == VERDICT_SIZE) {
@@ -6584,21 +7071,31 @@ static void stream_move(struct ktest *k, struct stream *s)
 		stream_read(k, s);
 }
 
-/* Tells the guest how large the terminal is now, behind what it is told. */
-static void terminal_tell(struct ktest *k)
+/* Tells the guest how large the terminal is now, or asks what it does, behind
+ * what it is told already. */
+static void control_tell(struct ktest *k)
 {
 	struct stream *s = &k->vm.job;
+	struct explanation *e = &k->explain;
 	unsigned size[2];
 
-	if (!k->vm.resized || s->to < 0 || s->from >= 0 || s->len > 0)
+	if (s->to < 0 || s->from >= 0 || s->len > 0
+	    || k->vm.phase != PHASE_RUN)
 		return;
-	terminal_size(k->o->stdin_fd, size);
-	s->data[0] = 'w';
-	put_le(s->data + 1, size[0], 2);
-	put_le(s->data + 3, size[1], 2);
 	s->at = 0;
-	s->len = 5;
-	k->vm.resized = false;
+	if (k->vm.resized) {
+		terminal_size(k->o->stdin_fd, size);
+		s->data[0] = 'w';
+		put_le(s->data + 1, size[0], 2);
+		put_le(s->data + 3, size[1], 2);
+		s->len = 5;
+		k->vm.resized = false;
+	} else if (e->step == EXPLAIN_ASK && !e->asked) {
+		s->data[0] = 'd';
+		s->data[1] = k->o->verbose != 0;
+		s->len = 2;
+		e->asked = true;
+	}
 }
 
 /* -- The loop -- */
@@ -6660,6 +7157,10 @@ static bool vm_done(struct ktest *k)
 		run_stop(k, END_SAVED);
 	if (v->ended && flushed && all_read)
 		run_stop(k, END_QEMU);
+	if (k->explain.wanted)
+		explain_begin(k);
+	if (deadline_passed(v->deadline[END_TIMEOUT]))
+		explain_next(k);
 	if (deadline_passed(v->deadline[END_MONITOR]))
 		(void)fail(k, "QEMU's monitor does not answer");
 	if (deadline_passed(v->deadline[END_SAVED])) /* it is old enough now */
@@ -6670,18 +7171,6 @@ static bool vm_done(struct ktest *k)
 			run_stop(k, i != END_STALL || program
 				 ? (enum ending)i : END_VERDICT);
 	return k->end != END_NONE;
-}
-
-/* Reads what fd has now and hands it on; closes it at its end. */
-static void drain(struct ktest *k, int *fd,
-		  void (*bytes)(struct ktest *, const char *, size_t))
-{
-	ssize_t n = *fd < 0 ? -1 : read(*fd, k->scratch, sizeof k->scratch);
-
-	if (n > 0)
-		bytes(k, k->scratch, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-		close_fd(fd);
 }
 
 /* Who reads what comes from QEMU, but for the streams. */
@@ -6711,7 +7200,8 @@ static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
 		const enum qemu_fd fd = readers[i].fd;
 		/* Monogon's console is the output; a greeting waits for us */
 		const bool skip = fd == FD_CONSOLE ? g->mode == MODE_MONOGON
-			: fd == FD_MONITOR && v->phase != PHASE_MONITOR;
+			: fd == FD_MONITOR && v->phase != PHASE_MONITOR
+			  && k->explain.step == EXPLAIN_NONE;
 
 		p[AT_READERS + i] = (struct pollfd){
 			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };
@@ -6741,7 +7231,7 @@ static void vm_poll(struct ktest *k)
 	const long long until = vm_patience(v);
 	long long woken;
 
-	terminal_tell(k);
+	control_tell(k);
 	(void)run_poll(k, p, vm_events(k, p), until);
 	deadlines_pause(k, until);
 	woken = now_ms();
@@ -6817,8 +7307,12 @@ static void vm_supervise(struct ktest *k)
 		if (k->attempt.accel == ACCEL_TCG)
 			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	}
+	k->explain.possible = true;
 	while (!vm_done(k))
 		vm_poll(k);
+	k->explain.possible = false;
+	if (k->explain.timeout && k->end != END_SIGNAL && k->end != END_OUTPUT)
+		k->end = k->over = END_TIMEOUT; /* however it ended then */
 	vm_end(v);
 	terminal_give_back(k);
 	/* last words: all that the pipes can hold */
@@ -6834,24 +7328,11 @@ static void vm_supervise(struct ktest *k)
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 12. Verdict =======================================================
+/* ==== 13. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
  * guest's kernel and QEMU said last. ktest_run() stands here.
  */
-
-#define PANIC "Kernel panic - not syncing: " /* kernel/panic.c */
-
-/* The ring in order, in k->scratch, which is larger; returns its length. */
-static size_t ring_text(struct ktest *k)
-{
-	size_t n = k->ring_total < RING_SIZE ? (size_t)k->ring_total
-					     : RING_SIZE;
-
-	for (size_t i = 0; i < n; i++)
-		k->scratch[i] = k->ring[(k->ring_total - n + i) % RING_SIZE];
-	return n;
-}
 
 static void show_text(struct ktest *k, const char *title, const char *s,
 		      size_t n)
@@ -6933,7 +7414,7 @@ static int verdict(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 	int status = KTEST_NO_VERDICT;
-	char line[512];
+	char line[MESSAGE_SIZE / 2];
 
 	switch (k->end) {
 	case END_VERDICT:
@@ -6950,8 +7431,9 @@ static int verdict(struct ktest *k)
 		explain_qemu(k);
 		break;
 	case END_TIMEOUT:
-		(void)fail(k, "timeout: no verdict within %lld.%03lld s",
-			   k->o->timeout / 1000, k->o->timeout % 1000);
+		explain_line(k, line, sizeof line);
+		(void)fail(k, "timeout after %.10g s: %s",
+			   (double)k->o->timeout / 1000, line);
 		status = KTEST_TIMEOUT;
 		break;
 	case END_INIT:
@@ -6987,6 +7469,8 @@ static void last_words(struct ktest *k)
 
 	if (k->vm.pid == 0 || k->end == END_OUTPUT)
 		return;
+	if (k->end == END_TIMEOUT)
+		show_lines(k, k->explain.said_at, k->explain.said.len);
 	/* its first line was in ours already */
 	if (!k->o->verbose && k->said_len > 0
 	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL)
@@ -7344,7 +7828,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-/* ==== 13. Suite =========================================================
+/* ==== 14. Suite =========================================================
  * struct ktest_options with several kernels -> a run for each, as many at a
  * time as -jobs says; what they wrote, whole and in order; and who passed. A
  * run is a child process that calls ktest_run(), with no stdin and with its
@@ -7508,6 +7992,8 @@ static void runs_wait(struct runs *rs)
 		struct run *r = &rs->run[i];
 		int status = KTEST_NO_VERDICT << 8;
 
+		if (rs->k->explain.wanted && r->pid > 0)
+			(void)kill(r->pid, SIGQUIT);
 		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
 			continue;
 		r->pid = 0;
@@ -7516,6 +8002,7 @@ static void runs_wait(struct runs *rs)
 					      : 128 + WTERMSIG(status);
 		rs->running--;
 	}
+	rs->k->explain.wanted = false;
 }
 
 /* Writes all, unless nobody reads it: then there is no use in going on. */
@@ -7674,7 +8161,7 @@ static int runs_all(struct ktest_options *o)
 	return status;
 }
 
-/* ==== 14. main ==========================================================
+/* ==== 15. main ==========================================================
  * argv -> ktest_run(), or the suite; the exit status, or death by the signal
  * that ended the run.
  */

@@ -43,7 +43,7 @@
  * whose condition the arguments meet.
  *
  *	FAKE_INCOMING	-incoming is given
- *	FAKE_MONITOR	-mon is given
+ *	FAKE_MONITOR	the memory is in a file: it is saved, or restored
  *	FAKE_SANDBOX	-sandbox is given
  *	FAKE_KVM	-accel kvm
  *	FAKE_ACPI_OFF	the machine has acpi=off
@@ -504,7 +504,8 @@ script(char **argv)
 
 	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
 		return s;
-	if ((s = getenv("FAKE_MONITOR")) && given(argv, "-mon", ""))
+	if ((s = getenv("FAKE_MONITOR"))
+	    && given(argv, "-M", "memory-backend=ram0"))
 		return s;
 	if ((s = getenv("FAKE_SANDBOX")) && given(argv, "-sandbox", ""))
 		return s;

@@ -121,7 +121,7 @@ struct ktest_options {
 	int sandbox;       /* 0 off, 1 on, 2 auto */
 	int net;           /* 0 none, 1 user */
 	struct ktest_list ports, services, netfds, links, chardevs;
-	const char *port_file, *pcap, *gdb;
+	const char *port_file, *pcap, *gdb, *dump;
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold */
 	long long memory;  /* MiB */
 	long long cpus;
@@ -258,7 +258,8 @@ enum { /* times, in milliseconds */
 	MONITOR_WAIT_MS = 30000, /* QEMU's monitor: it answers at once, or never */
 	EXPLAIN_MS = 2000,      /* to explain a hang, of which ... */
 	EXPLAIN_ASK_MS = 1000,  /* ... so much until init is given up ... */
-	EXPLAIN_BOOT_MS = 300   /* ... and so much for the monitor alone */
+	EXPLAIN_BOOT_MS = 300,  /* ... and so much for the monitor alone */
+	DUMP_WAIT_MS = 30000    /* for the next bytes of -dump */
 };
 
 enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
@@ -474,6 +475,12 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	char reply[4096];      /* of the monitor: a line, so far */
 	size_t reply_len;
 	bool monitor_open;     /* it takes commands */
+	bool paused;           /* the machine is, where it would restart */
+	size_t dump_format;    /* that was asked for, see dump_formats[] */
+	int dump;              /* the file that memory is written to, or -1 */
+	enum ending dumped;    /* it was, and how the run ends; or END_NONE */
+	off_t dump_size;       /* at the last look */
+	char dump_path[PATH_SIZE]; /* its name until it is complete */
 	uint64_t state_len;    /* bytes of the devices' state, so far */
 	bool ports_told;       /* ports_report() was called */
 	long long hurry_until; /* QEMU is about to end, ms; 0: it is not */
@@ -1344,7 +1351,7 @@ static void vm_reset(struct vm *v)
 {
 	const struct stream none = { .from = -1, .to = -1 };
 
-	*v = (struct vm){ .leash = -1 };
+	*v = (struct vm){ .leash = -1, .dump = -1 };
 	for (size_t i = 0; i < COUNT(v->fd); i++)
 		v->fd[i] = -1;
 	v->job = v->in = v->out = v->err = none;
@@ -1564,6 +1571,9 @@ static const struct opt opt_table[] = {
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
 	  .path = PATH_TARGET, .one = true,
 	  .help = "the guest waits there for a debugger" },
+	{ .name = "dump", .value = "FILE", .offset = AT(dump),
+	  .path = PATH_ALL, .one = true, .program = true,
+	  .help = "its memory, if it panics, oopses or hangs, for crash" },
 	{ .name = NULL, .help = "What is shown" },
 	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
 	  .help = "the kernel's console, live on stderr" },
@@ -2485,9 +2495,12 @@ static void modules_step(struct ktest *k, const struct guest *g)
 	     t.len > 0 ? names : "all that is needed is built in");
 }
 
-/* What our devices need; returns how many. */
+/* What our devices need; returns how many. qemu_fw_cfg tells QEMU what a dump
+ * has to say of the kernel; a machine that is saved may be restored for one. */
+enum { MODULES_OURS = 8 };
+
 static size_t modules_ours(const struct ktest_options *o,
-			   const struct guest *g, const char *ours[8])
+			   const struct guest *g, const char *ours[MODULES_OURS])
 {
 	size_t n = 0;
 
@@ -2501,6 +2514,8 @@ static size_t modules_ours(const struct ktest_options *o,
 		ours[n++] = "9p";
 		ours[n++] = "overlay";
 	}
+	if (o->dump != NULL || o->snapshot != NULL)
+		ours[n++] = "qemu_fw_cfg";
 	return n;
 }
 
@@ -2523,7 +2538,7 @@ static int module_missing(struct ktest *k, const struct guest *g,
 static int modules_plan(struct ktest *k, struct guest *g)
 {
 	const struct ktest_list *asked = &k->o->modules;
-	const char *ours[8];
+	const char *ours[MODULES_OURS];
 	const size_t own = modules_ours(k->o, g, ours);
 	char path[PATH_SIZE];
 	struct map dep, builtin = { "", 0 };
@@ -3670,6 +3685,23 @@ static void cable_mac(unsigned n, char out[MAC_SIZE])
 		       n >> 24 & 255, n >> 16 & 255, n >> 8 & 255, n & 255);
 }
 
+/* Whether FILE could be written, beside which it is until it is complete. An
+ * earlier run's goes. */
+static int dump_claim(struct ktest *k)
+{
+	char path[PATH_SIZE];
+	int fd;
+
+	if (path_set(k, path, "%s.XXXXXX", k->o->dump) < 0
+	    || (unlink(k->o->dump) < 0 && errno != ENOENT))
+		return -1;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	(void)close(fd);
+	return unlink(path);
+}
+
 /* -- All of it -- */
 /* Takes what the options name, all of which is read before: none of ours can
  * be taken for a fd of the caller's. Whoever waits for the port file must not
@@ -3694,6 +3726,12 @@ static int claim(struct ktest *k)
 	if (o->port_file != NULL && !o->dry_run && unlink(o->port_file) < 0
 	    && errno != ENOENT)
 		return fail(k, "-port-file %s:", o->port_file);
+	if (o->dump != NULL && lstat(o->dump, &st) == 0
+	    && !S_ISREG(st.st_mode))
+		return fail(k, "-dump %s: is there, and is not a regular file",
+			    o->dump);
+	if (o->dump != NULL && !o->dry_run && dump_claim(k) < 0)
+		return fail(k, "-dump %s:", o->dump);
 	/* a FIFO's reader would take this for its end */
 	if (o->pcap != NULL && !o->dry_run
 	    && (stat(o->pcap, &st) < 0 || !S_ISFIFO(st.st_mode))) {
@@ -4780,6 +4818,8 @@ static void qemu_monitor(struct qemu *q)
 		return;
 	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
 	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
+	if (q->o->dump != NULL || q->a->boot != BOOT_COLD)
+		qemu_add(q, "-device", "vmcoreinfo");
 }
 
 /* Memory of a machine that is saved or restored. Restored, it writes to a copy
@@ -6538,6 +6578,13 @@ static void drain(struct ktest *k, int *fd,
 		close_fd(fd);
 }
 
+/* All that has come by now. */
+static void console_drain(struct ktest *k)
+{
+	for (int i = 0; i < CONSOLE_PIPE_SIZE / STREAM_SIZE; i++)
+		drain(k, &k->vm.fd[FD_CONSOLE], console_bytes);
+}
+
 /* -- The control port -- */
 /* The answer to init's hello, and the job if it has none (-1). */
 static void control_answer(struct ktest *k, int job)
@@ -6663,11 +6710,34 @@ static int monitor_saved(struct ktest *k)
 	return monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
 
+/* Asks QEMU's monitor, when nobody else speaks with it. */
+static void monitor_ask(struct ktest *k, const char *request, int fd)
+{
+	struct vm *v = &k->vm;
+
+	if (v->fd[FD_MONITOR] < 0 || v->phase == PHASE_MONITOR
+	    || v->phase == PHASE_SAVED)
+		return;
+	if ((!v->monitor_open && monitor_send(k, QMP_CAPABILITIES, -1) < 0)
+	    || monitor_send(k, request, fd) < 0)
+		k->error[0] = '\0'; /* then it does not answer */
+	v->monitor_open = true;
+}
+
+/* Has the machine paused where QEMU would end. */
+static void dump_prepare(struct ktest *k)
+{
+	if (k->o->dump != NULL)
+		monitor_ask(k, "{'execute': 'set-action', 'id': 'pause',"
+			    " 'arguments': {'shutdown': 'pause'}}\n", -1);
+}
+
 static int monitor_resumed(struct ktest *k)
 {
 	deadline_set(k, END_MONITOR, 0);
 	k->vm.monitor_open = true;
 	control_answer(k, k->initramfs);
+	dump_prepare(k);
 	return 0;
 }
 
@@ -6736,45 +6806,6 @@ static int monitor_line(struct ktest *k)
 	return 0;
 }
 
-/* A byte of the monitor while it only explains: a newline of a text, which is
- * "\n" there, ends a line as well, and one that is too long is cut. */
-static void monitor_listen(struct ktest *k, char c)
-{
-	struct vm *v = &k->vm;
-	size_t n;
-
-	if (v->reply_len + 1 < sizeof v->reply)
-		v->reply[v->reply_len++] = c;
-	n = v->reply_len;
-	v->reply[n] = '\0';
-	if (c == '\n' || (n >= 2 && strcmp(v->reply + n - 2, "\\n") == 0)) {
-		v->reply_len = 0;
-		explain_registers(&k->explain, v->reply);
-	}
-}
-
-static void monitor_bytes(struct ktest *k, const char *s, size_t n)
-{
-	struct vm *v = &k->vm;
-	int result = 0;
-
-	for (size_t i = 0; v->phase != PHASE_MONITOR && i < n; i++)
-		monitor_listen(k, s[i]);
-	if (v->phase != PHASE_MONITOR)
-		return;
-	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
-		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
-		if (s[i] == '\n') {
-			v->reply_len = 0;
-			result = monitor_line(k);
-		} else if (++v->reply_len == sizeof v->reply) {
-			result = fail(k, "QEMU's monitor says too much");
-		}
-	}
-	if (result < 0)
-		run_stop(k, END_MONITOR);
-}
-
 /* Moves some of the devices' state: behind the memory of a machine that is
  * saved, from there to one that is restored. */
 static int monitor_move(struct ktest *k)
@@ -6829,25 +6860,132 @@ static void monitor_start(struct ktest *k)
 		run_stop(k, END_MONITOR);
 }
 
+/* -- The guest's memory: -dump --
+ * A machine that restarts is paused instead, and its memory is written by QEMU
+ * to a file of ours; the run ends when that is complete, however it would have
+ * ended without.
+ */
+static void dump_refused(struct ktest *k, const char *line)
+{
+	(void)fail(k, "-dump %s: this QEMU cannot: %.500s", k->o->dump, line);
+	run_stop(k, END_OUTPUT);
+}
+
+/* What to ask for, one after the other: QEMU has the first since 8.2; the
+ * second is "flattened" (crash reads it, makedumpfile -R undoes that); the last
+ * is ELF, and as large as the memory. */
+static const char *const dump_formats[] = {
+	", 'format': 'kdump-raw-zlib'", ", 'format': 'kdump-zlib'", ""
+};
+
+static void dump_ask(struct ktest *k)
+{
+	char request[256];
+
+	(void)snprintf(request, sizeof request, "{'execute':"
+		       " 'dump-guest-memory', 'id': 'dump', 'arguments':"
+		       " {'paging': false, 'protocol': 'fd:dump'%s}}\n",
+		       dump_formats[k->vm.dump_format]);
+	monitor_ask(k, "{'execute': 'getfd', 'arguments': {'fdname': 'dump'}}"
+		    "\n", k->vm.dump);
+	monitor_ask(k, request, -1);
+	k->vm.dump_size = 0;
+	k->deadline = now_ms() + DUMP_WAIT_MS;
+}
+
+/* Ends the run by end, once the guest's memory is written if it is wanted. */
+static void dump_or_stop(struct ktest *k, enum ending end)
+{
+	struct vm *v = &k->vm;
+
+	if (v->dump >= 0)
+		return;
+	if (k->o->dump == NULL || v->dumped != END_NONE || v->ended
+	    || v->phase == PHASE_MONITOR || v->phase == PHASE_SAVED) {
+		run_stop(k, end);
+		return;
+	}
+	(void)snprintf(v->dump_path, sizeof v->dump_path, "%s.XXXXXX",
+		       k->o->dump);
+	v->dump = mkostemp(v->dump_path, O_CLOEXEC);
+	if (v->dump < 0) {
+		warn(k, "-dump %s:", k->o->dump);
+		run_stop(k, end);
+		return;
+	}
+	step(k, "the guest's memory goes to %s", k->o->dump);
+	v->dumped = end;
+	memset(v->deadline, 0, sizeof v->deadline);
+	k->explain.possible = false; /* k->deadline is the file's now */
+	dump_ask(k);
+}
+
+/* The file grows, or there is no use in waiting. */
+static void dump_watch(struct ktest *k)
+{
+	struct stat st;
+
+	if (fstat(k->vm.dump, &st) == 0 && st.st_size > k->vm.dump_size) {
+		k->vm.dump_size = st.st_size;
+		k->deadline = now_ms() + DUMP_WAIT_MS;
+	}
+}
+
+/* The answer. A QEMU that lacks the format has written nothing. */
+static void dump_answer(struct ktest *k, const char *line)
+{
+	struct vm *v = &k->vm;
+	const bool done = strstr(line, "\"return\"") != NULL;
+	struct stat st;
+
+	if (v->dump < 0)
+		return;
+	if (!done && v->dump_format + 1 < COUNT(dump_formats)
+	    && fstat(v->dump, &st) == 0 && st.st_size == 0) {
+		v->dump_format++;
+		dump_ask(k);
+	} else if (!done) {
+		warn(k, "-dump %s: QEMU's monitor says %.500s", k->o->dump,
+		     line);
+		run_stop(k, v->dumped);
+	} else {
+		(void)fchmod(v->dump, 0644);
+		if (rename(v->dump_path, k->o->dump) < 0)
+			warn(k, "-dump %s:", k->o->dump);
+		else
+			close_fd(&v->dump);
+		run_stop(k, v->dumped);
+	}
+}
+
+/* QEMU has ended. What was not complete is removed, and how the run ended is
+ * what it would have been without. */
+static void dump_end(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+
+	if (v->dumped == END_NONE)
+		return;
+	if (v->dump >= 0) {
+		warn(k, "-dump %s: it is not complete", k->o->dump);
+		(void)unlink(v->dump_path);
+		close_fd(&v->dump);
+	} else {
+		warn(k, "the guest's memory is in %s", k->o->dump);
+	}
+	if (k->end == END_SIGNAL || k->end == END_OUTPUT)
+		return;
+	k->over = v->dumped == END_TIMEOUT ? END_TIMEOUT : END_NONE;
+	k->end = v->dumped;
+	if (k->end == END_QEMU) /* it ended as we wanted */
+		v->wait_status = 0;
+}
+
 /* -- What the guest hangs in --
  * Its init is asked, and the monitor for the registers; if init does not
  * answer, an NMI makes the kernel say more. Each step has its deadline, that of
  * END_TIMEOUT, and all of them EXPLAIN_MS.
  */
-/* Asks QEMU's monitor, when nobody else speaks with it. */
-static void monitor_ask(struct ktest *k, const char *request)
-{
-	struct vm *v = &k->vm;
-
-	if (v->fd[FD_MONITOR] < 0 || v->phase == PHASE_MONITOR
-	    || v->phase == PHASE_SAVED)
-		return;
-	if ((!v->monitor_open && monitor_send(k, QMP_CAPABILITIES, -1) < 0)
-	    || monitor_send(k, request, -1) < 0)
-		k->error[0] = '\0'; /* then it does not answer */
-	v->monitor_open = true;
-}
-
 static void explain_begin(struct ktest *k)
 {
 	struct explanation *e = &k->explain;
@@ -6861,7 +6999,7 @@ static void explain_begin(struct ktest *k)
 	e->until = now_ms() + EXPLAIN_MS;
 	text_init(&e->said, e->said_at, sizeof e->said_at);
 	monitor_ask(k, "{'execute': 'human-monitor-command', 'arguments':"
-		    " {'command-line': 'info registers -a'}}\n");
+		    " {'command-line': 'info registers -a'}}\n", -1);
 	deadline_set(k, END_TIMEOUT, k->vm.phase == PHASE_RUN ? EXPLAIN_ASK_MS
 		     : EXPLAIN_BOOT_MS);
 }
@@ -6876,11 +7014,10 @@ static void explain_end(struct ktest *k)
 	e->step = EXPLAIN_NONE;
 	deadline_set(k, END_TIMEOUT, 0);
 	if (e->timeout) {
-		run_stop(k, END_TIMEOUT);
+		dump_or_stop(k, END_TIMEOUT);
 		return;
 	}
-	for (int i = 0; i < CONSOLE_PIPE_SIZE / STREAM_SIZE; i++)
-		drain(k, &k->vm.fd[FD_CONSOLE], console_bytes);
+	console_drain(k);
 	explain_line(k, line, sizeof line);
 	warn(k, "after %.10g s: %s", (double)(now_ms() - k->start) / 1000,
 	     line);
@@ -6901,7 +7038,7 @@ static void explain_next(struct ktest *k)
 		return;
 	}
 	e->step = EXPLAIN_NMI;
-	monitor_ask(k, "{'execute': 'inject-nmi'}\n");
+	monitor_ask(k, "{'execute': 'inject-nmi'}\n", -1);
 	k->vm.deadline[END_TIMEOUT] = e->until;
 }
 
@@ -6920,6 +7057,92 @@ static void explain_told(struct ktest *k, const char *line)
 	explain_init_line(e, line);
 	if (line[0] == '\0') /* the end: soon, for k->scratch is in use */
 		k->vm.deadline[END_TIMEOUT] = now_ms();
+}
+
+/* The machine is paused where it would have restarted. */
+static void guest_died(struct ktest *k)
+{
+	size_t n;
+	char line[512];
+
+	k->vm.paused = false;
+	console_drain(k);
+	n = ring_text(k);
+	if (k->explain.timeout) /* by our NMI */
+		explain_end(k);
+	else if (k->vm.phase == PHASE_RUN
+		 || find_line(k->scratch, n, PANIC, line, sizeof line))
+		dump_or_stop(k, END_QEMU);
+	else
+		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
+}
+
+/* The verdict is there; the kernel may have oopsed meanwhile. */
+static void guest_done(struct ktest *k)
+{
+	static const char *const words[] = { "] Oops: ", "] BUG: ",
+		"general protection fault" };
+	const size_t n = k->o->dump != NULL ? ring_text(k) : 0;
+	char line[512];
+
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (find_line(k->scratch, n, words[i], line, sizeof line)) {
+			dump_or_stop(k, END_VERDICT);
+			return;
+		}
+	run_stop(k, END_VERDICT);
+}
+
+/* What the monitor says while the guest runs: registers, or news of it. */
+static void monitor_said(struct ktest *k, const char *line)
+{
+	explain_registers(&k->explain, line);
+	if (strstr(line, "\"id\": \"dump\"") != NULL)
+		dump_answer(k, line);
+	else if (strstr(line, "\"id\": \"pause\"") != NULL
+		 && strstr(line, "\"error\"") != NULL)
+		dump_refused(k, line);
+	else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL)
+		k->vm.paused = k->o->dump != NULL;
+}
+
+/* A byte of the monitor while it only explains: a newline of a text, which is
+ * "\n" there, ends a line as well, and one that is too long is cut. */
+static void monitor_listen(struct ktest *k, char c)
+{
+	struct vm *v = &k->vm;
+	size_t n;
+
+	if (v->reply_len + 1 < sizeof v->reply)
+		v->reply[v->reply_len++] = c;
+	n = v->reply_len;
+	v->reply[n] = '\0';
+	if (c == '\n' || (n >= 2 && strcmp(v->reply + n - 2, "\\n") == 0)) {
+		v->reply_len = 0;
+		monitor_said(k, v->reply);
+	}
+}
+
+static void monitor_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct vm *v = &k->vm;
+	int result = 0;
+
+	for (size_t i = 0; v->phase != PHASE_MONITOR && i < n; i++)
+		monitor_listen(k, s[i]);
+	if (v->phase != PHASE_MONITOR)
+		return;
+	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
+		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
+		if (s[i] == '\n') {
+			v->reply_len = 0;
+			result = monitor_line(k);
+		} else if (++v->reply_len == sizeof v->reply) {
+			result = fail(k, "QEMU's monitor says too much");
+		}
+	}
+	if (result < 0)
+		run_stop(k, END_MONITOR);
 }
 
 /* -- What init says -- */
@@ -7152,7 +7375,7 @@ static bool vm_done(struct ktest *k)
 		deadlines_move(k);
 	if (program && v->phase == PHASE_OUTPUT && flushed
 	    && v->out.total == v->want_out && v->err.total == v->want_err)
-		run_stop(k, END_VERDICT);
+		guest_done(k);
 	if (v->phase == PHASE_SAVED && v->fd[FD_STATE] < 0)
 		run_stop(k, END_SAVED);
 	if (v->ended && flushed && all_read)
@@ -7161,6 +7384,10 @@ static bool vm_done(struct ktest *k)
 		explain_begin(k);
 	if (deadline_passed(v->deadline[END_TIMEOUT]))
 		explain_next(k);
+	if (v->paused)
+		guest_died(k);
+	if (v->dump >= 0)
+		dump_watch(k);
 	if (deadline_passed(v->deadline[END_MONITOR]))
 		(void)fail(k, "QEMU's monitor does not answer");
 	if (deadline_passed(v->deadline[END_SAVED])) /* it is old enough now */
@@ -7201,7 +7428,8 @@ static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
 		/* Monogon's console is the output; a greeting waits for us */
 		const bool skip = fd == FD_CONSOLE ? g->mode == MODE_MONOGON
 			: fd == FD_MONITOR && v->phase != PHASE_MONITOR
-			  && k->explain.step == EXPLAIN_NONE;
+			  && k->explain.step == EXPLAIN_NONE
+			  && k->o->dump == NULL;
 
 		p[AT_READERS + i] = (struct pollfd){
 			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };
@@ -7308,12 +7536,15 @@ static void vm_supervise(struct ktest *k)
 			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	}
 	k->explain.possible = true;
+	if (k->attempt.boot == BOOT_COLD)
+		dump_prepare(k);
 	while (!vm_done(k))
 		vm_poll(k);
 	k->explain.possible = false;
 	if (k->explain.timeout && k->end != END_SIGNAL && k->end != END_OUTPUT)
 		k->end = k->over = END_TIMEOUT; /* however it ended then */
 	vm_end(v);
+	dump_end(k);
 	terminal_give_back(k);
 	/* last words: all that the pipes can hold */
 	for (int i = 0; i < 2 * CONSOLE_PIPE_SIZE / STREAM_SIZE; i++) {

@@ -41,8 +41,8 @@ go='sh -c "trap \"expr 1000 + 234\" CONT; expr 1000 + 111; while :; do sleep 1; 
 	    send 'x\r~.' -- $K -env PS1 -shell
 	at timeout raw -- $K -timeout 15 -rootfs / -tty -- sleep 1000
 	at term raw signal 15 -- $K -rootfs / -tty -- sleep 1000
-	at quit raw signal 3 expect 'the program sleeps in' signal 15 -- $K \
-	    -rootfs / -tty -- sleep 1000
+	at quit expect ready signal 3 expect 'the program sleeps in' \
+	    signal 15 -- $K -rootfs / -tty -- sh -c 'echo ready; read x'
 	at hup raw hangup -- $K -rootfs / -tty -- sleep 1000
 	at boot expect 'QEMU runs' cooked send '\cC' -- $K -v -rootfs / \
 	    -tty -- sleep 1000

@@ -30,10 +30,11 @@
  *      9 Snapshot    the file of a saved machine: search, check, write
  *     10 Spawn       QEMU, and our ends of its fds
  *     11 Explain     what a guest that hangs does, in a line
- *     12 Supervise   the one poll loop: streams, control port, monitor
- *     13 Verdict     another attempt, or the exit status and why
- *     14 Suite       several kernels
- *     15 main
+ *     12 Monitor     what is said with QEMU: save, restore, dump, explain
+ *     13 Supervise   the one poll loop: streams, control port
+ *     14 Verdict     another attempt, or the exit status and why
+ *     15 Suite       several kernels
+ *     16 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -738,8 +739,8 @@ static void run_suspend(struct ktest *k)
 }
 
 /* The caller's wake_fd: children to look for, a new size of the terminal, a
- * pause, a question, or an end. Its own end, too, is one: nobody could end the guest any
- * more. */
+ * pause, a question, or an end. Its own end, too, is one: nobody could end the
+ * guest any more. */
 static void run_wake(struct ktest *k)
 {
 	char bytes[64];
@@ -6444,8 +6445,10 @@ static void explain_line(struct ktest *k, char *out, size_t size)
 		text_printf(&t, "nobody reads the program's %s",
 			    v->out.len > 0 ? "stdout" : "stderr");
 	} else if (v->phase == PHASE_OUTPUT) {
-		text_printf(&t, "the program ended with status %d, but not all"
-			    " of its output is there", v->status);
+		text_printf(&t, "the program has ended with status %d%s",
+			    v->status, v->out.total != v->want_out
+			    || v->err.total != v->want_err
+			    ? ", but not all of its output is there" : "");
 	} else if (k->guest.mode == MODE_MONOGON) {
 		text_add(&t, "no verdict");
 	} else if (v->phase < PHASE_RUN) {
@@ -6474,11 +6477,21 @@ static void show_lines(struct ktest *k, const char *s, size_t n)
 	}
 }
 
-/* ==== 12. Supervise ======================================================
- * struct vm -> struct vm: moves bytes between QEMU and the caller, and speaks
- * with QEMU's monitor, until there is a reason to stop, k->end; then leaves
- * no process behind. Everything is an event of one loop: vm_poll() waits and
- * hands on, vm_done() judges. The control port is specified in init.c.
+/* What stands below that line. */
+static void explain_show(struct ktest *k)
+{
+	const struct text *said = &k->explain.said;
+
+	show_lines(k, k->explain.said_at, said->len);
+	if (said->full)
+		warn(k, "the rest of it is left out");
+}
+
+/* ==== 12. Monitor =======================================================
+ * What is said with QEMU and, but for its verdict, with init, while a guest is
+ * supervised: deadlines, the console, the answer to init's hello; by QEMU's
+ * monitor the machine is saved or restored, its memory dumped, and a hang
+ * explained. Out: struct vm, k->explain, and k->end when something failed.
  */
 
 /* -- Deadlines: one for each ending that the mere lapse of time causes -- */
@@ -6898,8 +6911,6 @@ static void dump_or_stop(struct ktest *k, enum ending end)
 {
 	struct vm *v = &k->vm;
 
-	if (v->dump >= 0)
-		return;
 	if (k->o->dump == NULL || v->dumped != END_NONE || v->ended
 	    || v->phase == PHASE_MONITOR || v->phase == PHASE_SAVED) {
 		run_stop(k, end);
@@ -6920,11 +6931,13 @@ static void dump_or_stop(struct ktest *k, enum ending end)
 	dump_ask(k);
 }
 
-/* The file grows, or there is no use in waiting. */
+/* The file grows, or there is no use in waiting. Nothing else counts now. */
 static void dump_watch(struct ktest *k)
 {
 	struct stat st;
 
+	if (k->vm.ended)
+		run_stop(k, k->vm.dumped);
 	if (fstat(k->vm.dump, &st) == 0 && st.st_size > k->vm.dump_size) {
 		k->vm.dump_size = st.st_size;
 		k->deadline = now_ms() + DUMP_WAIT_MS;
@@ -6989,10 +7002,10 @@ static void dump_end(struct ktest *k)
 static void explain_begin(struct ktest *k)
 {
 	struct explanation *e = &k->explain;
-	const bool timeout = e->timeout;
+	const bool possible = e->possible, timeout = e->timeout;
 
 	memset(e, 0, sizeof *e);
-	e->possible = true;
+	e->possible = possible;
 	e->timeout = timeout;
 	e->step = EXPLAIN_ASK;
 	e->console = k->ring_total;
@@ -7021,7 +7034,7 @@ static void explain_end(struct ktest *k)
 	explain_line(k, line, sizeof line);
 	warn(k, "after %.10g s: %s", (double)(now_ms() - k->start) / 1000,
 	     line);
-	show_lines(k, e->said_at, e->said.len);
+	explain_show(k);
 	n = explain_console(k, &console);
 	if (!k->o->console)
 		show_lines(k, console, n);
@@ -7145,6 +7158,12 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 		run_stop(k, END_MONITOR);
 }
 
+/* ==== 13. Supervise ======================================================
+ * struct vm -> struct vm: moves bytes between QEMU and the caller until there
+ * is a reason to stop, k->end; then leaves no process behind. Everything is an
+ * event of one loop: vm_poll() waits and hands on, vm_done() judges. The
+ * control port is specified in init.c.
+ */
 /* -- What init says -- */
 static void control_hello(struct ktest *k)
 {
@@ -7371,6 +7390,16 @@ static bool vm_done(struct ktest *k)
 			      && v->fd[FD_LOG] < 0 && v->out.from < 0
 			      && v->err.from < 0;
 
+	if (k->explain.wanted)
+		explain_begin(k);
+	if (deadline_passed(v->deadline[END_TIMEOUT]))
+		explain_next(k);
+	if (v->paused)
+		guest_died(k);
+	if (v->dump >= 0) {
+		dump_watch(k);
+		return k->end != END_NONE;
+	}
 	if (!flushed) /* the reader takes its time */
 		deadlines_move(k);
 	if (program && v->phase == PHASE_OUTPUT && flushed
@@ -7380,14 +7409,6 @@ static bool vm_done(struct ktest *k)
 		run_stop(k, END_SAVED);
 	if (v->ended && flushed && all_read)
 		run_stop(k, END_QEMU);
-	if (k->explain.wanted)
-		explain_begin(k);
-	if (deadline_passed(v->deadline[END_TIMEOUT]))
-		explain_next(k);
-	if (v->paused)
-		guest_died(k);
-	if (v->dump >= 0)
-		dump_watch(k);
 	if (deadline_passed(v->deadline[END_MONITOR]))
 		(void)fail(k, "QEMU's monitor does not answer");
 	if (deadline_passed(v->deadline[END_SAVED])) /* it is old enough now */
@@ -7535,7 +7556,7 @@ static void vm_supervise(struct ktest *k)
 		if (k->attempt.accel == ACCEL_TCG)
 			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	}
-	k->explain.possible = true;
+	k->explain.possible = program;
 	if (k->attempt.boot == BOOT_COLD)
 		dump_prepare(k);
 	while (!vm_done(k))
@@ -7559,7 +7580,7 @@ static void vm_supervise(struct ktest *k)
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 13. Verdict =======================================================
+/* ==== 14. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
  * guest's kernel and QEMU said last. ktest_run() stands here.
@@ -7640,12 +7661,21 @@ static void explain_qemu(struct ktest *k)
 			   : "or with no byte on its control port");
 }
 
+static void explain_timeout(struct ktest *k)
+{
+	char line[MESSAGE_SIZE / 2];
+
+	explain_line(k, line, sizeof line);
+	(void)fail(k, "timeout after %.10g s: %s",
+		   (double)k->o->timeout / 1000, line);
+}
+
 /* The exit status; when it is ktest's own, k->error says why. */
 static int verdict(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 	int status = KTEST_NO_VERDICT;
-	char line[MESSAGE_SIZE / 2];
+	char line[512];
 
 	switch (k->end) {
 	case END_VERDICT:
@@ -7662,9 +7692,7 @@ static int verdict(struct ktest *k)
 		explain_qemu(k);
 		break;
 	case END_TIMEOUT:
-		explain_line(k, line, sizeof line);
-		(void)fail(k, "timeout after %.10g s: %s",
-			   (double)k->o->timeout / 1000, line);
+		explain_timeout(k);
 		status = KTEST_TIMEOUT;
 		break;
 	case END_INIT:
@@ -7701,7 +7729,7 @@ static void last_words(struct ktest *k)
 	if (k->vm.pid == 0 || k->end == END_OUTPUT)
 		return;
 	if (k->end == END_TIMEOUT)
-		show_lines(k, k->explain.said_at, k->explain.said.len);
+		explain_show(k);
 	/* its first line was in ours already */
 	if (!k->o->verbose && k->said_len > 0
 	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL)
@@ -8059,7 +8087,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-/* ==== 14. Suite =========================================================
+/* ==== 15. Suite =========================================================
  * struct ktest_options with several kernels -> a run for each, as many at a
  * time as -jobs says; what they wrote, whole and in order; and who passed. A
  * run is a child process that calls ktest_run(), with no stdin and with its
@@ -8392,7 +8420,7 @@ static int runs_all(struct ktest_options *o)
 	return status;
 }
 
-/* ==== 15. main ==========================================================
+/* ==== 16. main ==========================================================
  * argv -> ktest_run(), or the suite; the exit status, or death by the signal
  * that ended the run.
  */

@@ -32,7 +32,8 @@
  *
  * Order of the file: protocol, architectures, constants, strings, system
  * calls, waits, reports, mounts, the host's directories, devices, modules,
- * ports, network, job, program, terminal, relay, health, verdict, entry.
+ * ports, network, job, program, terminal, explanation, relay, health, verdict,
+ * entry.
  */
 
 #include <stddef.h>
@@ -101,7 +102,9 @@ enum message {
 				 * the answer is here, and not unpacked yet */
 	MESSAGE_ERROR = 'e',    /* to the host: TEXT '\n', init gives up */
 	MESSAGE_VERDICT = 'x',  /* to the host: struct verdict */
-	MESSAGE_WINDOW = 'w'    /* to the guest: struct window */
+	MESSAGE_TOLD = 't',     /* to the host: TEXT '\n', see struct explain */
+	MESSAGE_WINDOW = 'w',   /* to the guest: struct window */
+	MESSAGE_EXPLAIN = 'd'   /* to the guest: struct explain */
 };
 
 struct answer {
@@ -125,6 +128,24 @@ struct verdict {
 /* While the program runs on a terminal: its size. */
 struct window {
 	unsigned char rows_columns[4]; /* 2 bytes each */
+};
+
+/*
+ * While the program runs: the host asks what it hangs in. Init answers at
+ * once with messages 't', whose texts are
+ *
+ *   program PID        the process that is the program
+ *   task TID PID PPID STATE WCHAN SYSCALL NAME
+ *                      a thread of a process that is not the kernel's own, as
+ *                      man proc_pid has it; "-" for what the kernel hides
+ *   +FUNCTION ...      of its kernel stack, the innermost first
+ *   anything else      to be shown: memory and load
+ *
+ * Then the kernel prints to its console what its processors do, if there are
+ * several, and which tasks are blocked (SysRq l and w). The last text is empty.
+ */
+struct explain {
+	unsigned char tasks;    /* not 0: all tasks as well (SysRq t) */
 };
 
 /* ======================================================================
@@ -941,21 +962,28 @@ static void root_switch(const struct share *share, const char *keep)
 static const char vports_class[] = "/sys/class/virtio-ports";
 static const char net_class[] = "/sys/class/net";
 
+/* The beginning of a file as a string, "" and -1 if there is none. */
+static int file_text(const char *path, char *text, size_t size)
+{
+	long fd = sys_open(path, O_RDONLY, 0), n = -1;
+
+	if (fd >= 0) {
+		n = sys_read(fd, text, size - 1);
+		sys_close(fd);
+	}
+	text[n > 0 ? n : 0] = '\0';
+	return n < 0 ? -1 : 0;
+}
+
 /* The first line of a small file; -1 if there is none. */
 static int file_line(const char *path, char *line, size_t size)
 {
-	long fd = sys_open(path, O_RDONLY, 0), n, i;
+	int result = file_text(path, line, size);
 
-	if (fd < 0)
-		return -1;
-	n = sys_read(fd, line, size - 1);
-	sys_close(fd);
-	if (n < 0)
-		return -1;
-	for (i = 0; i < n && line[i] != '\n'; i++)
-		continue;
-	line[i] = '\0';
-	return 0;
+	while (*line != '\0' && *line != '\n')
+		line++;
+	*line = '\0';
+	return result;
 }
 
 /* Finds the first entry of a directory that `match` accepts and puts its name
@@ -969,9 +997,9 @@ static int dir_find(const char *dir, int (*match)(const char *entry,
 		uint8_t type;
 		char name[];
 	};
-	static union {
+	union {
 		uint64_t align;
-		char bytes[2048];
+		char bytes[1024];
 	} buffer;
 	long fd = sys_open(dir, O_RDONLY | O_DIRECTORY, 0), n, at;
 	int hit = 0;
@@ -2044,20 +2072,191 @@ static long terminal_open(const char *size)
 	return fd;
 }
 
-/* Takes some of what the host says while the program runs. */
-static void terminal_message(void)
-{
-	static unsigned char message[1 + sizeof(struct window)];
-	static size_t have;
-	long n = sys_read(control_port, message + have, sizeof message - have);
+/* ======================================================================
+ * Explanation
+ *
+ * In: the host's message 'd'. Out: what struct explain says, and before the
+ * program starts the two sysctls by which an NMI explains a processor that
+ * takes no interrupts. What a kernel was built without is left out.
+ * ====================================================================== */
 
-	if (n > 0)
-		have += (size_t)n;
-	if (have == sizeof message) {
-		have = 0;
-		if (message[0] == MESSAGE_WINDOW)
-			terminal_size(message + 1);
+enum { TASKS_TOLD = 256, STACK_TOLD = 24 };
+
+static long program_pid;
+static int tasks_told;
+
+static void tell(struct text *t)
+{
+	t->s[t->length] = '\n'; /* in the place of the NUL */
+	control_send(MESSAGE_TOLD, t->s, t->length + 1);
+}
+
+static long file_write(const char *path, const char *text)
+{
+	long fd = sys_open(path, O_WRONLY, 0);
+	long n = fd < 0 ? fd : sys_write(fd, text, str_length(text));
+
+	if (fd >= 0)
+		sys_close(fd);
+	return n;
+}
+
+/* What /proc has in PID/task/TID/NAME. */
+static void task_file(const char *pid, const char *tid, const char *name,
+    char *bytes, size_t size)
+{
+	struct text path;
+
+	text_begin(&path, "/proc/");
+	text_add(&path, pid);
+	text_add(&path, "/task/");
+	text_add(&path, tid);
+	text_add(&path, name);
+	file_text(path.s, bytes, size);
+}
+
+/* Adds the first word of s, "-" where there is none. */
+static void text_word(struct text *t, const char *s)
+{
+	text_char(t, ' ');
+	if (*s <= ' ')
+		text_char(t, '-');
+	while (*s > ' ')
+		text_char(t, *s++);
+}
+
+/* The kernel's stack: "[<0>] FUNCTION+0x1/0x2 [MODULE]" a line. */
+static void stack_tell(const char *s)
+{
+	struct text t;
+	int lines;
+
+	for (lines = 0; *s != '\0' && lines < STACK_TOLD; lines++) {
+		while (*s > ' ')
+			s++;
+		s += *s == ' ';
+		text_begin(&t, "+");
+		while (*s != '\0' && *s != '\n')
+			text_char(&t, *s++);
+		s += *s == '\n';
+		tell(&t);
 	}
+}
+
+/* Accepts none, so that dir_find goes on to the last. In stat a name, which
+ * may hold anything, stands in parentheses; kernel threads are children of
+ * process 2. */
+static int match_thread(const char *tid, const char *pid)
+{
+	char stat[256], bytes[2048], *name = stat, *s, *end = stat;
+	struct text t;
+
+	if (*tid < '0' || *tid > '9' || tasks_told > TASKS_TOLD)
+		return 0;
+	task_file(pid, tid, "/stat", stat, sizeof stat);
+	while (*name != '\0' && *name++ != '(')
+		continue;
+	for (s = stat; *s != '\0'; s++)
+		if (*s == ')')
+			end = s;
+	if (str_length(end) < 6 || str_begins(end + 4, "2 ") ||
+	    str_equal(pid, "2") || ++tasks_told > TASKS_TOLD)
+		return 0;
+	*end = '\0';
+	text_begin(&t, "task");
+	text_word(&t, tid);
+	text_word(&t, pid);
+	text_word(&t, end + 4);
+	text_word(&t, end + 2);
+	task_file(pid, tid, "/wchan", bytes, sizeof bytes);
+	text_word(&t, str_equal(bytes, "0") ? "" : bytes);
+	task_file(pid, tid, "/syscall", bytes, sizeof bytes);
+	text_word(&t, bytes);
+	text_char(&t, ' ');
+	text_name(&t, name);
+	tell(&t);
+	task_file(pid, tid, "/stack", bytes, sizeof bytes);
+	stack_tell(bytes);
+	return 0;
+}
+
+static int match_process(const char *pid, const char *self)
+{
+	struct text path;
+	char found[64];
+
+	text_begin(&path, "/proc/");
+	text_add(&path, pid);
+	text_add(&path, "/task");
+	return *pid >= '0' && *pid <= '9' && !str_equal(pid, self) &&
+	    dir_find(path.s, match_thread, pid, found);
+}
+
+/* The first three lines of meminfo say how much there is, and is left. */
+static void memory_tell(void)
+{
+	char bytes[128], *s = bytes;
+	struct text t;
+	int lines = 0;
+
+	text_begin(&t, "load ");
+	file_line("/proc/loadavg", bytes, sizeof bytes);
+	text_add(&t, bytes);
+	text_add(&t, "; ");
+	file_text("/proc/meminfo", bytes, sizeof bytes);
+	for (; *s != '\0' && lines < 3; s++)
+		if (*s == '\n')
+			text_add(&t, ++lines < 3 ? ", " : "");
+		else if (*s > ' ' || s[1] > ' ')
+			text_char(&t, *s);
+	tell(&t);
+}
+
+/* SysRq prints at the level of information, which `quiet` hides. Of a single
+ * processor it would only tell what init does. */
+static void sysrq_print(int tasks)
+{
+	char level[64], cpus[64];
+
+	file_line("/proc/sys/kernel/printk", level, sizeof level);
+	file_line("/sys/devices/system/cpu/online", cpus, sizeof cpus);
+	file_write("/proc/sys/kernel/printk", "8");
+	if (!str_equal(cpus, "0"))
+		file_write("/proc/sysrq-trigger", "l");
+	file_write("/proc/sysrq-trigger", "w");
+	if (tasks)
+		file_write("/proc/sysrq-trigger", "t");
+	file_write("/proc/sys/kernel/printk", level);
+}
+
+static void explain(const void *request)
+{
+	const struct explain *what = request;
+	char found[64];
+	struct text t;
+
+	text_begin(&t, "program ");
+	text_number(&t, (unsigned long)program_pid);
+	tell(&t);
+	tasks_told = 0;
+	dir_find("/proc", match_process, "1", found);
+	memory_tell();
+	sysrq_print(what->tasks);
+	text_begin(&t, "");
+	tell(&t);
+}
+
+/* An NMI that nobody asked for panics, and the panic says what the processor
+ * does. Not with a PMU, which raises such NMIs now and then. */
+static void nmi_prepare(void)
+{
+	char found[64];
+
+	if (dir_find("/sys/bus/event_source/devices", match_beginning, "cpu",
+	    found))
+		return;
+	file_write("/proc/sys/kernel/panic_on_unrecovered_nmi", "1");
+	file_write("/proc/sys/kernel/unknown_nmi_panic", "1");
 }
 
 /* ======================================================================
@@ -2151,6 +2350,40 @@ static int flow_open(const struct flow *f)
 	return f->length > 0 || f->from >= 0;
 }
 
+/* What the host says while the program runs. */
+static const struct {
+	unsigned char letter, size;
+	void (*take)(const void *rest);
+} messages[] = {
+	{MESSAGE_WINDOW, sizeof(struct window), terminal_size},
+	{MESSAGE_EXPLAIN, sizeof(struct explain), explain},
+};
+
+/* Takes some of it; a letter that is not known is skipped. */
+static void control_take(void)
+{
+	static unsigned char message[1 + sizeof(struct window)];
+	static size_t have, size, i;
+	long n = sys_read(control_port, message + have,
+	    have > 0 ? 1 + size - have : 1);
+
+	if (n <= 0)
+		return;
+	if (have == 0)
+		for (i = 0, size = 0; i < sizeof messages / sizeof *messages;
+		    i++)
+			if (messages[i].letter == message[0]) {
+				size = messages[i].size;
+				break;
+			}
+	have += (size_t)n;
+	if (have < 1 + size)
+		return;
+	have = 0;
+	if (size > 0)
+		messages[i].take(message + 1);
+}
+
 /*
  * One turn for all flows: wait until one of them can move, or a child ends,
  * or the time is over; move.
@@ -2178,12 +2411,12 @@ static void flows_turn(struct flow *flows, int final, int64_t ms)
 			ms = 0;
 		}
 	}
-	fds[FLOWS].fd = terminal > 0 ? (int32_t)control_port : -1;
+	fds[FLOWS].fd = (int32_t)control_port;
 	fds[FLOWS].events = POLLIN;
 	fds[FLOWS].revents = 0;
 	wait_events(fds, FLOWS + 1, ms);
 	if (fds[FLOWS].revents != 0)
-		terminal_message();
+		control_take();
 	for (i = 0; i < FLOWS; i++) {
 		struct flow *f = &flows[i];
 
@@ -2233,7 +2466,7 @@ static int program_run(const struct job *job, struct flow *flows)
 	int status = 0;
 
 	streams_make(job, flows, fds);
-	program = child_start(job, fds);
+	program = program_pid = child_start(job, fds);
 	if (terminal == 0) {
 		sys_close(fds[0]);
 		sys_close(fds[1]);
@@ -2273,16 +2506,6 @@ static uint64_t taint_read(void)
 
 	return file_line("/proc/sys/kernel/tainted", line, sizeof line) == 0 ?
 	    str_number(&s, 10, 20) : 0;
-}
-
-static long file_write(const char *path, const char *text)
-{
-	long fd = sys_open(path, O_WRONLY, 0);
-	long n = fd < 0 ? fd : sys_write(fd, text, str_length(text));
-
-	if (fd >= 0)
-		sys_close(fd);
-	return n;
 }
 
 /* Before the job is there, once for all restored machines. All that is logged
@@ -2614,6 +2837,7 @@ static void run_job(void)
 		reserve = memory_hold();
 		clock_settle();
 	}
+	nmi_prepare();
 	if (!control_send(MESSAGE_HELLO, "", 0))
 		restart();
 	answer_take(&archive);

@@ -31,10 +31,12 @@
  *      9 Snapshot    the file of a saved machine: search, check, write
  *     10 Spawn       QEMU, and our ends of its fds
  *     11 Health      the kernel's log -> its reports of its own failures
- *     12 Supervise   the one poll loop: streams, control port, monitor
- *     13 Verdict     another attempt, or the exit status and why
- *     14 Suite       several kernels
- *     15 main
+ *     12 Explain     what a guest that hangs does, in a line
+ *     13 Monitor     what is said with QEMU: save, restore, dump, explain
+ *     14 Supervise   the one poll loop: streams, control port
+ *     15 Verdict     another attempt, or the exit status and why
+ *     16 Suite       several kernels
+ *     17 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -129,7 +131,7 @@ struct ktest_options {
 	int expect;        /* what has to happen: 0 nothing, 1 a panic, 2 an
 			    * oops, 3 a warning, 4 a restart */
 	struct ktest_list ports, services, netfds, links, chardevs;
-	const char *port_file, *pcap, *gdb;
+	const char *port_file, *pcap, *gdb, *dump;
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold */
 	long long memory;  /* MiB */
 	long long cpus;
@@ -143,7 +145,8 @@ struct ktest_options {
 			    * look for ended children, SIGWINCH that the
 			    * terminal has a new size, SIGTSTP to stop the
 			    * guest and this process, until SIGCONT, and that
-			    * to forget a SIGTSTP before it. -1: none */
+			    * to forget a SIGTSTP before it; SIGQUIT to say
+			    * on log_fd what the guest does. -1: none */
 	/* Called for each forwarded port when it is bound, before the program
 	 * runs, in the thread of ktest_run(). NULL: not called. */
 	void (*on_port)(void *arg, int guest, int udp, int host);
@@ -240,6 +243,10 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	LOG_SIZE = 8192,        /* first words of QEMU's stderr */
 	MODULES_SIZE = 16384,   /* paths of the modules to load */
 	CONSOLE_PIPE_SIZE = 1 << 20, /* /proc/sys/fs/pipe-max-size */
+	EXPLAIN_SIZE = 32768,   /* what a guest that hangs is shown of */
+	TASKS_MAX = 256,        /* of its threads, as many as init tells */
+	CPUS_MAX = 255,         /* of -cpus */
+	SYMBOL_SIZE = 96,       /* a kernel function and its module */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
@@ -273,7 +280,11 @@ enum { /* times, in milliseconds */
 	CONNECT_TICK_MS = 10,   /* for a socket whose queue is full */
 	KVM_AGE_MS = 2000,      /* of a machine that is saved under KVM */
 	ALIVE_WAIT_MS = 10000,  /* for a sign of life of one that is restored */
-	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
+	MONITOR_WAIT_MS = 30000, /* QEMU's monitor: it answers at once, or never */
+	EXPLAIN_MS = 2000,      /* to explain a hang, of which ... */
+	EXPLAIN_ASK_MS = 1000,  /* ... so much until init is given up ... */
+	EXPLAIN_BOOT_MS = 300,  /* ... and so much for the monitor alone */
+	DUMP_WAIT_MS = 30000    /* for the next bytes of -dump */
 };
 
 enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
@@ -440,7 +451,7 @@ enum qemu_fd { /* QEMU inherits them from FD_FIRST up, in this order */
 	FD_KLOG,               /* ... and ktest.log */
 	FD_INITRAMFS,
 	FD_MEMORY,             /* the guest's memory, with -snapshot */
-	FD_MONITOR,            /* QMP, with -snapshot */
+	FD_MONITOR,            /* QMP */
 	FD_STATE,              /* of the devices that are saved or restored */
 	FD_KERNEL,             /* what is unpacked here */
 	FD_END,                /* wires follow */
@@ -496,6 +507,41 @@ struct health { /* what the kernel's log has told so far */
 	} sample[2];           /* older ones come first */
 };
 
+enum explain_step {
+	EXPLAIN_NONE,
+	EXPLAIN_ASK,           /* init and QEMU's monitor were asked */
+	EXPLAIN_LISTEN,        /* init answers */
+	EXPLAIN_NMI            /* it did not: the kernel is made to panic */
+};
+
+struct task { /* a thread of the guest, as init tells of it */
+	int tid, pid, ppid;
+	char state;            /* as in /proc/PID/stat */
+	bool stack, user;      /* it has one; it was in no system call */
+	char name[64], where[SYMBOL_SIZE];
+};
+
+struct cpu { /* a processor of the guest, as QEMU's monitor shows it */
+	bool halted, user, irqs_off;
+	unsigned long long ip;
+};
+
+struct explanation { /* of what the guest does, see room 12 */
+	enum explain_step step;
+	bool possible;         /* a guest is being supervised */
+	bool wanted;           /* it is to begin */
+	bool timeout;          /* with it the run ends: -timeout ran out */
+	bool asked, answered;  /* init was, init has */
+	long long until;       /* ms */
+	uint64_t console;      /* ring_total when it began */
+	int program;           /* its process */
+	size_t task_count, cpu_count;
+	struct task task[TASKS_MAX];
+	struct cpu cpu[CPUS_MAX];
+	struct text said;      /* what is shown below the one line */
+	char said_at[EXPLAIN_SIZE];
+};
+
 struct vm { /* one QEMU process and all ends of it that are ours */
 	pid_t pid;             /* 0: it was never started */
 	pid_t warden;          /* leads its process group; 0: there is none */
@@ -516,6 +562,13 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	size_t step;           /* of the monitor's */
 	char reply[4096];      /* of the monitor: a line, so far */
 	size_t reply_len;
+	bool monitor_open;     /* it takes commands */
+	bool paused;           /* the machine is, where it would restart */
+	size_t dump_format;    /* that was asked for, see dump_formats[] */
+	int dump;              /* the file that memory is written to, or -1 */
+	enum ending dumped;    /* it was, and how the run ends; or END_NONE */
+	off_t dump_size;       /* at the last look */
+	char dump_path[PATH_SIZE]; /* its name until it is complete */
 	uint64_t state_len;    /* bytes of the devices' state, so far */
 	bool ports_told;       /* ports_report() was called */
 	long long hurry_until; /* QEMU is about to end, ms; 0: it is not */
@@ -570,7 +623,7 @@ struct snapshot {
 	char paths_at[MODULES_SIZE * 2];
 };
 
-/* One run: its working memory, about 900 KiB, all 0 at first. */
+/* One run: its working memory, about 1,000 KiB, all 0 at first. */
 struct ktest {
 	char error[MESSAGE_SIZE];  /* why there is no verdict, "" if none */
 	enum ending end;           /* why the attempt, or the run, is over */
@@ -598,6 +651,7 @@ struct ktest {
 	struct snapshot snapshot;
 	struct qemu qemu;
 	struct vm vm;
+	struct explanation explain;
 	char scratch[STREAM_SIZE];
 };
 
@@ -778,8 +832,8 @@ static void run_suspend(struct ktest *k)
 }
 
 /* The caller's wake_fd: children to look for, a new size of the terminal, a
- * pause, or an end. Its own end, too, is one: nobody could end the guest any
- * more. */
+ * pause, a question, or an end. Its own end, too, is one: nobody could end the
+ * guest any more. */
 static void run_wake(struct ktest *k)
 {
 	char bytes[64];
@@ -797,6 +851,8 @@ static void run_wake(struct ktest *k)
 			k->vm.resized = k->o->tty;
 		} else if (bytes[i] == SIGTSTP || bytes[i] == SIGCONT) {
 			pause = bytes[i] == SIGTSTP;
+		} else if (bytes[i] == SIGQUIT) {
+			k->explain.wanted = true;
 		} else if (bytes[i] != SIGCHLD && !k->over) {
 			k->signal = (unsigned char)bytes[i];
 			k->over = END_SIGNAL;
@@ -804,6 +860,18 @@ static void run_wake(struct ktest *k)
 		}
 	if (pause)
 		run_suspend(k);
+}
+
+/* -timeout has run out. A guest may say first what it hangs in. */
+static void run_timeout(struct ktest *k)
+{
+	if (k->explain.possible && !k->explain.timeout) {
+		k->explain.timeout = k->explain.wanted = true;
+		k->deadline = now_ms() + EXPLAIN_MS;
+		return;
+	}
+	k->over = END_TIMEOUT;
+	run_stop(k, END_TIMEOUT);
 }
 
 /* Waits until one of n fds is ready, or now_ms() is `until` (0: never). p[0]
@@ -833,10 +901,8 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	ready -= p[0].revents != 0;
 	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
 		run_wake(k);
-	if (deadline_passed(k->deadline) && !k->over) {
-		k->over = END_TIMEOUT;
-		run_stop(k, END_TIMEOUT);
-	}
+	if (deadline_passed(k->deadline) && !k->over)
+		run_timeout(k);
 	return ready;
 }
 
@@ -1391,7 +1457,7 @@ static void vm_reset(struct vm *v)
 {
 	const struct stream none = { .from = -1, .to = -1 };
 
-	*v = (struct vm){ .leash = -1 };
+	*v = (struct vm){ .leash = -1, .dump = -1 };
 	for (size_t i = 0; i < COUNT(v->fd); i++)
 		v->fd[i] = -1;
 	v->job = v->in = v->out = v->err = none;
@@ -1632,6 +1698,9 @@ static const struct opt opt_table[] = {
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
 	  .path = PATH_TARGET, .one = true,
 	  .help = "the guest waits there for a debugger" },
+	{ .name = "dump", .value = "FILE", .offset = AT(dump),
+	  .path = PATH_ALL, .one = true, .program = true,
+	  .help = "its memory, if it panics, oopses or hangs, for crash" },
 	{ .name = NULL, .help = "What is shown" },
 	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
 	  .help = "the kernel's console, live on stderr" },
@@ -3314,9 +3383,12 @@ static int plan_asked(struct plan *p, const char *asked)
 	return plan_add(p, PLAN_ASKED, file);
 }
 
-/* What our devices need; returns how many. */
+/* What our devices need; returns how many. qemu_fw_cfg tells QEMU what a dump
+ * has to say of the kernel; a machine that is saved may be restored for one. */
+enum { MODULES_OURS = 8 };
+
 static size_t modules_ours(const struct ktest_options *o,
-			   const struct guest *g, const char *ours[8])
+			   const struct guest *g, const char *ours[MODULES_OURS])
 {
 	size_t n = 0;
 
@@ -3330,6 +3402,8 @@ static size_t modules_ours(const struct ktest_options *o,
 		ours[n++] = "9p";
 		ours[n++] = "overlay";
 	}
+	if (o->dump != NULL || o->snapshot != NULL)
+		ours[n++] = "qemu_fw_cfg";
 	return n;
 }
 
@@ -3339,7 +3413,7 @@ static int modules_plan(struct ktest *k, struct guest *g)
 {
 	static const char *const more[] = { "builtin", "softdep", "alias" };
 	const struct ktest_list *asked = &k->o->modules;
-	const char *ours[8];
+	const char *ours[MODULES_OURS];
 	const size_t own = modules_ours(k->o, g, ours);
 	struct plan p = { .k = k, .g = g };
 	struct map *const maps[] = { &p.builtin, &p.soft, &p.alias };
@@ -4492,6 +4566,23 @@ static void cable_mac(unsigned n, char out[MAC_SIZE])
 		       n >> 24 & 255, n >> 16 & 255, n >> 8 & 255, n & 255);
 }
 
+/* Whether FILE could be written, beside which it is until it is complete. An
+ * earlier run's goes. */
+static int dump_claim(struct ktest *k)
+{
+	char path[PATH_SIZE];
+	int fd;
+
+	if (path_set(k, path, "%s.XXXXXX", k->o->dump) < 0
+	    || (unlink(k->o->dump) < 0 && errno != ENOENT))
+		return -1;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	(void)close(fd);
+	return unlink(path);
+}
+
 /* -- All of it -- */
 /* Takes what the options name, all of which is read before: none of ours can
  * be taken for a fd of the caller's. Whoever waits for the port file must not
@@ -4516,6 +4607,12 @@ static int claim(struct ktest *k)
 	if (o->port_file != NULL && !o->dry_run && unlink(o->port_file) < 0
 	    && errno != ENOENT)
 		return fail(k, "-port-file %s:", o->port_file);
+	if (o->dump != NULL && lstat(o->dump, &st) == 0
+	    && !S_ISREG(st.st_mode))
+		return fail(k, "-dump %s: is there, and is not a regular file",
+			    o->dump);
+	if (o->dump != NULL && !o->dry_run && dump_claim(k) < 0)
+		return fail(k, "-dump %s:", o->dump);
 	/* a FIFO's reader would take this for its end */
 	if (o->pcap != NULL && !o->dry_run
 	    && (stat(o->pcap, &st) < 0 || !S_ISFIFO(st.st_mode))) {
@@ -5494,7 +5591,7 @@ static const struct {
 	[FD_KLOG] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM },
 	[FD_MEMORY] = { FD_FILE, WITH_SNAPSHOT },
-	[FD_MONITOR] = { FD_SOCKET, WITH_SNAPSHOT },
+	[FD_MONITOR] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_STATE] = { FD_TO_QEMU, WITH_RESTORE },
 	[FD_KERNEL] = { FD_FILE, WITH_KERNEL },
 };
@@ -5650,8 +5747,19 @@ static void qemu_machine(struct qemu *q)
 		qemu_kernel_arg(q, "cryptomgr.notests");
 }
 
-/* Memory and monitor of a machine that is saved or restored. Restored, it
- * writes to a copy of its own of the pages that it changes. */
+/* Monogon's machine has none. */
+static void qemu_monitor(struct qemu *q)
+{
+	if (q->g->mode == MODE_MONOGON)
+		return;
+	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
+	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
+	if (q->o->dump != NULL || q->a->boot != BOOT_COLD)
+		qemu_add(q, "-device", "vmcoreinfo");
+}
+
+/* Memory of a machine that is saved or restored. Restored, it writes to a copy
+ * of its own of the pages that it changes. */
 static void qemu_snapshot(struct qemu *q)
 {
 	if (q->a->boot == BOOT_COLD)
@@ -5660,8 +5768,6 @@ static void qemu_snapshot(struct qemu *q)
 		 "mem-path=" FD_PATH ",share=%s", (int)q->o->memory,
 		 FD_FIRST + FD_MEMORY, q->a->boot == BOOT_SAVE ? "on" : "off");
 	qemu_add(q, "-M", "memory-backend=ram0");
-	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
-	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
 	if (q->a->boot == BOOT_RESTORE)
 		qemu_add(q, "-incoming", "defer");
 }
@@ -5873,6 +5979,7 @@ static int qemu_build(struct ktest *k, const struct attempt *a)
 	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
 	qemu_arg(q, k->o->qemu);
 	qemu_machine(q);
+	qemu_monitor(q);
 	qemu_snapshot(q);
 	qemu_sandbox(q);
 	qemu_consoles(q);
@@ -7575,11 +7682,297 @@ static void health_report(struct ktest *k)
 		(void)snprintf(k->finding, sizeof k->finding, "%.255s", k->error);
 }
 
-/* ==== 12. Supervise ======================================================
- * struct vm -> struct vm: moves bytes between QEMU and the caller, and speaks
- * with QEMU's monitor, until there is a reason to stop, k->end; then leaves
- * no process behind. Everything is an event of one loop: vm_poll() waits and
- * hands on, vm_done() judges. The control port is specified in init.c.
+/* ==== 12. Explain =======================================================
+ * What init tells of the guest's tasks, QEMU's monitor of its processors and
+ * the kernel on its console -> struct explanation, and from it the one line
+ * that says what the guest hangs in. Room 13 asks and listens. Nothing of what
+ * comes from the guest is trusted: it may be anything.
+ */
+
+/* "NAME.part.0+0x1d/0x24 [MODULE]", as the kernel prints a function (%pS):
+ * "NAME [MODULE]". */
+static void symbol_take(char out[SYMBOL_SIZE], const char *s)
+{
+	const char *module = s + strcspn(s, " \r\n");
+	size_t len = strncmp(module, " [", 2) == 0
+		     ? strcspn(module, "]\r\n") : 0;
+
+	len += len > 0 && module[len] == ']';
+	(void)snprintf(out, SYMBOL_SIZE, "%.*s%.*s",
+		       (int)strcspn(s, "+. \r\n"), s, (int)len, module);
+}
+
+/* A line of init's, see struct explain in init.c. */
+static void explain_init_line(struct explanation *e, const char *line)
+{
+	struct task *t = &e->task[e->task_count], *last = t - 1;
+	char wchan[64], call[16];
+	int name = 0;
+
+	if (line[0] == '+') {
+		text_printf(&e->said, "        %s\n", line + 1);
+		if (e->task_count == 0)
+			return;
+		/* the outermost stays */
+		last->user = strncmp(line, "+asm_", 5) == 0;
+		if (!last->stack)
+			symbol_take(last->where, line + 1);
+		last->stack = true;
+	} else if (sscanf(line, "program %d", &e->program) == 1) {
+		return;
+	} else if (e->task_count < TASKS_MAX
+		   && sscanf(line, "task %d %d %d %c %63s %15s %n", &t->tid,
+			     &t->pid, &t->ppid, &t->state, wchan, call, &name)
+		      == 6 && name > 0) {
+		(void)snprintf(t->name, sizeof t->name, "%s", line + name);
+		t->where[0] = '\0';
+		t->user = t->stack = false;
+		text_printf(&e->said, "    %s, pid %d", t->name, t->pid);
+		if (t->tid != t->pid)
+			text_printf(&e->said, ", thread %d", t->tid);
+		text_printf(&e->said, ": state %c, in %s, system call %s\n",
+			    t->state, wchan, call);
+		if (strcmp(wchan, "-") != 0)
+			symbol_take(t->where, wchan);
+		e->task_count++;
+	} else if (line[0] != '\0') {
+		text_printf(&e->said, "    %s\n", line);
+	}
+}
+
+/* A line of what QEMU's monitor says to "info registers -a", by its target/
+ * i386/cpu-dump.c: "CPU#0", "RIP=0 RFL=2 [-------] CPL=0 II=0 ... HLT=0". */
+static void explain_registers(struct explanation *e, const char *line)
+{
+	const char *flags = strstr(line, "FL="), *level = strstr(line, "CPL="),
+		   *halt = strstr(line, "HLT=");
+	struct cpu *c = &e->cpu[e->cpu_count];
+
+	if (flags == NULL || level == NULL || halt == NULL
+	    || e->cpu_count == CPUS_MAX
+	    || sscanf(line, "%*3[A-Z]=%llx", &c->ip) != 1)
+		return;
+	c->irqs_off = (strtoul(flags + 3, NULL, 16) & 0x200) == 0; /* IF */
+	c->user = level[4] == '3';
+	c->halted = halt[4] == '1';
+	text_printf(&e->said, "    CPU %zu: %.*s\n", e->cpu_count++,
+		    (int)strcspn(line, "\\"), line);
+}
+
+struct trace { /* what the kernel printed of a processor */
+	int cpu, pid;
+	bool irqs_off;
+	char symbol[SYMBOL_SIZE];
+};
+
+/* The first trace in s[n] of that processor and of that process (-1: of any)
+ * that shows it in the kernel. The formats are those of lib/dump_stack.c,
+ * dump_stack_print_info(), arch/x86/kernel/dumpstack.c, show_ip(), and
+ * process_64.c, __show_regs(). */
+static bool trace_find(const char *s, size_t n, int cpu, int pid,
+		       struct trace *t)
+{
+	const char *end = s + n, *next, *p, *q;
+	char line[512];
+
+	*t = (struct trace){ .cpu = -1 };
+	for (; s < end; s = next + (next < end)) {
+		next = line_end(s, end);
+		(void)snprintf(line, sizeof line, "%.*s",
+			       (int)(next - s < 500 ? next - s : 500), s);
+		if ((p = strstr(line, "CPU: ")) != NULL
+		    && (q = strstr(p, "PID: ")) != NULL) {
+			t->cpu = atoi(p + 5);
+			t->pid = atoi(q + 5);
+			t->symbol[0] = '\0';
+		} else if (t->cpu < 0 || (cpu >= 0 && cpu != t->cpu)
+			   || (pid >= 0 && pid != t->pid)) {
+			continue;
+		} else if (t->symbol[0] == '\0'
+			   && (p = strstr(line, "RIP: 0010:")) != NULL) {
+			symbol_take(t->symbol, p + 10);
+		} else if (t->symbol[0] != '\0'
+			   && (p = strstr(line, "EFLAGS: ")) != NULL) {
+			t->irqs_off = (strtoul(p + 8, NULL, 16) & 0x200) == 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The thread of a process, or of the children of one, that hangs most. */
+static const struct task *task_worst(const struct explanation *e, int pid,
+				     bool children)
+{
+	static const char order[] = "SRD";
+	const struct task *worst = NULL;
+	const char *rank, *best = NULL;
+
+	for (size_t i = 0; i < e->task_count; i++) {
+		const struct task *t = &e->task[i];
+
+		if ((children ? t->ppid : t->pid) != pid)
+			continue;
+		rank = strchr(order, t->state);
+		if (worst == NULL || (rank != NULL
+				      && (best == NULL || rank > best))) {
+			worst = t;
+			best = rank;
+		}
+	}
+	return worst;
+}
+
+static void explain_task(const struct explanation *e, const char *console,
+			 size_t n, struct text *t)
+{
+	static const struct {
+		char state;
+		const char *words;
+	} states[] = {
+		{ 'S', "sleeps" }, { 'D', "waits uninterruptibly" },
+		{ 'R', "runs" }, { 'T', "is stopped" },
+		{ 't', "is stopped by its tracer" },
+		{ 'Z', "has ended, and nobody waits for it" },
+	};
+	const struct task *at = task_worst(e, e->program, false), *child = at;
+	const char *words = "is in an unknown state";
+	struct trace trace;
+
+	for (size_t i = 0; i < TASKS_MAX && child != NULL; i++) {
+		at = child;
+		child = strncmp(at->where, "do_wait", 7) == 0
+			? task_worst(e, at->pid, true) : NULL;
+	}
+	for (size_t i = 0; i < COUNT(states); i++)
+		if (states[i].state == at->state)
+			words = states[i].words;
+	text_add(t, "the program ");
+	if (at->pid != e->program)
+		text_printf(t, "waits for %s (pid %d), which ", at->name,
+			    at->pid);
+	if (at->state != 'R')
+		text_printf(t, "%s%s%s", words, at->where[0] != '\0' ? " in "
+			    : "", at->where);
+	else if (trace_find(console, n, -1, at->tid, &trace))
+		text_printf(t, "runs in the kernel: CPU %d spins in %s%s",
+			    trace.cpu, trace.symbol, trace.irqs_off
+			    ? " with interrupts off" : "");
+	else if (at->where[0] == '\0' || at->user)
+		text_add(t, "runs (CPU-bound) in user space");
+	else
+		text_printf(t, "runs in the kernel, in %s", at->where);
+}
+
+/* By the registers, and by what the kernel printed at an NMI. A guest that
+ * boots need not hang. */
+static void explain_cpus(const struct explanation *e, const char *console,
+			 size_t n, bool boots, struct text *t)
+{
+	const char *verb = boots ? "runs" : "spins";
+	const struct cpu *c = NULL;
+	const char *off;
+	struct trace trace;
+	int number = 0, best = -1;
+
+	for (size_t i = 0; i < e->cpu_count; i++) {
+		const struct cpu *p = &e->cpu[i];
+		const int rank = p->halted ? 0 : p->user ? 1 : 2 + p->irqs_off;
+
+		if (rank > best) {
+			c = p;
+			best = rank;
+			number = (int)i;
+		}
+	}
+	off = c != NULL && c->irqs_off ? " with interrupts off" : "";
+	if (c == NULL)
+		text_add(t, "QEMU's monitor does not answer");
+	else if (c->halted)
+		text_printf(t, "the kernel is idle%s", off);
+	else if (c->user)
+		text_printf(t, "CPU %d runs in user space", number);
+	else if (trace_find(console, n, number, -1, &trace))
+		text_printf(t, "CPU %d %s in %s%s", number, verb, trace.symbol,
+			    off);
+	else
+		text_printf(t, "CPU %d %s in the kernel, at 0x%llx%s", number,
+			    verb, c->ip, off);
+}
+
+/* The console since the explanation began, in k->scratch; its length. */
+static size_t explain_console(struct ktest *k, const char **at)
+{
+	const size_t n = ring_text(&k->console, k->scratch);
+	const uint64_t since = k->console.total - k->explain.console;
+
+	*at = k->scratch + (since < n ? n - (size_t)since : 0);
+	return since < n ? (size_t)since : n;
+}
+
+/* What the guest hangs in, in one line. */
+static void explain_line(struct ktest *k, char *out, size_t size)
+{
+	const struct explanation *e = &k->explain;
+	const struct vm *v = &k->vm;
+	const char *console;
+	const size_t n = explain_console(k, &console);
+	struct text t;
+
+	text_init(&t, out, size);
+	if (v->pid == 0) {
+		text_add(&t, "there is no guest yet");
+	} else if (v->out.len > 0 || v->err.len > 0) {
+		text_printf(&t, "nobody reads the program's %s",
+			    v->out.len > 0 ? "stdout" : "stderr");
+	} else if (v->phase == PHASE_OUTPUT) {
+		text_printf(&t, "the program has ended with status %d%s",
+			    v->status, v->out.total != v->want_out
+			    || v->err.total != v->want_err
+			    ? ", but not all of its output is there" : "");
+	} else if (k->guest.mode == MODE_MONOGON) {
+		text_add(&t, "no verdict");
+	} else if (v->phase < PHASE_RUN) {
+		text_add(&t, "the guest still boots, ");
+		explain_cpus(e, console, n, true, &t);
+	} else if (e->answered && task_worst(e, e->program, false) != NULL) {
+		explain_task(e, console, n, &t);
+	} else {
+		text_add(&t, e->answered ? "init knows no program, "
+			 : "init does not answer, ");
+		explain_cpus(e, console, n, false, &t);
+	}
+}
+
+/* Prints what others said, a line at a time: our terminal may be raw. */
+static void show_lines(struct ktest *k, const char *s, size_t n)
+{
+	const char *end = s + n, *next;
+
+	for (; s < end; s = next + (next < end)) {
+		next = line_end(s, end);
+		show(k, -1, s, (size_t)(next - s)
+		     - (next > s && next[-1] == '\r'), false);
+		(void)sink_write(k, &k->log, k->vm.raw ? "\r\n" : "\n",
+				 1 + k->vm.raw);
+	}
+}
+
+/* What stands below that line. */
+static void explain_show(struct ktest *k)
+{
+	const struct text *said = &k->explain.said;
+
+	show_lines(k, k->explain.said_at, said->len);
+	if (said->full)
+		warn(k, "the rest of it is left out");
+}
+
+/* ==== 13. Monitor =======================================================
+ * What is said with QEMU and, but for its verdict, with init, while a guest is
+ * supervised: deadlines, the console, the answer to init's hello; by QEMU's
+ * monitor the machine is saved or restored, its memory dumped, and a hang
+ * explained. Out: struct vm, k->explain, and k->end when something failed.
  */
 
 /* -- Deadlines: one for each ending that the mere lapse of time causes -- */
@@ -7667,6 +8060,25 @@ static void log_bytes(struct ktest *k, const char *s, size_t n)
 		run_stop(k, END_KVM);
 }
 
+/* Reads what fd has now and hands it on; closes it at its end. */
+static void drain(struct ktest *k, int *fd,
+		  void (*bytes)(struct ktest *, const char *, size_t))
+{
+	ssize_t n = *fd < 0 ? -1 : read(*fd, k->scratch, sizeof k->scratch);
+
+	if (n > 0)
+		bytes(k, k->scratch, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		close_fd(fd);
+}
+
+/* All that has come by now. */
+static void console_drain(struct ktest *k)
+{
+	for (int i = 0; i < CONSOLE_PIPE_SIZE / STREAM_SIZE; i++)
+		drain(k, &k->vm.fd[FD_CONSOLE], console_bytes);
+}
+
 /* -- The control port -- */
 /* The answer to init's hello, and the job if it has none (-1): once it holds
  * that it says so, and not before may the program run. */
@@ -7713,6 +8125,7 @@ struct monitor_step {
 
 #define QMP_RETURN "{\"return\":"
 #define QMP_EVENT "{\"timestamp\":"
+#define QMP_CAPABILITIES "{'execute': 'qmp_capabilities'}\n"
 
 /* Sends a request, and a fd with it (-1: none). */
 static int monitor_send(struct ktest *k, const char *request, int fd)
@@ -7794,16 +8207,40 @@ static int monitor_saved(struct ktest *k)
 	return monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
 
+/* Asks QEMU's monitor, when nobody else speaks with it. */
+static void monitor_ask(struct ktest *k, const char *request, int fd)
+{
+	struct vm *v = &k->vm;
+
+	if (v->fd[FD_MONITOR] < 0 || v->phase == PHASE_MONITOR
+	    || v->phase == PHASE_SAVED)
+		return;
+	if ((!v->monitor_open && monitor_send(k, QMP_CAPABILITIES, -1) < 0)
+	    || monitor_send(k, request, fd) < 0)
+		k->error[0] = '\0'; /* then it does not answer */
+	v->monitor_open = true;
+}
+
+/* Has the machine paused where QEMU would end. */
+static void dump_prepare(struct ktest *k)
+{
+	if (k->o->dump != NULL)
+		monitor_ask(k, "{'execute': 'set-action', 'id': 'pause',"
+			    " 'arguments': {'shutdown': 'pause'}}\n", -1);
+}
+
 static int monitor_resumed(struct ktest *k)
 {
 	deadline_set(k, END_MONITOR, 0);
+	k->vm.monitor_open = true;
 	control_answer(k, k->initramfs);
+	dump_prepare(k);
 	return 0;
 }
 
 #define MONITOR_BEGIN \
 	{ NULL, "{\"QMP\":", monitor_version }, \
-	{ "{'execute': 'qmp_capabilities'}\n", QMP_RETURN, NULL }, \
+	{ QMP_CAPABILITIES, QMP_RETURN, NULL }, \
 	{ "{'execute': 'migrate-set-capabilities', 'arguments':" \
 	  " {'capabilities': [" \
 	  "{'capability': 'x-ignore-shared', 'state': true}," \
@@ -7866,24 +8303,6 @@ static int monitor_line(struct ktest *k)
 	return 0;
 }
 
-static void monitor_bytes(struct ktest *k, const char *s, size_t n)
-{
-	struct vm *v = &k->vm;
-	int result = 0;
-
-	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
-		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
-		if (s[i] == '\n') {
-			v->reply_len = 0;
-			result = monitor_line(k);
-		} else if (++v->reply_len == sizeof v->reply) {
-			result = fail(k, "QEMU's monitor says too much");
-		}
-	}
-	if (result < 0)
-		run_stop(k, END_MONITOR);
-}
-
 /* Moves some of the devices' state: behind the memory of a machine that is
  * saved, from there to one that is restored. */
 static int monitor_move(struct ktest *k)
@@ -7938,6 +8357,297 @@ static void monitor_start(struct ktest *k)
 		run_stop(k, END_MONITOR);
 }
 
+/* -- The guest's memory: -dump --
+ * A machine that restarts is paused instead, and its memory is written by QEMU
+ * to a file of ours; the run ends when that is complete, however it would have
+ * ended without.
+ */
+static void dump_refused(struct ktest *k, const char *line)
+{
+	(void)fail(k, "-dump %s: this QEMU cannot: %.500s", k->o->dump, line);
+	run_stop(k, END_OUTPUT);
+}
+
+/* What to ask for, one after the other: QEMU has the first since 8.2; the
+ * second is "flattened" (crash reads it, makedumpfile -R undoes that); the last
+ * is ELF, and as large as the memory. */
+static const char *const dump_formats[] = {
+	", 'format': 'kdump-raw-zlib'", ", 'format': 'kdump-zlib'", ""
+};
+
+static void dump_ask(struct ktest *k)
+{
+	char request[256];
+
+	(void)snprintf(request, sizeof request, "{'execute':"
+		       " 'dump-guest-memory', 'id': 'dump', 'arguments':"
+		       " {'paging': false, 'protocol': 'fd:dump'%s}}\n",
+		       dump_formats[k->vm.dump_format]);
+	monitor_ask(k, "{'execute': 'getfd', 'arguments': {'fdname': 'dump'}}"
+		    "\n", k->vm.dump);
+	monitor_ask(k, request, -1);
+	k->vm.dump_size = 0;
+	k->deadline = now_ms() + DUMP_WAIT_MS;
+}
+
+/* Ends the run by end, once the guest's memory is written if it is wanted. */
+static void dump_or_stop(struct ktest *k, enum ending end)
+{
+	struct vm *v = &k->vm;
+
+	if (k->o->dump == NULL || v->dumped != END_NONE || v->ended
+	    || v->phase == PHASE_MONITOR || v->phase == PHASE_SAVED) {
+		run_stop(k, end);
+		return;
+	}
+	(void)snprintf(v->dump_path, sizeof v->dump_path, "%s.XXXXXX",
+		       k->o->dump);
+	v->dump = mkostemp(v->dump_path, O_CLOEXEC);
+	if (v->dump < 0) {
+		warn(k, "-dump %s:", k->o->dump);
+		run_stop(k, end);
+		return;
+	}
+	step(k, "the guest's memory goes to %s", k->o->dump);
+	v->dumped = end;
+	memset(v->deadline, 0, sizeof v->deadline);
+	k->explain.possible = false; /* k->deadline is the file's now */
+	dump_ask(k);
+}
+
+/* The file grows, or there is no use in waiting. Nothing else counts now. */
+static void dump_watch(struct ktest *k)
+{
+	struct stat st;
+
+	if (k->vm.ended)
+		run_stop(k, k->vm.dumped);
+	if (fstat(k->vm.dump, &st) == 0 && st.st_size > k->vm.dump_size) {
+		k->vm.dump_size = st.st_size;
+		k->deadline = now_ms() + DUMP_WAIT_MS;
+	}
+}
+
+/* The answer. A QEMU that lacks the format has written nothing. */
+static void dump_answer(struct ktest *k, const char *line)
+{
+	struct vm *v = &k->vm;
+	const bool done = strstr(line, "\"return\"") != NULL;
+	struct stat st;
+
+	if (v->dump < 0)
+		return;
+	if (!done && v->dump_format + 1 < COUNT(dump_formats)
+	    && fstat(v->dump, &st) == 0 && st.st_size == 0) {
+		v->dump_format++;
+		dump_ask(k);
+	} else if (!done) {
+		warn(k, "-dump %s: QEMU's monitor says %.500s", k->o->dump,
+		     line);
+		run_stop(k, v->dumped);
+	} else {
+		(void)fchmod(v->dump, 0644);
+		if (rename(v->dump_path, k->o->dump) < 0)
+			warn(k, "-dump %s:", k->o->dump);
+		else
+			close_fd(&v->dump);
+		run_stop(k, v->dumped);
+	}
+}
+
+/* QEMU has ended. What was not complete is removed, and how the run ended is
+ * what it would have been without. */
+static void dump_end(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+
+	if (v->dumped == END_NONE)
+		return;
+	if (v->dump >= 0) {
+		warn(k, "-dump %s: it is not complete", k->o->dump);
+		(void)unlink(v->dump_path);
+		close_fd(&v->dump);
+	} else {
+		warn(k, "the guest's memory is in %s", k->o->dump);
+	}
+	if (k->end == END_SIGNAL || k->end == END_OUTPUT)
+		return;
+	k->over = v->dumped == END_TIMEOUT ? END_TIMEOUT : END_NONE;
+	k->end = v->dumped;
+	if (k->end == END_QEMU) /* it ended as we wanted */
+		v->wait_status = 0;
+}
+
+/* -- What the guest hangs in --
+ * Its init is asked, and the monitor for the registers; if init does not
+ * answer, an NMI makes the kernel say more. Each step has its deadline, that of
+ * END_TIMEOUT, and all of them EXPLAIN_MS.
+ */
+static void explain_begin(struct ktest *k)
+{
+	struct explanation *e = &k->explain;
+	const bool possible = e->possible, timeout = e->timeout;
+
+	memset(e, 0, sizeof *e);
+	e->possible = possible;
+	e->timeout = timeout;
+	e->step = EXPLAIN_ASK;
+	e->console = k->console.total;
+	e->until = now_ms() + EXPLAIN_MS;
+	text_init(&e->said, e->said_at, sizeof e->said_at);
+	monitor_ask(k, "{'execute': 'human-monitor-command', 'arguments':"
+		    " {'command-line': 'info registers -a'}}\n", -1);
+	deadline_set(k, END_TIMEOUT, k->vm.phase == PHASE_RUN ? EXPLAIN_ASK_MS
+		     : EXPLAIN_BOOT_MS);
+}
+
+static void explain_end(struct ktest *k)
+{
+	struct explanation *e = &k->explain;
+	char line[MESSAGE_SIZE / 2];
+	const char *console;
+	size_t n;
+
+	e->step = EXPLAIN_NONE;
+	deadline_set(k, END_TIMEOUT, 0);
+	if (e->timeout) {
+		dump_or_stop(k, END_TIMEOUT);
+		return;
+	}
+	console_drain(k);
+	explain_line(k, line, sizeof line);
+	warn(k, "after %.10g s: %s", (double)(now_ms() - k->start) / 1000,
+	     line);
+	explain_show(k);
+	n = explain_console(k, &console);
+	if (!k->o->console)
+		show_lines(k, console, n);
+}
+
+/* The time of a step is over. The NMI is the end of the guest. */
+static void explain_next(struct ktest *k)
+{
+	struct explanation *e = &k->explain;
+
+	if (e->step != EXPLAIN_ASK || !e->timeout
+	    || k->vm.phase != PHASE_RUN) {
+		explain_end(k);
+		return;
+	}
+	e->step = EXPLAIN_NMI;
+	monitor_ask(k, "{'execute': 'inject-nmi'}\n", -1);
+	k->vm.deadline[END_TIMEOUT] = e->until;
+}
+
+/* A line of init's explanation. */
+static void explain_told(struct ktest *k, const char *line)
+{
+	struct explanation *e = &k->explain;
+
+	if (e->step == EXPLAIN_ASK) {
+		e->step = EXPLAIN_LISTEN;
+		e->answered = true;
+		k->vm.deadline[END_TIMEOUT] = e->until;
+	}
+	if (e->step != EXPLAIN_LISTEN)
+		return;
+	explain_init_line(e, line);
+	if (line[0] == '\0') /* the end: soon, for k->scratch is in use */
+		k->vm.deadline[END_TIMEOUT] = now_ms();
+}
+
+/* The machine is paused where it would have restarted. */
+static void guest_died(struct ktest *k)
+{
+	size_t n;
+	char line[512];
+
+	k->vm.paused = false;
+	console_drain(k);
+	n = ring_text(&k->console, k->scratch);
+	if (k->explain.timeout) /* by our NMI */
+		explain_end(k);
+	else if (k->vm.phase == PHASE_RUN
+		 || find_line(k->scratch, n, PANIC, line, sizeof line))
+		dump_or_stop(k, END_QEMU);
+	else
+		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
+}
+
+/* The verdict is there; the kernel may have oopsed meanwhile. */
+static void guest_done(struct ktest *k)
+{
+	static const char *const words[] = { "] Oops: ", "] BUG: ",
+		"general protection fault" };
+	const size_t n = k->o->dump != NULL ? ring_text(&k->console, k->scratch) : 0;
+	char line[512];
+
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (find_line(k->scratch, n, words[i], line, sizeof line)) {
+			dump_or_stop(k, END_VERDICT);
+			return;
+		}
+	run_stop(k, END_VERDICT);
+}
+
+/* What the monitor says while the guest runs: registers, or news of it. */
+static void monitor_said(struct ktest *k, const char *line)
+{
+	explain_registers(&k->explain, line);
+	if (strstr(line, "\"id\": \"dump\"") != NULL)
+		dump_answer(k, line);
+	else if (strstr(line, "\"id\": \"pause\"") != NULL
+		 && strstr(line, "\"error\"") != NULL)
+		dump_refused(k, line);
+	else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL)
+		k->vm.paused = k->o->dump != NULL;
+}
+
+/* A byte of the monitor while it only explains: a newline of a text, which is
+ * "\n" there, ends a line as well, and one that is too long is cut. */
+static void monitor_listen(struct ktest *k, char c)
+{
+	struct vm *v = &k->vm;
+	size_t n;
+
+	if (v->reply_len + 1 < sizeof v->reply)
+		v->reply[v->reply_len++] = c;
+	n = v->reply_len;
+	v->reply[n] = '\0';
+	if (c == '\n' || (n >= 2 && strcmp(v->reply + n - 2, "\\n") == 0)) {
+		v->reply_len = 0;
+		monitor_said(k, v->reply);
+	}
+}
+
+static void monitor_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct vm *v = &k->vm;
+	int result = 0;
+
+	for (size_t i = 0; v->phase != PHASE_MONITOR && i < n; i++)
+		monitor_listen(k, s[i]);
+	if (v->phase != PHASE_MONITOR)
+		return;
+	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
+		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
+		if (s[i] == '\n') {
+			v->reply_len = 0;
+			result = monitor_line(k);
+		} else if (++v->reply_len == sizeof v->reply) {
+			result = fail(k, "QEMU's monitor says too much");
+		}
+	}
+	if (result < 0)
+		run_stop(k, END_MONITOR);
+}
+
+/* ==== 14. Supervise =====================================================
+ * struct vm -> struct vm: moves bytes between QEMU and the caller until there
+ * is a reason to stop, k->end; then leaves no process behind. Everything is an
+ * event of one loop: vm_poll() waits and hands on, vm_done() judges. The
+ * control port is specified in init.c.
+ */
 /* -- What init says -- */
 static void control_hello(struct ktest *k)
 {
@@ -7984,6 +8694,12 @@ static void control_byte(struct ktest *k, char c)
 	} else if (v->message[0] == 'e') {
 		if (c == '\n')
 			run_stop(k, END_INIT);
+	} else if (v->message[0] == 't' && v->phase == PHASE_RUN) {
+		if (c == '\n') {
+			v->message[v->message_len - 1] = '\0';
+			v->message_len = 0;
+			explain_told(k, v->message + 1);
+		}
 	} else if (v->message[0] != 'x' || v->phase != PHASE_RUN) {
 		run_stop(k, END_GARBAGE);
 	} else if (v->message_len == VERDICT_SIZE) {
@@ -8089,21 +8805,31 @@ static void stream_move(struct ktest *k, struct stream *s)
 		stream_read(k, s);
 }
 
-/* Tells the guest how large the terminal is now, behind what it is told. */
-static void terminal_tell(struct ktest *k)
+/* Tells the guest how large the terminal is now, or asks what it does, behind
+ * what it is told already. */
+static void control_tell(struct ktest *k)
 {
 	struct stream *s = &k->vm.job;
+	struct explanation *e = &k->explain;
 	unsigned size[2];
 
-	if (!k->vm.resized || s->to < 0 || s->from >= 0 || s->len > 0)
+	if (s->to < 0 || s->from >= 0 || s->len > 0
+	    || k->vm.phase != PHASE_RUN)
 		return;
-	terminal_size(k->o->stdin_fd, size);
-	s->data[0] = 'w';
-	put_le(s->data + 1, size[0], 2);
-	put_le(s->data + 3, size[1], 2);
 	s->at = 0;
-	s->len = 5;
-	k->vm.resized = false;
+	if (k->vm.resized) {
+		terminal_size(k->o->stdin_fd, size);
+		s->data[0] = 'w';
+		put_le(s->data + 1, size[0], 2);
+		put_le(s->data + 3, size[1], 2);
+		s->len = 5;
+		k->vm.resized = false;
+	} else if (e->step == EXPLAIN_ASK && !e->asked) {
+		s->data[0] = 'd';
+		s->data[1] = k->o->verbose != 0;
+		s->len = 2;
+		e->asked = true;
+	}
 }
 
 /* -- The loop -- */
@@ -8148,12 +8874,22 @@ static bool vm_done(struct ktest *k)
 			      && v->fd[FD_LOG] < 0 && v->fd[FD_KLOG] < 0
 			      && v->out.from < 0 && v->err.from < 0;
 
+	if (k->explain.wanted)
+		explain_begin(k);
+	if (deadline_passed(v->deadline[END_TIMEOUT]))
+		explain_next(k);
+	if (v->paused)
+		guest_died(k);
+	if (v->dump >= 0) {
+		dump_watch(k);
+		return k->end != END_NONE;
+	}
 	if (!flushed) /* the reader takes its time */
 		deadlines_move(k);
 	if (program && v->phase == PHASE_OUTPUT && flushed
 	    && v->out.total == v->want_out && v->err.total == v->want_err
 	    && v->health.total == v->want_log)
-		run_stop(k, END_VERDICT);
+		guest_done(k);
 	if (v->phase == PHASE_SAVED && v->fd[FD_STATE] < 0)
 		run_stop(k, END_SAVED);
 	if (v->ended && flushed && all_read)
@@ -8168,18 +8904,6 @@ static bool vm_done(struct ktest *k)
 			run_stop(k, i != END_STALL || program
 				 ? (enum ending)i : END_VERDICT);
 	return k->end != END_NONE;
-}
-
-/* Reads what fd has now and hands it on; closes it at its end. */
-static void drain(struct ktest *k, int *fd,
-		  void (*bytes)(struct ktest *, const char *, size_t))
-{
-	ssize_t n = *fd < 0 ? -1 : read(*fd, k->scratch, sizeof k->scratch);
-
-	if (n > 0)
-		bytes(k, k->scratch, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-		close_fd(fd);
 }
 
 /* Who reads what comes from QEMU, but for the streams. */
@@ -8210,7 +8934,9 @@ static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
 		const enum qemu_fd fd = readers[i].fd;
 		/* Monogon's console is the output; a greeting waits for us */
 		const bool skip = fd == FD_CONSOLE ? g->mode == MODE_MONOGON
-			: fd == FD_MONITOR && v->phase != PHASE_MONITOR;
+			: fd == FD_MONITOR && v->phase != PHASE_MONITOR
+			  && k->explain.step == EXPLAIN_NONE
+			  && k->o->dump == NULL;
 
 		p[AT_READERS + i] = (struct pollfd){
 			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };
@@ -8240,7 +8966,7 @@ static void vm_poll(struct ktest *k)
 	const long long until = vm_patience(v);
 	long long woken;
 
-	terminal_tell(k);
+	control_tell(k);
 	(void)run_poll(k, p, vm_events(k, p), until);
 	deadlines_pause(k, until);
 	woken = now_ms();
@@ -8317,9 +9043,16 @@ static void vm_supervise(struct ktest *k)
 		if (k->attempt.accel == ACCEL_TCG)
 			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	}
+	k->explain.possible = program;
+	if (k->attempt.boot == BOOT_COLD)
+		dump_prepare(k);
 	while (!vm_done(k))
 		vm_poll(k);
+	k->explain.possible = false;
+	if (k->explain.timeout && k->end != END_SIGNAL && k->end != END_OUTPUT)
+		k->end = k->over = END_TIMEOUT; /* however it ended then */
 	vm_end(v);
+	dump_end(k);
 	terminal_give_back(k);
 	/* last words: all that the pipes can hold */
 	for (int i = 0; i < 2 * CONSOLE_PIPE_SIZE / STREAM_SIZE; i++) {
@@ -8335,7 +9068,7 @@ static void vm_supervise(struct ktest *k)
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 13. Verdict =======================================================
+/* ==== 15. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
  * guest's kernel and QEMU said last. ktest_run() stands here.
@@ -8438,6 +9171,15 @@ static int explain_qemu(struct ktest *k)
 						 : KTEST_NO_VERDICT;
 }
 
+static void explain_timeout(struct ktest *k)
+{
+	char line[MESSAGE_SIZE / 2];
+
+	explain_line(k, line, sizeof line);
+	(void)fail(k, "timeout after %.10g s: %s",
+		   (double)k->o->timeout / 1000, line);
+}
+
 /* The exit status; when it is ktest's own, k->error says why. */
 static int verdict(struct ktest *k)
 {
@@ -8459,8 +9201,7 @@ static int verdict(struct ktest *k)
 			return v->status;
 		return explain_qemu(k);
 	case END_TIMEOUT:
-		(void)fail(k, "timeout: no verdict within %lld.%03lld s",
-			   k->o->timeout / 1000, k->o->timeout % 1000);
+		explain_timeout(k);
 		status = KTEST_TIMEOUT;
 		break;
 	case END_INIT:
@@ -8497,6 +9238,8 @@ static void last_words(struct ktest *k)
 {
 	if (k->vm.pid == 0 || k->end == END_OUTPUT)
 		return;
+	if (k->end == END_TIMEOUT)
+		explain_show(k);
 	/* its first line was in ours already */
 	if (!k->o->verbose && k->said_len > 0
 	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL)
@@ -8892,7 +9635,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-/* ==== 14. Suite =========================================================
+/* ==== 16. Suite =========================================================
  * struct ktest_options with several kernels -> a run for each, as many at a
  * time as -jobs says; what they wrote, whole and in order; and who passed. A
  * run is a child process that calls ktest_run(), with no stdin and with its
@@ -9059,6 +9802,8 @@ static void runs_wait(struct runs *rs)
 		struct run *r = &rs->run[i];
 		int status = KTEST_NO_VERDICT << 8;
 
+		if (rs->k->explain.wanted && r->pid > 0)
+			(void)kill(r->pid, SIGQUIT);
 		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
 			continue;
 		r->pid = 0;
@@ -9067,6 +9812,7 @@ static void runs_wait(struct runs *rs)
 					      : 128 + WTERMSIG(status);
 		rs->running--;
 	}
+	rs->k->explain.wanted = false;
 }
 
 /* Writes all, unless nobody reads it: then there is no use in going on. */
@@ -9236,7 +9982,7 @@ static int runs_all(struct ktest_options *o)
 	return status;
 }
 
-/* ==== 15. main ==========================================================
+/* ==== 17. main ==========================================================
  * argv -> ktest_run(), or the suite; the exit status, or death by the signal
  * that ended the run.
  */

@@ -47,7 +47,7 @@
  *	FAKE_SANDBOX	-sandbox is given
  *	FAKE_IOAPIC2	the machine has ioapic2=off
  *	FAKE_INCOMING	-incoming is given
- *	FAKE_MONITOR	-mon is given
+ *	FAKE_MONITOR	the memory is in a file: it is saved, or restored
  *	FAKE_SGX	-cpu host, with all that it has
  *	FAKE_KVM	-accel kvm
  *	FAKE_ACPI_OFF	the machine has acpi=off
@@ -518,7 +518,8 @@ script(char **argv)
 		return s;
 	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
 		return s;
-	if ((s = getenv("FAKE_MONITOR")) && given(argv, "-mon", ""))
+	if ((s = getenv("FAKE_MONITOR"))
+	    && given(argv, "-M", "memory-backend=ram0"))
 		return s;
 	if ((s = getenv("FAKE_SGX")) && given(argv, "-cpu", "host")
 	    && !given(argv, "-cpu", "host,-sgx"))

@@ -29,6 +29,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -741,6 +742,19 @@ do_spin(char **arg)
 	return 1;
 }
 
+/* futex: waits for one that nobody wakes, in a child that it waits for */
+static int
+do_futex(char **arg)
+{
+	int word = 0;
+
+	(void)arg;
+	if (fork() == 0)
+		syscall(SYS_futex, &word, 0 /* FUTEX_WAIT */, 0, NULL, NULL, 0);
+	wait(NULL);
+	return 1;
+}
+
 /* stop: stops itself, and nobody continues it */
 static int
 do_stop(char **arg)
@@ -1017,6 +1031,7 @@ static const struct command {
 	{ "fill", do_fill, 0 },
 	{ "forkbomb", do_forkbomb, 0 },
 	{ "fresh", do_fresh, 0 },
+	{ "futex", do_futex, 0 },
 	{ "halt", do_halt, 0 },
 	{ "hang", do_hang, 0 },
 	{ "killall", do_killall, 1 },

@@ -210,7 +210,7 @@ mkfifo "$T/fifo"
 echo user >"$T/user"
 fake 'hello;clock;go;x=0' -initrd-path "$T/fifo" -timeout 500ms -- "$GUEST"
 is "$status $(starts)" '124 0' '-initrd-path of a FIFO: -timeout'
-like "$err" '^ktest: timeout: no verdict within 0.500 s' '-timeout: is named'
+like "$err" '^ktest: timeout after 0.5 s: ' '-timeout: is named'
 one_line "$err" '-timeout: in one line'
 # shellcheck disable=SC2016
 printf '#!/bin/sh\n"%s" "$@" &\nuntil grep -q "modules: " "%s/jobs/run.err"

@@ -54,7 +54,8 @@ init_lines=2800
 bios_lines=900		# one room
 ktest_rooms='0._Interface 1._Constants 2._Types 3._Utilities 4._Options
 	5._Describe 6._Claim 7._Initramfs 8._QEMU_argv 9._Snapshot 10._Spawn
-	11._Health 12._Supervise 13._Verdict 14._Suite 15._Main'
+	11._Health 12._Explain 13._Monitor 14._Supervise 15._Verdict 16._Suite
+	17._Main'
 # and some more between them
 init_rooms='... Protocol Architecture Strings Sys Reports Mounts Modules Ports
 	Job Program Relay Health Verdict Entry'

@@ -12,7 +12,6 @@ SHELL=/bin/sh
 PS1='ready $ '
 export SHELL PS1
 unset ENV
-ulimit -c 0 # SIGQUIT
 cd / || exit 1
 
 # at NAME STEP... -- COMMAND...: somebody does this at a terminal
@@ -42,7 +41,8 @@ go='sh -c "trap \"expr 1000 + 234\" CONT; expr 1000 + 111; while :; do sleep 1; 
 	    send 'x\r~.' -- $K -env PS1 -shell
 	at timeout raw -- $K -timeout 15 -rootfs / -tty -- sleep 1000
 	at term raw signal 15 -- $K -rootfs / -tty -- sleep 1000
-	at quit raw signal 3 -- $K -rootfs / -tty -- sleep 1000
+	at quit expect ready signal 3 expect 'the program sleeps in' \
+	    signal 15 -- $K -rootfs / -tty -- sh -c 'echo ready; read x'
 	at hup raw hangup -- $K -rootfs / -tty -- sleep 1000
 	at boot expect 'QEMU runs' cooked send '\cC' -- $K -v -rootfs / \
 	    -tty -- sleep 1000
@@ -85,7 +85,7 @@ ended left-later 125 'Enter ~ . later'
 like "$out" 'ktest: left by Enter ~ .' 'Enter ~ .: said'
 ended timeout 124 '-timeout'
 ended term 143 'SIGTERM'
-ended quit 131 'SIGQUIT'
+ended quit 143 'SIGQUIT, then SIGTERM'
 ended hup 129 'the terminal is gone'
 ended boot 130 'Ctrl-C while it boots'
 ended panic 123 'a panic'

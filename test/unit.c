@@ -2756,10 +2756,10 @@ static int build(const struct guest *g)
 
 #define STDERR_WANT "-chardev\nsocket,id=err0,fd=8\n" \
 	"-device\nvirtserialport,chardev=err0,name=ktest.stderr\n"
-#define SNAPSHOT_ARGS(share) "-object\nmemory-backend-file,id=ram0," \
+#define SNAPSHOT_ARGS(share) "-device\nvmcoreinfo\n" \
+	"-object\nmemory-backend-file,id=ram0," \
 	"size=1024M,mem-path=/proc/self/fd/11,share=" share "\n" \
-	"-M\nmemory-backend=ram0\n-chardev\nsocket,id=qmp0,fd=12\n" \
-	"-mon\nchardev=qmp0,mode=control\n"
+	"-M\nmemory-backend=ram0\n"
 
 /* What a vector has more than that of a cold boot, and less. Whole vectors
  * are in test/golden. */
@@ -3854,6 +3854,197 @@ static void test_next_late(void)
 	close_fd(&fd[1]);
 }
 
+/* ==== What a guest hangs in ============================================= */
+static const struct {
+	const char *text, *want;
+} symbol_cases[] = {
+	{ "take_twice+0x1d/0x24 [hangmod]", "take_twice [hangmod]" },
+	{ "spin.isra.0+0xd/0xf79 [m]\r", "spin [m]" },
+	{ "__mutex_lock.constprop.0+0x39d/0x720", "__mutex_lock" },
+	{ "do_wait", "do_wait" }, { "x+0x1/0x2 [", "x [" },
+	{ "x [m\n]", "x [m" }, { "", "" }, { "+", "" }, { " [m]", " [m]" },
+};
+
+/* What the kernel printed at an NMI, and at SysRq l. */
+#define NMI_TEXT \
+	"[    3.396221] Kernel panic - not syncing: NMI: Not continuing\r\n" \
+	"[    3.396221] CPU: 0 PID: 85 Comm: insmod Tainted: G  OE  6.1.0\r\n" \
+	"[    3.396221]  end_repeat_nmi+0x16/0x67\r\n" \
+	"[    3.396221] RIP: 0010:spin_irqoff.isra.0+0xd/0xf79 [hang]\r\n" \
+	"[    3.396221] Code: c0 e8\r\n" \
+	"[    3.396221] RSP: 0018:ff61df7d005c7d08 EFLAGS: 00000046\r\n" \
+	"[    3.396221] RIP: 0033:0x7f9e19387829\r\n" \
+	"[    3.396221] RSP: 002b:00007ffd1daa3298 EFLAGS: 00000246\r\n"
+#define SYSRQ_TEXT \
+	"[   10.530606] CPU: 0 PID: 1 Comm: init Tainted: G           OE\r\n" \
+	"[   10.530606] RIP: 0033:0x400334\r\n" \
+	"[   10.530606] RSP: 002b:00007fff8d06f670 EFLAGS: 00000246\r\n" \
+	"[   10.054868] CPU: 1 UID: 0 PID: 91 Comm: insmod\r\n" \
+	"[   10.054868] RIP: 0010:spin+0xd/0xf79 [hang]\r\n" \
+	"[   10.054868] RSP: 0018:ff471635c03ef9f0 EFLAGS: 00000246\r\n"
+
+static const struct {
+	const char *text;
+	int cpu, pid;
+	const char *want; /* "": there is none */
+	bool irqs_off;
+} trace_cases[] = {
+	{ NMI_TEXT, 0, -1, "spin_irqoff [hang]", true },
+	{ NMI_TEXT, -1, 85, "spin_irqoff [hang]", true },
+	{ NMI_TEXT, 1, -1, "", false }, { NMI_TEXT, -1, 84, "", false },
+	{ SYSRQ_TEXT, 1, -1, "spin [hang]", false },
+	{ SYSRQ_TEXT, -1, 91, "spin [hang]", false },
+	{ SYSRQ_TEXT, 0, -1, "", false },
+	{ "RIP: 0010:x EFLAGS: 46", -1, -1, "", false },
+	{ "CPU: PID: \nRIP: 0010:\nEFLAGS: ", -1, -1, "", false },
+};
+
+#define TASKS "program 7\ntask 7 7 1 S do_wait 61 sh\n+do_wait+0x1/0x2\n"
+#define REGISTERS(ip, flags, cpl, hlt) "CPU#0\\r\\nRIP=" ip " RFL=" flags \
+	" [-------] CPL=" cpl " II=0 A20=1 SMM=0 HLT=" hlt "\\r\\n"
+static const struct {
+	const char *name, *init, *monitor, *console, *want;
+} hang_cases[] = {
+	{ "a sleeper", "program 7\ntask 7 7 1 S hrtimer_nanosleep 230 a\n"
+	  "+hrtimer_nanosleep+0x1/0x2\n+do_syscall_64+0x5d/0x90\n", "", "",
+	  "the program sleeps in hrtimer_nanosleep" },
+	{ "no stack", "program 7\ntask 7 7 1 D lock_page 0 a\n", "", "",
+	  "the program waits uninterruptibly in lock_page" },
+	{ "no stack and no wchan", "program 7\ntask 7 7 1 D - - a\n", "", "",
+	  "the program waits uninterruptibly" },
+	{ "its child", TASKS "task 8 8 7 T - - a b\n", "", "",
+	  "the program waits for a b (pid 8), which is stopped" },
+	{ "the child that hangs most", TASKS "task 8 8 7 S x 0 a\n"
+	  "task 9 9 7 D y 0 b\ntask 10 10 7 R - - c\n", "", "",
+	  "the program waits for b (pid 9), which waits uninterruptibly in y" },
+	{ "a thread", "program 7\ntask 7 7 1 S futex 0 a\ntask 8 7 1 D x 0 a\n",
+	  "", "", "the program waits uninterruptibly in x" },
+	{ "a child's child", TASKS "task 8 8 7 S do_wait 61 b\n"
+	  "task 9 9 8 Z - - c\n", "", "", "the program waits for c (pid 9),"
+	  " which has ended, and nobody waits for it" },
+	{ "its own parent", "program 7\ntask 7 7 7 S do_wait 61 sh\n", "", "",
+	  "the program sleeps in do_wait" },
+	{ "in user space", "program 7\ntask 7 7 1 R - running a\n"
+	  "+exit_to_user_mode_prepare+0x1/0x2\n+asm_sysvec_x+0x1/0x2\n", "",
+	  "", "the program runs (CPU-bound) in user space" },
+	{ "in the kernel", "program 7\ntask 7 7 1 R - running a\n"
+	  "+read_zero+0x1/0x2\n+entry_SYSCALL_64_after_hwframe+0x1/0x2\n", "",
+	  "", "the program runs in the kernel, in read_zero" },
+	{ "on another CPU", "program 91\ntask 91 91 1 R - running a\n", "",
+	  SYSRQ_TEXT, "the program runs in the kernel: CPU 1 spins in spin"
+	  " [hang]" },
+	{ "a state that is new", "program 7\ntask 7 7 1 ? - - a\n", "", "",
+	  "the program is in an unknown state" },
+	{ "no program", "program 7\n", REGISTERS("0", "246", "0", "1"), "",
+	  "init knows no program, the kernel is idle" },
+	{ "an NMI", NULL, REGISTERS("ffffffffc027c094", "00000046", "0", "0"),
+	  NMI_TEXT, "init does not answer, CPU 0 spins in spin_irqoff [hang]"
+	  " with interrupts off" },
+	{ "idle", NULL, REGISTERS("1", "00000246", "0", "1"), NMI_TEXT,
+	  "init does not answer, the kernel is idle" },
+	{ "user space", NULL, REGISTERS("1", "00000246", "3", "0"), "",
+	  "init does not answer, CPU 0 runs in user space" },
+	{ "the second CPU", NULL, REGISTERS("1", "00000246", "0", "1")
+	  REGISTERS("ffffffff81000000", "00000246", "0", "0"), "", "init does"
+	  " not answer, CPU 1 spins in the kernel, at 0xffffffff81000000" },
+	{ "nothing", NULL, "", "", "init does not answer, QEMU's monitor does"
+	  " not answer" },
+};
+
+/* What the lines of s are told to, one by one. */
+static void told_lines(const char *s,
+		       void (*take)(struct explanation *, const char *))
+{
+	char line[1024];
+
+	for (; *s != '\0'; s += strcspn(s, "\n") + 1) {
+		(void)snprintf(line, sizeof line, "%.*s",
+			       (int)strcspn(s, "\n"), s);
+		take(&k.explain, line);
+	}
+}
+
+/* An explanation has begun while a program runs. */
+static void explain_start(void)
+{
+	fresh();
+	as_in(true, true, false);
+	k.vm.pid = 1;
+	memset(&k.explain, 0, sizeof k.explain);
+	text_init(&k.explain.said, k.explain.said_at,
+		  sizeof k.explain.said_at);
+}
+
+static void test_hostile(void)
+{
+	static const char *const words[] = { "task ", "program ", "+", "-1 ",
+		"99999999999999999999 ", "R ", "RIP=", " RFL=", " CPL=3",
+		" HLT=", "asm_", "do_wait", "\033[2J", "%s%n", "\377", "CPU: ",
+		"PID: ", "RIP: 0010:", "EFLAGS: ", " [", "]", "1 ", "7 " };
+	char line[1024], out[4096];
+	unsigned seed = 1;
+
+	explain_start();
+	for (int n = 0; n < 20000; n++) {
+		struct text t;
+
+		text_init(&t, line, sizeof line);
+		for (int i = 0; i < 60; i++) {
+			seed = seed * 1103515245 + 12345;
+			text_add(&t, words[(seed >> 16) % COUNT(words)]);
+		}
+		explain_init_line(&k.explain, line);
+		explain_registers(&k.explain, line);
+		console_bytes(&k, line, strlen(line));
+		if (n % 100 == 0)
+			explain_line(&k, out, sizeof out);
+		monitor_bytes(&k, line, strlen(line));
+	}
+	is_true(HERE, k.explain.task_count <= TASKS_MAX
+		&& k.explain.cpu_count <= CPUS_MAX
+		&& k.explain.said.len < EXPLAIN_SIZE,
+		"hang: what is told has its bounds");
+}
+
+static void test_explain(void)
+{
+	char out[4096];
+	struct trace t;
+
+	for (size_t i = 0; i < COUNT(symbol_cases); i++) {
+		char symbol[SYMBOL_SIZE];
+
+		symbol_take(symbol, symbol_cases[i].text);
+		is_text(HERE, symbol, symbol_cases[i].want,
+			name_of("symbol: %s", symbol_cases[i].text));
+	}
+	for (size_t i = 0; i < COUNT(trace_cases); i++) {
+		const char *name = name_of("trace %zu", i);
+		bool found = trace_find(trace_cases[i].text,
+					strlen(trace_cases[i].text),
+					trace_cases[i].cpu, trace_cases[i].pid,
+					&t);
+
+		is_text(HERE, found ? t.symbol : "", trace_cases[i].want, name);
+		is_int(HERE, found && t.irqs_off, trace_cases[i].irqs_off,
+		       name);
+	}
+	for (size_t i = 0; i < COUNT(hang_cases); i++) {
+		explain_start();
+		k.explain.answered = hang_cases[i].init != NULL;
+		if (hang_cases[i].init != NULL)
+			told_lines(hang_cases[i].init, explain_init_line);
+		monitor_bytes(&k, hang_cases[i].monitor,
+			      strlen(hang_cases[i].monitor));
+		console_bytes(&k, hang_cases[i].console,
+			      strlen(hang_cases[i].console));
+		explain_line(&k, out, sizeof out);
+		is_text(HERE, out, hang_cases[i].want,
+			name_of("hang: %s", hang_cases[i].name));
+	}
+	test_hostile();
+}
+
 /* ==== The verdict ======================================================= */
 static const struct verdict_case {
 	const char *name;
@@ -3870,7 +4061,7 @@ static const struct verdict_case {
 	  .status = 124 },
 	{ "SIGINT", END_SIGNAL, 130, .error = NULL },
 	{ "timeout", END_TIMEOUT, 124,
-	  .error = "timeout: no verdict within 1.500 s" },
+	  .error = "timeout after 1.5 s: there is no guest yet" },
 	{ "init", END_INIT, 125, "init gave up: no ports",
 	  .init_error = "eno ports" },
 	{ "init, no word", END_INIT, 125, "init gave up: ",
@@ -4878,6 +5069,7 @@ static void test_machine(void)
 	test_find_line();
 	test_next();
 	test_next_late();
+	test_explain();
 	test_verdict();
 	test_reports();
 	test_harmless();

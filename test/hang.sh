@@ -1,0 +1,209 @@
+#!/bin/sh
+# Hangs that explain themselves: what ktest says when -timeout ends a run, and
+# at SIGQUIT, and the memory that -dump keeps; with guests that sleep, spin and
+# deadlock, by a module of Debian's headers, and with a QEMU that says nothing,
+# nonsense or too much when it is asked.
+. "$(dirname "$0")/tap.sh"
+
+need_ktest
+fake_setup
+
+# -- A QEMU that is asked in vain: ktest ends all the same --
+# in_time: within the two seconds, and what a busy host takes
+in_time() {
+	is "$status" 124 "$1: status"
+	ok "$1: ends in time" [ "$wall_us" -lt 60000000 ]
+}
+registers='say=qmp:{"return": "\\r\\nCPU#0\\r\\nRAX=0\\r\\n'
+says() { # RIP RFL CPL HLT
+	echo "$registers""RIP=$1 RFL=$2 [-------] CPL=$3 II=0 A20=1 SMM=0" \
+	    "HLT=$4\\r\\n\"}\\n"
+}
+fake 'hello;clock;stay' -timeout 1 -- "$GUEST" exit 0
+in_time 'no answer'
+like "$err" "^ktest: timeout after 1 s: init does not answer, QEMU's monitor "\
+'does not answer$' 'no answer: said'
+fake 'stay' -timeout 1 -- "$GUEST" exit 0
+in_time 'no hello'
+like "$err" '^ktest: timeout after 1 s: the guest still boots, ' \
+    'no hello: said'
+fake "hello;clock;$(says ffffffff81000000 00000246 0 1);stay" -timeout 1 -- \
+    "$GUEST" exit 0
+like "$err" 'init does not answer, the kernel is idle$' 'all CPUs halted'
+fake "hello;clock;$(says ffffffffc0001234 00000046 0 0);stay" -timeout 1 -- \
+    "$GUEST" exit 0
+like "$err" 'CPU 0 spins in the kernel, at 0xffffffffc0001234 with '\
+'interrupts off$' 'a CPU without interrupts'
+fake "hello;clock;$(says 400000 00000246 3 0);stay" -timeout 1 -- \
+    "$GUEST" exit 0
+like "$err" 'CPU 0 runs in user space$' 'a CPU in user space'
+fake 'hello;clock;many=qmp:50000000;stay' -timeout 1 -- "$GUEST" exit 0
+in_time 'the monitor says too much'
+fake 'hello;clock;say=qmp:\0\e{"return": "RIP=zFL=CPL=HLT=\n;stay' \
+    -timeout 1 -- "$GUEST" exit 0
+in_time 'the monitor says nonsense'
+fake 'hello;clock;close=qmp;stay' -timeout 1 -- "$GUEST" exit 0
+in_time 'the monitor hangs up'
+told='sleep=1500;say=control:tprogram 7\nttask 7 7 1'
+fake "hello;clock;$told"' S do_wait 61 sh\nt+do_wait+0x1/0x2\n'\
+'ttask 8 8 7 D x 0 a b\nt+lock+0x1/0x2 [m]\nt\n;stay' -timeout 1 -- \
+    "$GUEST" exit 0
+in_time 'init answers'
+like "$err" 'the program waits for a b \(pid 8\), which waits uninterruptibly '\
+'in lock \[m\]$' 'init answers: the child that hangs'
+like "$err" '^    a b, pid 8: state D, in x, system call 0$' 'its task'
+fake "hello;clock;$told"' R - running x\n;sleep=300;x=0' -timeout 1 -- \
+    "$GUEST" exit 0
+is "$status" 124 'a verdict after -timeout comes too late'
+fake 'hello;clock;sleep=1200;many=control:1;stay' -timeout 1 -- "$GUEST" exit 0
+is "$status" 124 'nonsense from init meanwhile'
+fake "hello;clock;$told"' \e[31m - - \e\n\0\nt+\e[2Jx\n;stay' -timeout 1 -- \
+    "$GUEST" exit 0
+in_time 'init says nonsense'
+unlike "$err" "$(printf '\033')" 'init says nonsense: it is made visible'
+fake 'hello;clock;go;say=control:tx\nt\n;x=3' -- "$GUEST" exit 0
+is "$status $(cat "$err")" '3 ' 'an explanation that nobody wanted'
+
+# -- -dump --
+dumps='say=qmp:{"QMP": {}}\n{"return": {}}\n'
+event='{"timestamp": 1, "event": "SHUTDOWN", "data": {"guest": true}}\n'
+fake "hello;clock;go;x=4" -dump "$T/dump" -- "$GUEST" exit 0
+is "$status $(ls -A "$T" | grep -c dump)" '4 0' '-dump: nothing to keep'
+fake "hello;clock;say=con:Kernel panic - not syncing: x\\n;$dumps$event"\
+'{"return": {}, "id": "dump"}\n;stay' -dump "$T/dump" -- "$GUEST" exit 0
+is "$code $(ls "$T/dump")" "125 $T/dump" '-dump: a panic'
+like "$err" "the guest's memory is in $T/dump" '-dump: said'
+like "$err" 'the guest panicked: x' '-dump: the verdict is that of the panic'
+fake "hello;clock;$dumps$event"'{"error": 1, "id": "dump"}\n{"id": "dump", '\
+'"error": 2}\n{"error": "no room", "id": "dump"}\n;stay' -dump "$T/dump" -- \
+    "$GUEST" exit 0
+is "$code $(ls -A "$T" | grep -c dump)" '125 0' '-dump: QEMU fails'
+like "$err" "^ktest: -dump $T/dump: QEMU's monitor says .*no room" \
+    '-dump: QEMU fails: said'
+fake "hello;clock;$dumps"'{"error": {"desc": "no such"}, "id": "pause"}\n;stay' \
+    -dump "$T/dump" -- "$GUEST" exit 0
+is "$code" 125 '-dump: a QEMU that cannot'
+like "$err" "^ktest: -dump $T/dump: this QEMU cannot: .*no such" \
+    '-dump: a QEMU that cannot: said'
+fake "hello;clock;$dumps$event;exit=0" -dump "$T/dump" -- "$GUEST" exit 0
+is "$code $(ls -A "$T" | grep -c dump)" '125 0' '-dump: QEMU ends meanwhile'
+fake stay -dump "$T/no/dump" -- "$GUEST" exit 0
+is "$code $(starts)" '125 0' '-dump: no such directory'
+one_line "$err" '-dump: no such directory: one line'
+run "$KTEST" -kernel-path "$FAKE_KERNEL" -initrd-path "$GUEST" -dump "$T/dump"
+is "$code" 125 '-dump without a program'
+one_line "$err" '-dump without a program: one line'
+
+# -- Guests that hang --
+[ -f "${KTEST_CLOUD:-}" ] || finish
+version=${KTEST_CLOUD##*/vmlinuz-}
+headers=/usr/src/linux-headers-$version
+module=$T/module/hang.ko
+mkdir "$T/module"
+cp "$here/modules/hang.c" "$T/module"
+echo 'obj-m := hang.o' >"$T/module/Makefile"
+why=
+if [ ! -d "$headers" ]; then
+	why="no $headers (apt-get install linux-headers-$version)"
+elif ! make -s -C "$headers" M="$T/module" modules >"$T/make" 2>&1; then
+	why='the module does not build'
+	show "$T/make"
+fi
+snapshot=$T/snapshot
+timeout=10
+hangs() { # NAME OPTIONS... -- PROGRAM...
+	hangs_name=$1
+	shift
+	cloud_job "$hangs_name" -memory 128M -snapshot "$snapshot" \
+	    -timeout $timeout "$@"
+}
+module() { # HOW OPTIONS...
+	module_how=$1
+	shift
+	[ -n "$why" ] || hangs "$module_how" -file "$module:/hang.ko" "$@" -- \
+	    /sbin/insmod /hang.ko "how=$module_how"
+}
+cloud -memory 128M -snapshot "$snapshot" -- "$GUEST" exit 0
+is "$status" 0 'a machine is saved'
+hangs pause -- "$GUEST" hang
+hangs futex -- "$GUEST" futex
+hangs user -- "$GUEST" spin
+hangs stop -- "$GUEST" stop
+module mutex
+module state
+module spin
+module irqoff -dump "$T/irqoff.dump"
+[ -n "$why" ] || cloud_job oops -memory 128M -snapshot "$snapshot" \
+    -dump "$T/oops.dump" -file "$module:/hang.ko" -- /sbin/insmod /hang.ko \
+    how=oops
+cloud_job panic -memory 128M -snapshot "$snapshot" -dump "$T/panic.dump" -- \
+    "$GUEST" sysrq c
+jobs_run
+
+# hung NAME LINE: the one line that names it
+hung() {
+	result "$1"
+	is "$status" 124 "$1: status"
+	like "$err" "^ktest: timeout after $timeout s: $2$" "$1: what it hangs in"
+}
+hung pause 'the program sleeps in .*'
+like "$err" '^        __(x64|do)_sys_[a-z]+\+' "pause: the kernel's stack"
+like "$err" '^    load .* MemAvailable: ' 'pause: load and memory'
+hung futex 'the program waits for guest \(pid [0-9]+\), which sleeps in futex_.*'
+hung user 'the program runs \(CPU-bound\) in user space'
+hung stop 'the program is stopped.*'
+if [ -n "$why" ]; then
+	skip "$why" 'hangs in a module'
+else
+	hung mutex 'the program waits uninterruptibly in take_twice \[hang\]'
+	like "$err" '__mutex_lock' 'mutex: the blocked tasks (SysRq w)'
+	hung state 'the program waits uninterruptibly in wait_in_d \[hang\]'
+	hung spin 'init does not answer, CPU 0 spins in spin_nopreempt \[hang\]'
+	hung irqoff 'init does not answer, CPU 0 spins in spin_irqoff \[hang\]'\
+' with interrupts off'
+	like "$err" 'hang_init\+' 'irqoff: its caller'
+	ok 'irqoff: -dump' [ -s "$T/irqoff.dump" ]
+	result oops
+	is "$code" 137 'oops: status'
+	ok 'oops: -dump' [ -s "$T/oops.dump" ]
+fi
+result panic
+like "$err" 'the guest panicked: sysrq triggered crash' 'panic: said'
+for dump in panic irqoff; do
+	[ -s "$T/$dump.dump" ] || continue
+	head -c 200000 "$T/$dump.dump" | tr -c '[:print:]' '\n' >"$T/note"
+	like "$T/note" "^OSRELEASE=$version" "$dump: the dump has a vmcoreinfo"
+done
+
+# -- SIGQUIT: the run goes on --
+mkfifo "$T/stdin"
+"$HOLD" -o "$T/jobs/quit.report" -p "$T/jobs/quit.pid" -t "$guard" "$KTEST" \
+    -accel "$ACCEL" -memory 128M -snapshot "$snapshot" -kernel-path \
+    "$KTEST_CLOUD" -- "$GUEST" echo <"$T/stdin" >"$T/jobs/quit.out" \
+    2>"$T/jobs/quit.err" &
+holder=$!
+exec 5>"$T/stdin"
+echo one >&5
+until_true grep -q one "$T/jobs/quit.out"
+kill -QUIT "$(cat "$T/jobs/quit.pid")"
+until_true grep -q 'sysrq: Show Blocked State' "$T/jobs/quit.err"
+echo two >&5
+until_true grep -q two "$T/jobs/quit.out"
+exec 5>&-
+wait "$holder"
+result quit
+is "$status" 0 'SIGQUIT: the run goes on'
+like "$err" '^ktest: after [0-9.]+ s: the program sleeps in pipe_read$' \
+    'SIGQUIT: what it does'
+like "$out" 'two' 'SIGQUIT: what comes then'
+
+# -- crash opens a dump, given the kernel with its symbols --
+vmlinux=/usr/lib/debug/boot/vmlinux-$version
+if ! command -v crash >/dev/null || [ ! -f "$vmlinux" ]; then
+	skip "no crash, or no $vmlinux (linux-image-$version-dbg)" 'crash'
+else
+	printf 'bt\nquit\n' | crash -s "$vmlinux" "$T/panic.dump" >"$T/crash" 2>&1
+	like "$T/crash" 'PID: .*COMMAND: "guest"' 'crash: the task that panicked'
+	like "$T/crash" 'sysrq_handle_crash' 'crash: its stack'
+fi
+finish

@@ -4,6 +4,7 @@
 #	make demo		a program in Debian's kernel, from nothing
 #	make check		all tests
 #	make kvm		guests under KVM, in a guest under TCG
+#	make suite		-each with 1,000 programs, Linux's selftests, Slurm
 #	make bench		what ktest costs, in ratios to bare QEMU
 #	make lint		the sources under several compilers and checkers
 #	make bios		bios/bios.bin anew; the one that is here will do
@@ -62,6 +63,12 @@ kvm:
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh -t 3000 test/kvm.sh
 
+suite:
+	@sh test/setup.sh suite
+	@sh test/kernels.sh cloud full tiny >/dev/null
+	@$(MAKE) --no-print-directory all
+	@sh test/run.sh -t 7200 test/suite.sh
+
 bench:
 	@sh test/setup.sh bench
 	@sh test/kernels.sh cloud full tiny >/dev/null
@@ -92,4 +99,4 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check kvm bench lint install uninstall clean distclean
+.PHONY: all bios demo check kvm suite bench lint install uninstall clean distclean

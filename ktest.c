@@ -1393,8 +1393,8 @@ static const struct opt opt_table[] = {
 	  .def = "$KTEST_KERNEL or this host's" },
 	{ .name = "jobs", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(jobs), .min = 1, .max = LIST_MAX,
-	  .help = "-kernel-path is repeatable: so many at a time",
-	  .def = "1, -each: processors" },
+	  .help = "so many -kernel-path or -each at once",
+	  .def = "1; -each: CPUs" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
 	  .may_be_empty = true, .path = PATH_ALL,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
@@ -2056,9 +2056,9 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 	for (size_t i = 0; (o->each || o->kernels.count > 1)
 			   && i < COUNT(opt_table); i++)
 		if (opt_table[i].one && opt_given(o, &opt_table[i]))
-			return fail(k, "-%s: is for one machine, not for -each"
-				    " or several -kernel-path",
-				    opt_table[i].name);
+			return fail(k, "-%s: is for one machine, not for %s",
+				    opt_table[i].name, o->each ? "-each"
+				    : "several -kernel-path");
 	return 0;
 }
 
@@ -7839,6 +7839,7 @@ static void junit_head(struct runs *rs)
 static int junit_open(struct runs *rs)
 {
 	const char *path = rs->o->junit;
+	int fd;
 
 	rs->junit.fd = -1;
 	if (path == NULL || rs->o->dry_run)
@@ -7846,9 +7847,10 @@ static int junit_open(struct runs *rs)
 	if (file_expect(rs->k, "-junit", path) < 0
 	    || path_set(rs->k, rs->junit_path, "%s.XXXXXX", path) < 0)
 		return -1;
-	rs->junit = sink_open(mkostemp(rs->junit_path, O_CLOEXEC));
-	if (rs->junit.fd < 0)
+	fd = mkostemp(rs->junit_path, O_CLOEXEC);
+	if (fd < 0)
 		return fail(rs->k, "-junit %s:", path);
+	rs->junit = sink_open(fd);
 	(void)fchmod(rs->junit.fd, 0644);
 	junit_head(rs);
 	runs_print(rs, &rs->junit, ">\n");

@@ -7018,8 +7018,6 @@ static int verdict(struct ktest *k)
 			   " byte 0x%02x", (unsigned char)v->message[0]);
 		break;
 	case END_SAVED:
-		if (k->o->argv == NULL && k->error[0] == '\0')
-			return 0;
 		(void)fail(k, "the guest spoke before it had a program");
 		break;
 	default: /* END_OUTPUT: the line is there */
@@ -7155,8 +7153,8 @@ static enum remedy_word remedy_restore(struct ktest *k, struct attempt *a)
 
 	if (snapshot_finish(k) < 0)
 		return NO_REMEDY;
-	if (k->o->argv == NULL) {
-		(void)trailer_write(k, s->memory);
+	if (k->o->argv == NULL) { /* it was to be no more than saved */
+		k->end = trailer_write(k, s->memory) == 0 ? END_VERDICT : k->end;
 		return GIVE_UP;
 	}
 	if (snapshot_write(k) < 0) {
@@ -7253,7 +7251,8 @@ static int attempt_files(struct ktest *k)
 	if (k->guest.mode == MODE_MONOGON || k->o->dry_run
 	    || boot == BOOT_RESTORE)
 		return 0;
-	if (boot == BOOT_SAVE && k->o->argv != NULL) { /* wrong jobs cost none */
+	/* what is wrong with the job costs no boot */
+	if (boot == BOOT_SAVE && k->o->argv != NULL) {
 		k->initramfs = job_build(k, &k->guest);
 		if (k->initramfs < 0)
 			return -1;
@@ -7524,48 +7523,46 @@ static const char *tap_directive(char *s)
 /* Takes the line s[n]; what it is, if this is TAP. */
 static enum tap_kind tap_line(struct tap *t, const char *s, size_t n)
 {
+	const size_t max = sizeof t->line - 1;
 	enum tap_kind kind = TAP_COMMENT;
 	char *p = t->line;
-	size_t indent;
 	long long number;
 	struct tap_level *l;
 
-	n = n < sizeof t->line ? n : sizeof t->line - 1;
-	(void)snprintf(p, sizeof t->line, "%.*s", (int)n, s);
+	(void)snprintf(p, max + 1, "%.*s", (int)(n < max ? n : max), s);
 	p[strcspn(p, "\r")] = '\0';
-	p += indent = strspn(p, " ");
+	p += strspn(p, " ");
 	while (strncmp(p, tap_words[kind], strlen(tap_words[kind])) != 0)
 		kind++;
 	t->name = p + strlen(tap_words[kind]);
-	if ((kind == TAP_OK || kind == TAP_NOT_OK) && t->name[0] != ' ')
-		kind = t->name[0] != '\0' ? TAP_OTHER : kind;
-	if (p[0] == '\0' || kind == TAP_COMMENT)
-		return TAP_COMMENT;
+	if ((kind == TAP_OK || kind == TAP_NOT_OK) && t->name[0] != ' '
+	    && t->name[0] != '\0')
+		kind = TAP_OTHER;
 	t->name += strspn(t->name, " ");
 	if (!parse_number(&t->name, &number) && kind == TAP_PLAN)
 		kind = TAP_OTHER;
 	t->name += strspn(t->name, " -");
+	if (p[0] == '\0' || kind == TAP_COMMENT)
+		return TAP_COMMENT;
 	if (!t->begun)
 		t->is = kind <= TAP_PLAN || (kind < TAP_OTHER && number == 1);
-	if (!t->is || kind == TAP_OTHER) {
-		t->begun = true;
-		return TAP_OTHER;
-	}
-	l = tap_level(t, indent);
+	l = t->is && kind != TAP_OTHER ? tap_level(t, (size_t)(p - t->line))
+				       : NULL;
 	t->begun = true;
+	if (l == NULL)
+		return TAP_OTHER;
 	t->directive = tap_directive(p);
 	if (kind < TAP_PLAN && (l->plan >= 0 || l->points > 0)) {
 		tap_level_end(t, t->depth); /* one stream behind another */
-		*l = (struct tap_level){ indent, -1, 0 };
+		*l = (struct tap_level){ l->indent, -1, 0 };
 	} else if (kind == TAP_PLAN && l->plan < 0) {
 		l->plan = number;
 		if (number == 0 && t->depth == t->base)
 			(void)snprintf(t->skip, sizeof t->skip, "%s",
 				       t->directive != NULL ? t->directive : p);
-	} else if (kind == TAP_OK || kind == TAP_NOT_OK) {
-		l->points++;
-		t->points++;
 	}
+	l->points += kind == TAP_OK || kind == TAP_NOT_OK;
+	t->points += kind == TAP_OK || kind == TAP_NOT_OK;
 	if (t->why[0] == '\0' && (kind == TAP_BAIL_OUT
 		|| (kind == TAP_NOT_OK && t->directive == NULL)))
 		(void)snprintf(t->why, sizeof t->why, "%s", p);
@@ -7637,9 +7634,9 @@ static size_t runs_prefix(const struct ktest_list *l)
 /* The programs that stdin names, a line each, as in an @FILE. */
 static int programs_read(struct runs *rs)
 {
+	const int rw = PROT_READ | PROT_WRITE, fd = temporary_file(rs->k);
 	struct ktest *k = rs->k;
 	struct words w = { .file = "stdin" };
-	int fd = temporary_file(k);
 	size_t size = 0;
 	ssize_t n;
 	char **list;
@@ -7647,14 +7644,14 @@ static int programs_read(struct runs *rs)
 	while ((n = run_read(k, 0, k->scratch, sizeof k->scratch)) > 0
 	       && write(fd, k->scratch, (size_t)n) == n)
 		size += (size_t)n;
-	if (k->over || n != 0 || ftruncate(fd, (off_t)size + 1) < 0)
+	if (n != 0 || ftruncate(fd, (off_t)size + 1) < 0
+	    || (w.at = mmap(NULL, size + 1, rw, MAP_PRIVATE, fd, 0))
+		== MAP_FAILED
+	    || (list = mmap(NULL, (size / 2 + 2) * sizeof *list, rw, MAP_PRIVATE
+			    | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))
+		== MAP_FAILED)
 		return k->over ? -1 : fail(k, "-each: stdin:");
-	w.at = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-	list = mmap(NULL, (size / 2 + 2) * sizeof *list, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	close_fd(&fd);
-	if (w.at == MAP_FAILED || list == MAP_FAILED)
-		return fail(k, "-each: stdin:");
+	(void)close(fd);
 	if (memchr(w.at, '\0', size) != NULL)
 		return fail(k, "-each: stdin: has a NUL byte, it is no text");
 	while ((list[rs->programs] = words_next(&w)) != NULL)
@@ -7696,6 +7693,7 @@ static void run_find(const struct runs *rs, size_t i, struct run *r)
 {
 	const struct ktest_list *kernels = &rs->o->kernels;
 	const size_t place = i % (rs->programs + rs->own);
+	bool program = rs->o->each && place >= rs->own, kernel;
 
 	*r = (struct run){ .number = i / (rs->programs + rs->own) };
 	r->kernel = kernels->item[r->number];
@@ -7703,12 +7701,10 @@ static void run_find(const struct runs *rs, size_t i, struct run *r)
 				      : r->kernel + runs_prefix(kernels);
 	if (place >= rs->own)
 		r->program = rs->program[place - rs->own];
-	if (r->program == NULL || !rs->o->each)
-		(void)snprintf(r->label, sizeof r->label, "%s", r->kernel);
-	else
-		(void)snprintf(r->label, sizeof r->label, "%s%s%s",
-			       kernels->count > 1 ? r->kernel : "",
-			       kernels->count > 1 ? " " : "", r->program);
+	kernel = !program || kernels->count > 1;
+	(void)snprintf(r->label, sizeof r->label, "%s%s%s", kernel ? r->kernel
+		       : "", kernel && program ? " " : "",
+		       program ? r->program : "");
 }
 
 /* Its options; -1: its line has too many words. They stay in k->scratch. */
@@ -7845,13 +7841,11 @@ static int junit_open(struct runs *rs)
 	if (path == NULL || rs->o->dry_run)
 		return 0;
 	if (file_expect(rs->k, "-junit", path) < 0
-	    || path_set(rs->k, rs->junit_path, "%s.XXXXXX", path) < 0)
-		return -1;
-	fd = mkostemp(rs->junit_path, O_CLOEXEC);
-	if (fd < 0)
+	    || path_set(rs->k, rs->junit_path, "%s.XXXXXX", path) < 0
+	    || (fd = mkostemp(rs->junit_path, O_CLOEXEC)) < 0)
 		return fail(rs->k, "-junit %s:", path);
+	(void)fchmod(fd, 0644);
 	rs->junit = sink_open(fd);
-	(void)fchmod(rs->junit.fd, 0644);
 	junit_head(rs);
 	runs_print(rs, &rs->junit, ">\n");
 	return 0;
@@ -8119,26 +8113,6 @@ static void runs_start(struct runs *rs)
 	}
 }
 
-/* A child has ended. */
-static void runs_reap(struct runs *rs, struct run *r, int status)
-{
-	rs->running--;
-	r->pid = 0;
-	if (!WIFEXITED(status) || r->fate == FATE_NONE) {
-		r->fate = BROKEN;
-		r->status = WIFEXITED(status) ? WEXITSTATUS(status)
-					      : 128 + WTERMSIG(status);
-		r->ms = now_ms() - r->start;
-	}
-	if (r->program == NULL) {
-		rs->booting = false;
-		if (r->status != 0)
-			close_fd(&rs->snapshot[r->number]);
-	} else {
-		rs->ended[r->fate]++;
-	}
-}
-
 /* One line of progress, or none. */
 static void runs_progress(struct runs *rs, bool show)
 {
@@ -8168,8 +8142,20 @@ static void runs_wait(struct runs *rs)
 		struct run *r = &rs->run[i % RUNS_AHEAD];
 		int status = KTEST_NO_VERDICT << 8;
 
-		if (r->pid > 0 && waitpid(r->pid, &status, WNOHANG) != 0)
-			runs_reap(rs, r, status);
+		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
+			continue;
+		r->pid = 0;
+		rs->running--;
+		if (!WIFEXITED(status) || r->fate == FATE_NONE) {
+			r->fate = BROKEN;
+			r->status = WIFEXITED(status) ? WEXITSTATUS(status)
+						      : 128 + WTERMSIG(status);
+			r->ms = now_ms() - r->start;
+		}
+		rs->ended[r->fate] += r->program != NULL;
+		rs->booting = rs->booting && r->program != NULL;
+		if (r->program == NULL && r->status != 0)
+			close_fd(&rs->snapshot[r->number]); /* a cold start */
 	}
 }
 

@@ -348,18 +348,22 @@ counts 'real guests' 60 6 2 2
 children() {
 	cat "/proc/$1/task/$1/children" 2>/dev/null
 }
-kill_some() { # while that process is there
+# kill_some PID: while that is there, some third of the QEMUs that it starts,
+# when they were seen one to four times; prints their numbers
+kill_some() {
+	some=
 	while kill -0 "$1" 2>/dev/null; do
 		for child in $(children "$1"); do
-			for grandchild in $(children "$child"); do
-				case $(cat "/proc/$grandchild/comm" \
-				    2>/dev/null) in
-				qemu*)
-					kill -9 "$grandchild" && echo killed ;;
-				esac
+			for q in $(children "$child"); do
+				grep -q '^qemu' "/proc/$q/comm" &&
+				    [ $((q / 7 % 3)) = 0 ] || continue
+				some="$some $q"
+				[ "$(echo "$some" | tr ' ' '\n' |
+				    grep -cx "$q")" -le $((q % 4)) ] ||
+				    ! kill -9 "$q" || echo "$q"
 			done
 		done
-		sleep 0.7
+		sleep 0.1
 	done 2>/dev/null
 }
 rm -f "$T/jobs/real.pid"
@@ -370,11 +374,12 @@ kill_some "$(cat "$T/jobs/real.pid")" >"$T/killed"
 wait "$holder"
 result real
 is "$left $hang" '0 0' 'killed QEMUs: nothing is left'
-ok "killed QEMUs: $(wc -l <"$T/killed") of them" [ -s "$T/killed" ]
-sed -n 's/^ktest: 30 runs: \([0-9]*\) passed, \([0-9]*\) flaky, 1 skipped, '\
-'\([0-9]*\) failed, 0 not run$/\1 \2 \3/p' "$err" >"$T/numbers"
-read -r passed flaky failed <"$T/numbers"
-ok 'killed QEMUs: all 30 are counted' [ $((passed + flaky + failed)) = 29 ]
+ok "killed QEMUs: $(sort -u "$T/killed" | wc -l) of them" [ -s "$T/killed" ]
+sed -n '/^ktest: 30 runs:/s/[^0-9]*30[^0-9]*\|[^0-9][^0-9]*/ /gp' "$err" \
+    >"$T/numbers"
+read -r passed flaky skipped failed not_run <"$T/numbers"
+is "$((passed + flaky + skipped + failed)) $not_run" '30 0' \
+    'killed QEMUs: all 30 are counted'
 ok 'killed QEMUs: who passed has run' \
     [ "$(grep -cx token "$out")" -ge $((passed + flaky)) ]
 is "$(grep -c '^ktest: failed' "$err") $(grep -c '^ktest: flaky' "$err")" \

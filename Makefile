@@ -5,6 +5,7 @@
 #	make check		all tests
 #	make health		all triggers of kernel failures that we know
 #	make kvm		guests under KVM, in a guest under TCG
+#	make suite		-each with 1,000 programs, Linux's selftests, Slurm
 #	make bench		what ktest costs, in ratios to bare QEMU
 #	make lint		the sources under several compilers and checkers
 #	make bios		bios/bios.bin anew; the one that is here will do
@@ -69,6 +70,12 @@ kvm:
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh -t 3000 test/kvm.sh
 
+suite:
+	@sh test/setup.sh suite
+	@sh test/kernels.sh cloud full tiny >/dev/null
+	@$(MAKE) --no-print-directory all
+	@sh test/run.sh -t 7200 test/suite.sh
+
 bench:
 	@sh test/setup.sh bench
 	@sh test/kernels.sh cloud full tiny >/dev/null
@@ -99,4 +106,4 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check health kvm bench lint install uninstall clean distclean
+.PHONY: all bios demo check health kvm suite bench lint install uninstall clean distclean

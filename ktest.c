@@ -46,6 +46,7 @@
 #endif
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -54,6 +55,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pwd.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -132,7 +134,10 @@ struct ktest_options {
 			    * oops, 3 a warning, 4 a restart */
 	struct ktest_list ports, services, netfds, links, chardevs;
 	const char *port_file, *pcap, *gdb, *dump;
-	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold */
+	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold.
+			       * "/proc/self/fd/N": an open file of the
+			       * caller's, in which a run with argv NULL saves
+			       * the machine, and does no more */
 	long long memory;  /* MiB */
 	long long cpus;
 	long long timeout; /* milliseconds, 0: none */
@@ -153,8 +158,10 @@ struct ktest_options {
 	void *on_port_arg;
 	struct ktest_list kernels; /* all of -kernel-path; ktest_run() takes
 				    * kernel_path, which is the first */
-	long long jobs;    /* runs of these at a time, and ... */
-	int tap;           /* ... TAP: ktest's main() alone looks at them */
+	/* The suite's, at which ktest's main() alone looks */
+	int each, tap;     /* flags */
+	const char *junit;
+	long long jobs, retries; /* jobs 0: as many as suit */
 	const char *last_option, *last_value; /* that took a word for value */
 	char *file_argv[KTEST_LIST_MAX + 1]; /* argv, begun in an @FILE */
 	char file_text[KTEST_FILES_SIZE];
@@ -211,6 +218,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv);
 #endif
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define FD_PATH "/proc/self/fd/%d" /* a fd that is opened as a file */
 
 enum { /* ktest's own exit statuses */
 	KTEST_KERNEL_FAILED = 123,
@@ -714,7 +722,8 @@ static bool text_has_line(const struct text *t, const char *s, size_t n)
 }
 
 /* Length of the UTF-8 sequence at s, 0 if there is none that a terminal may
- * be shown: RFC 3629, without the C1 controls U+0080 to U+009F. */
+ * be shown: RFC 3629, without the C1 controls U+0080 to U+009F, and what XML
+ * has not, U+FFFE and U+FFFF. */
 static size_t utf8_length(const unsigned char *s, size_t n)
 {
 	size_t len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
@@ -724,6 +733,8 @@ static size_t utf8_length(const unsigned char *s, size_t n)
 	for (size_t i = 1; i < len; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
+	if (s[0] == 0xef && s[1] == 0xbf && s[2] > 0xbd)
+		return 0;
 	if ((s[0] == 0xc2 && s[1] < 0xa0) || (s[0] == 0xe0 && s[1] < 0xa0)
 	    || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90)
 	    || (s[0] == 0xf4 && s[1] > 0x8f))
@@ -1554,8 +1565,8 @@ static const struct opt opt_table[] = {
 	  .def = "$KTEST_KERNEL or this host's" },
 	{ .name = "jobs", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(jobs), .min = 1, .max = LIST_MAX,
-	  .help = "-kernel-path is repeatable: so many at a time",
-	  .def = "1" },
+	  .help = "so many -kernel-path or -each at once",
+	  .def = "1; -each: CPUs" },
 	{ .name = "unpack", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(unpack), .choices = unpack_names,
 	  .help = "the kernel, on this host; auto: under tcg",
@@ -1608,6 +1619,12 @@ static const struct opt opt_table[] = {
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
 	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell), .one = true,
 	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
+	{ .name = "each", .kind = OPT_FLAG, .offset = AT(each),
+	  .help = "each word is a PROGRAM; without any, stdin's lines" },
+	{ .name = "retries", .value = "N", .kind = OPT_COUNT,
+	  .offset = AT(retries), .max = 100,
+	  .help = "what failed runs again, up to N times",
+	  .def = "0" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
 	  .offset = AT(timeout),
 	  .help = "end the guest after 90, 1m30s, 500ms",
@@ -1707,7 +1724,10 @@ static const struct opt opt_table[] = {
 	{ .name = "v", .kind = OPT_FLAG, .offset = AT(verbose),
 	  .help = "the steps and their times, and QEMU's arguments" },
 	{ .name = "tap", .kind = OPT_FLAG, .offset = AT(tap),
-	  .help = "results as TAP on stdout, one for each -kernel-path" },
+	  .help = "results as TAP on stdout" },
+	{ .name = "junit", .value = "FILE", .offset = AT(junit),
+	  .path = PATH_ALL,
+	  .help = "results as JUnit's XML" },
 	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
 	  .help = "print the QEMU command line and exit" },
 	{ .name = "name", .value = "NAME", .offset = AT(name),
@@ -2246,11 +2266,12 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		return fail(k, "-snapshot %s: is for one machine, not for %zu"
 			    " -kernel-path (say auto)", o->snapshot,
 			    o->kernels.count);
-	for (size_t i = 0; o->kernels.count > 1 && i < COUNT(opt_table); i++)
+	for (size_t i = 0; (o->each || o->kernels.count > 1)
+			   && i < COUNT(opt_table); i++)
 		if (opt_table[i].one && opt_given(o, &opt_table[i]))
-			return fail(k, "-%s: is for one machine, not for %zu"
-				    " -kernel-path", opt_table[i].name,
-				    o->kernels.count);
+			return fail(k, "-%s: is for one machine, not for %s",
+				    opt_table[i].name, o->each ? "-each"
+				    : "several -kernel-path");
 	return 0;
 }
 
@@ -2279,7 +2300,7 @@ void ktest_defaults(struct ktest_options *o)
 		.name = "ktest", .kernel_path = getenv("KTEST_KERNEL"),
 		.qemu = getenv("KTEST_QEMU"),
 		.snapshot = getenv("KTEST_SNAPSHOT"),
-		.memory = 1024, .cpus = 1, .jobs = 1,
+		.memory = 1024, .cpus = 1,
 		.sandbox = SANDBOX_AUTO, .health = HEALTH_OOPS,
 		.stdin_fd = 0, .stdout_fd = 1, .stderr_fd = 2, .log_fd = 2,
 		.wake_fd = -1,
@@ -2331,6 +2352,19 @@ static int temporary_file(struct ktest *k)
 	}
 	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
 				   " /tmp, /var/tmp or /dev/shm:");
+}
+
+/* A file that will appear complete, or not at all: an older one goes. */
+static int file_expect(struct ktest *k, const char *what, const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return fail(k, "%s %s: is there, and is not a regular file",
+			    what, path);
+	if (!k->o->dry_run && unlink(path) < 0 && errno != ENOENT)
+		return fail(k, "%s %s:", what, path);
+	return 0;
 }
 
 struct child { /* a helper program whose output we read */
@@ -3940,13 +3974,24 @@ static bool health_asked(const struct ktest_options *o)
 	       && (o->health != HEALTH_OFF || o->expect != EXPECT_NONE);
 }
 
+/* The caller's fd that -snapshot names, -1: none. */
+static int snapshot_fd(const struct ktest_options *o)
+{
+	int fd = -1;
+
+	if (o->snapshot != NULL)
+		(void)sscanf(o->snapshot, FD_PATH, &fd);
+	return fd;
+}
+
 /* Everything about one machine, before anything is made of it. */
 static int guest_describe(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	const char *kernel = g->kernel_path;
 
-	g->mode = o->argv != NULL ? MODE_PROGRAM : MODE_MONOGON;
+	g->mode = o->argv != NULL || snapshot_fd(o) >= 0 ? MODE_PROGRAM
+							: MODE_MONOGON;
 	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0
 	    || guest_initrd(k) < 0)
 		return -1;
@@ -3957,7 +4002,8 @@ static int guest_describe(struct ktest *k, struct guest *g)
 		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
 			return -1;
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
-		    || guest_user(k, g) < 0 || guest_program(k, g) < 0
+		    || guest_user(k, g) < 0
+		    || (o->argv != NULL && guest_program(k, g) < 0)
 		    || modules_find(k, g, kernel) < 0
 		    || modules_plan(k, g) < 0 || guest_modules(k, g) < 0)
 			return -1;
@@ -4600,19 +4646,12 @@ static int claim(struct ktest *k)
 		return fail(k, "stdin_fd, stdout_fd or stderr_fd:");
 	if (network_read(k, g) < 0 || wires_read(k, g) < 0 || gdb_read(k) < 0)
 		return -1;
-	if (o->port_file != NULL && lstat(o->port_file, &st) == 0
-	    && !S_ISREG(st.st_mode))
-		return fail(k, "-port-file %s: is there, and is not a regular"
-			    " file", o->port_file);
-	if (o->port_file != NULL && !o->dry_run && unlink(o->port_file) < 0
-	    && errno != ENOENT)
-		return fail(k, "-port-file %s:", o->port_file);
-	if (o->dump != NULL && lstat(o->dump, &st) == 0
-	    && !S_ISREG(st.st_mode))
-		return fail(k, "-dump %s: is there, and is not a regular file",
-			    o->dump);
-	if (o->dump != NULL && !o->dry_run && dump_claim(k) < 0)
-		return fail(k, "-dump %s:", o->dump);
+	if (o->port_file != NULL
+	    && file_expect(k, "-port-file", o->port_file) < 0)
+		return -1;
+	if (o->dump != NULL && (file_expect(k, "-dump", o->dump) < 0
+				|| (!o->dry_run && dump_claim(k) < 0)))
+		return k->error[0] != '\0' ? -1 : fail(k, "-dump %s:", o->dump);
 	/* a FIFO's reader would take this for its end */
 	if (o->pcap != NULL && !o->dry_run
 	    && (stat(o->pcap, &st) < 0 || !S_ISFIFO(st.st_mode))) {
@@ -5609,9 +5648,6 @@ static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
 
 	return qemu_fds[fd].with & ~have ? FD_NONE : qemu_fds[fd].kind;
 }
-
-/* How QEMU is told of a fd that it opens as a file. */
-#define FD_PATH "/proc/self/fd/%d"
 
 static void qemu_arg(struct qemu *q, const char *s)
 {
@@ -6728,6 +6764,8 @@ static int snapshot_room(struct ktest *k)
 	const struct snapshot *s = &k->snapshot;
 	struct statvfs fs;
 
+	if (snapshot_fd(k->o) >= 0)
+		return fail(k, "what is saved there is not this machine");
 	if (access(s->dir, W_OK | X_OK) < 0 || statvfs(s->dir, &fs) < 0)
 		return fail(k, "%s:", s->dir);
 	errno = ENOSPC;
@@ -6820,6 +6858,10 @@ static int snapshot_find(struct ktest *k)
 	}
 	s->automatic = strcmp(name, "auto") == 0;
 	s->first = k->attempt;
+	if (k->o->argv == NULL) { /* all that this run is for */
+		k->attempt.boot = BOOT_SAVE;
+		return snapshot_target(k);
+	}
 	if (snapshot_target(k) < 0 || snapshot_search(k) < 0
 	    || (s->fd < 0 && snapshot_room(k) < 0)) {
 		if (s->refused)
@@ -9342,7 +9384,7 @@ static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
 		return NO_REMEDY;
 	if (k->error[0] == '\0')
 		(void)verdict(k);
-	if (a->saved) { /* by this very run */
+	if (a->saved || snapshot_fd(k->o) >= 0) { /* or others use it */
 		snapshot_off(k);
 		return AGAIN;
 	}
@@ -9406,6 +9448,10 @@ static enum remedy_word remedy_restore(struct ktest *k, struct attempt *a)
 
 	if (snapshot_finish(k) < 0)
 		return NO_REMEDY;
+	if (k->o->argv == NULL) { /* it was to be no more than saved */
+		k->end = trailer_write(k, s->memory) == 0 ? END_VERDICT : k->end;
+		return GIVE_UP;
+	}
 	if (snapshot_write(k) < 0) {
 		warn(k, "-snapshot: it is not kept: %s", k->error);
 		k->error[0] = '\0';
@@ -9420,7 +9466,7 @@ static enum remedy_word remedy_restore(struct ktest *k, struct attempt *a)
 /* Without snapshots it may do. A guest that ends by itself does so cold, too. */
 static enum remedy_word remedy_cold(struct ktest *k, struct attempt *a)
 {
-	if (a->boot == BOOT_COLD
+	if (a->boot == BOOT_COLD || k->o->argv == NULL
 	    || (a->boot == BOOT_SAVE && k->end == END_QEMU
 		&& k->vm.wait_status == 0))
 		return NO_REMEDY;
@@ -9491,7 +9537,8 @@ static int attempt_files(struct ktest *k)
 	if (k->guest.mode == MODE_MONOGON || k->o->dry_run
 	    || boot == BOOT_RESTORE)
 		return 0;
-	if (boot == BOOT_SAVE) { /* what is wrong with the job costs no boot */
+	/* what is wrong with the job costs no boot */
+	if (boot == BOOT_SAVE && k->o->argv != NULL) {
 		k->initramfs = job_build(k, &k->guest);
 		if (k->initramfs < 0)
 			return -1;
@@ -9500,11 +9547,14 @@ static int attempt_files(struct ktest *k)
 	k->initramfs = initramfs_build(k, &k->guest);
 	if (k->initramfs < 0 || boot == BOOT_COLD)
 		return k->initramfs < 0 ? -1 : 0;
-	s->memory = temporary_file(k);
-	if (s->memory >= 0
+	s->memory = k->o->argv != NULL ? temporary_file(k)
+		: fcntl(snapshot_fd(k->o), F_DUPFD_CLOEXEC, 0);
+	if (s->memory >= 0 && ftruncate(s->memory, 0) == 0
 	    && ftruncate(s->memory, (off_t)s->now.memory) == 0)
 		return 0;
 	(void)fail(k, "the guest's memory:");
+	if (k->o->argv == NULL)
+		return -1;
 	snapshot_off(k);
 	return attempt_files(k);
 }
@@ -9636,11 +9686,11 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 }
 
 /* ==== 16. Suite =========================================================
- * struct ktest_options with several kernels -> a run for each, as many at a
- * time as -jobs says; what they wrote, whole and in order; and who passed. A
- * run is a child process that calls ktest_run(), with no stdin and with its
- * output in files without a name. wait_fds() waits for signals, which are all
- * the news there is, and for room to print to.
+ * struct ktest_options with several kernels, or programs (-each) -> a run for
+ * each pair, as many at a time as -jobs says; what they wrote, whole and in
+ * order; who failed, as text, TAP and JUnit's XML. A run is a child process
+ * that calls ktest_run(), with no stdin and with its output in files without a
+ * name. wait_fds() waits for signals, all the news there is, and for readers.
  */
 #ifndef KTEST_LIB
 static int signal_pipe[2];
@@ -9686,30 +9736,170 @@ static void die_by(int number)
 	(void)raise(number);
 }
 
-static int run_one(const struct ktest_options *o, struct ktest_result *r)
+/* -- TAP --
+ * What a program's stdout says: TAP (testanything.org) or KTAP (Linux,
+ * Documentation/dev-tools/ktap.rst), whose points nest by indentation. It is
+ * TAP if its first line, comments and empty ones aside, is a version, a plan
+ * or a point with the number 1. The level of that line has to have a plan, and
+ * every level that has one has as many points.
+ */
+enum tap_kind { TAP_COMMENT, TAP_VERSION, KTAP_VERSION, TAP_PLAN, TAP_BAIL_OUT,
+		TAP_OK, TAP_NOT_OK, TAP_OTHER };
+static const char *const tap_words[] = { "#", "TAP version ", "KTAP version ",
+	"1..", "Bail out!", "ok", "not ok", "" };
+
+struct tap {
+	struct tap_level {
+		size_t indent;
+		long long plan, points; /* -1: there is no plan */
+	} level[8];             /* what is deeper counts as the last */
+	size_t depth, base;     /* of the last line's level, and the first's */
+	size_t points;          /* of all levels */
+	bool begun, is;
+	char line[1024];        /* the last one, as far as it fits */
+	const char *name, *directive; /* a point's; "SKIP why", NULL: none */
+	char why[256], skip[128]; /* what is wrong; why its plan is 1..0; or "" */
+};
+
+static void tap_level_end(struct tap *t, size_t depth)
 {
-	(void)ktest_run(o, r);
-	if (r->signal != 0)
-		die_by(r->signal);
-	return r->status;
+	const struct tap_level *l = &t->level[depth];
+
+	if (t->why[0] == '\0' && l->points != l->plan
+	    && (l->plan >= 0 || depth == t->base))
+		(void)snprintf(t->why, sizeof t->why, l->plan < 0
+			       ? "%lld points and no plan"
+			       : "%lld points of %lld", l->points, l->plan);
 }
 
-struct run {
-	const char *name;
+/* The level of a line with that indentation; deeper ones end, 0: all. */
+static struct tap_level *tap_level(struct tap *t, size_t indent)
+{
+	if (!t->begun) { /* maybe nested ones alone, as in debugfs */
+		t->base = t->depth = indent > 0;
+		t->level[0] = (struct tap_level){ 0, -1, 0 };
+		t->level[t->depth] = (struct tap_level){ indent, -1, 0 };
+	}
+	while (t->depth > 0 && indent < t->level[t->depth].indent)
+		tap_level_end(t, t->depth--);
+	if (indent > t->level[t->depth].indent
+	    && t->depth + 1 < COUNT(t->level))
+		t->level[++t->depth] = (struct tap_level){ indent, -1, 0 };
+	return &t->level[t->depth];
+}
+
+/* The directive of a point, whose text ends before it from now on. */
+static const char *tap_directive(char *s)
+{
+	static const char *const words[] = { "SKIP", "TODO", "XFAIL" };
+
+	for (; (s = strchr(s, '#')) != NULL; s++)
+		for (size_t i = 0; i < COUNT(words); i++) {
+			const size_t n = strlen(words[i]);
+			const char *word = s + 1 + strspn(s + 1, " ");
+
+			if (strncasecmp(word, words[i], n) == 0
+			    && !isalpha((unsigned char)word[n])) {
+				*s = '\0';
+				return word;
+			}
+		}
+	return NULL;
+}
+
+/* Takes the line s[n]; what it is, if this is TAP. */
+static enum tap_kind tap_line(struct tap *t, const char *s, size_t n)
+{
+	const size_t max = sizeof t->line - 1;
+	enum tap_kind kind = TAP_COMMENT;
+	char *p = t->line;
+	long long number;
+	struct tap_level *l;
+
+	(void)snprintf(p, max + 1, "%.*s", (int)(n < max ? n : max), s);
+	p[strcspn(p, "\r")] = '\0';
+	p += strspn(p, " ");
+	while (strncmp(p, tap_words[kind], strlen(tap_words[kind])) != 0)
+		kind++;
+	t->name = p + strlen(tap_words[kind]);
+	if ((kind == TAP_OK || kind == TAP_NOT_OK) && t->name[0] != ' '
+	    && t->name[0] != '\0')
+		kind = TAP_OTHER;
+	t->name += strspn(t->name, " ");
+	if (!parse_number(&t->name, &number) && kind == TAP_PLAN)
+		kind = TAP_OTHER;
+	t->name += strspn(t->name, " -");
+	if (p[0] == '\0' || kind == TAP_COMMENT)
+		return TAP_COMMENT;
+	if (!t->begun)
+		t->is = kind <= TAP_PLAN || (kind < TAP_OTHER && number == 1);
+	l = t->is && kind != TAP_OTHER ? tap_level(t, (size_t)(p - t->line))
+				       : NULL;
+	t->begun = true;
+	if (l == NULL)
+		return TAP_OTHER;
+	t->directive = tap_directive(p);
+	if (kind < TAP_PLAN && (l->plan >= 0 || l->points > 0)) {
+		tap_level_end(t, t->depth); /* one stream behind another */
+		*l = (struct tap_level){ l->indent, -1, 0 };
+	} else if (kind == TAP_PLAN && l->plan < 0) {
+		l->plan = number;
+		if (number == 0 && t->depth == t->base)
+			(void)snprintf(t->skip, sizeof t->skip, "%s",
+				       t->directive != NULL ? t->directive : p);
+	}
+	l->points += kind == TAP_OK || kind == TAP_NOT_OK;
+	t->points += kind == TAP_OK || kind == TAP_NOT_OK;
+	if (t->why[0] == '\0' && (kind == TAP_BAIL_OUT
+		|| (kind == TAP_NOT_OK && t->directive == NULL)))
+		(void)snprintf(t->why, sizeof t->why, "%s", p);
+	return kind;
+}
+
+/* -- Runs -- */
+enum fate { FATE_NONE, PASSED, FLAKY, SKIPPED, FATE_FAILED, BROKEN, FATES };
+static const struct { /* BROKEN: it has no verdict */
+	const char *word, *tap, *junit;
+} fates[] = { { "not run", "not ok", "" }, { "passed", "ok", NULL },
+	      { "flaky", "ok", "flakyFailure" }, { "skipped", "ok", "skipped" },
+	      { "failed", "not ok", "failure" }, { "failed", "not ok", "error" } };
+
+struct run { /* in memory that its child shares with us */
+	size_t number;        /* of its kernel */
+	const char *kernel;
+	char *program;        /* NULL: none, it saves its kernel's machine */
+	char label[512];      /* what of these tells it from others */
 	pid_t pid;            /* 0: it is not running */
 	int out, err;         /* the same one if stdout and stderr are */
+	off_t at;             /* in out, where the last attempt began */
+	enum fate fate;
 	int status;
-	long long start, ms;
-	struct ktest_result *result; /* shared with the child */
+	long long tries, start, ms;
+	bool tap;             /* its stdout is */
+	char why[256];        /* it did not pass, or not at once; or "" */
 };
+
+enum { RUNS_AHEAD = LIST_MAX, SLOWEST = 5 };
 
 struct runs {
 	struct ktest *k;      /* of the suite itself: messages, and its end */
 	struct ktest_options *o;
-	struct run run[LIST_MAX];
-	size_t started, printed;
-	long long running;
+	char *const *program;
+	size_t programs, count; /* of them, and of runs */
+	bool judge;           /* their output, as TAP: then stdout is alone */
+	bool lines;           /* a program is a line, with its arguments */
+	size_t own;           /* 1: each kernel has a snapshot ... */
+	int snapshot[LIST_MAX]; /* ... of this call's own, -1: it failed */
+	bool booting;         /* for one: nothing else is started */
+	struct run *run;      /* RUNS_AHEAD of them, [printed] to [started] */
+	size_t started, printed, ended[FATES], cases[FATES];
+	long long running, jobs;
 	bool told;            /* that k->over: nothing is started any more */
+	bool terminal;        /* stderr is one */
+	int status;           /* the first failure's */
+	struct sink notes, junit; /* the end's lines so far, and -junit's */
+	char junit_path[PATH_SIZE];
+	struct run slowest[SLOWEST];
 };
 
 /* How much of the kernels' paths is the same, and not worth repeating. */
@@ -9728,10 +9918,405 @@ static size_t runs_prefix(const struct ktest_list *l)
 	return common;
 }
 
+/* The programs that stdin names, a line each, as in an @FILE. */
+static int programs_read(struct runs *rs)
+{
+	const int rw = PROT_READ | PROT_WRITE, fd = temporary_file(rs->k);
+	struct ktest *k = rs->k;
+	struct words w = { .file = "stdin" };
+	size_t size = 0;
+	ssize_t n;
+	char **list;
+
+	while ((n = run_read(k, 0, k->scratch, sizeof k->scratch)) > 0
+	       && write(fd, k->scratch, (size_t)n) == n)
+		size += (size_t)n;
+	if (n != 0 || ftruncate(fd, (off_t)size + 1) < 0
+	    || (w.at = mmap(NULL, size + 1, rw, MAP_PRIVATE, fd, 0))
+		== MAP_FAILED
+	    || (list = mmap(NULL, (size / 2 + 2) * sizeof *list, rw, MAP_PRIVATE
+			    | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))
+		== MAP_FAILED)
+		return k->over ? -1 : fail(k, "-each: stdin:");
+	(void)close(fd);
+	if (memchr(w.at, '\0', size) != NULL)
+		return fail(k, "-each: stdin: has a NUL byte, it is no text");
+	while ((list[rs->programs] = words_next(&w)) != NULL)
+		if (strlen(list[rs->programs++]) >= sizeof k->scratch)
+			return fail(k, "-each: stdin:%d: is too long (limit %zu"
+				    " bytes)", w.line, sizeof k->scratch - 1);
+	rs->program = list;
+	rs->lines = true;
+	return 0;
+}
+
+static int programs_find(struct runs *rs)
+{
+	static char tester[] = "/tester", *none[] = { tester, NULL };
+	struct ktest_options *o = rs->o;
+	cpu_set_t cpus;
+
+	rs->jobs = o->jobs > 0 ? o->jobs : 1;
+	if (o->each && o->jobs == 0
+	    && sched_getaffinity(0, sizeof cpus, &cpus) == 0)
+		rs->jobs = CPU_COUNT(&cpus);
+	rs->program = o->argv != NULL ? o->argv : none;
+	if (o->each && o->argv == NULL && programs_read(rs) < 0)
+		return -1;
+	while (!rs->lines && rs->program[rs->programs] != NULL
+	       && (o->each || rs->programs == 0))
+		rs->programs++;
+	if (rs->programs == 0)
+		return fail(rs->k, "-each: no program, neither as a word nor on"
+			    " stdin");
+	rs->own = o->each && !o->dry_run && !o->console
+		  && (o->snapshot == NULL || o->snapshot[0] == '\0');
+	rs->count = o->kernels.count * (rs->programs + rs->own);
+	return 0;
+}
+
+/* Fills in which run number i is. */
+static void run_find(const struct runs *rs, size_t i, struct run *r)
+{
+	const struct ktest_list *kernels = &rs->o->kernels;
+	const size_t place = i % (rs->programs + rs->own);
+	bool program = rs->o->each && place >= rs->own, kernel;
+
+	*r = (struct run){ .number = i / (rs->programs + rs->own) };
+	r->kernel = kernels->item[r->number];
+	r->kernel = r->kernel == NULL ? "this host's"
+				      : r->kernel + runs_prefix(kernels);
+	if (place >= rs->own)
+		r->program = rs->program[place - rs->own];
+	kernel = !program || kernels->count > 1;
+	(void)snprintf(r->label, sizeof r->label, "%s%s%s", kernel ? r->kernel
+		       : "", kernel && program ? " " : "",
+		       program ? r->program : "");
+}
+
+/* Its options; -1: its line has too many words. They stay in k->scratch. */
+static int run_options(struct runs *rs, const struct run *r)
+{
+	static char *argv[LIST_MAX + 1], path[32];
+	struct ktest_options *o = rs->o;
+	char *p = r->program, *state = NULL;
+
+	o->kernel_path = o->kernels.item[r->number];
+	(void)snprintf(path, sizeof path, FD_PATH, rs->snapshot[r->number]);
+	if (rs->own > 0)
+		o->snapshot = rs->snapshot[r->number] >= 0 ? path : NULL;
+	if (p == NULL) { /* no test waits for this boot */
+		o->argv = NULL;
+		o->timeout += o->timeout > 0 ? LINK_WAIT_MS : 0;
+	} else if (o->each) {
+		argv[0] = p;
+		o->argv = argv;
+	}
+	if (p != NULL && rs->lines)
+		p = strcpy(rs->k->scratch, p);
+	for (size_t i = 0; p != NULL && rs->lines && i <= LIST_MAX; i++)
+		argv[i] = strtok_r(i > 0 ? NULL : p, " \t", &state);
+	return argv[LIST_MAX] == NULL ? 0 : -1;
+}
+
+/* -- Results -- */
+/* Writes all, unless nobody reads it: then there is no use in going on. */
+static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n)
+{
+	struct ktest *k = rs->k;
+
+	if (sink_write(k, to, s, n) == 0)
+		return;
+	if (errno != EPIPE)
+		(void)fail(k, "%s:", to == &k->out ? "stdout"
+			   : to == &rs->junit ? "-junit" : "stderr");
+	else if (!k->over)
+		k->signal = SIGPIPE;
+	sink_close(to);
+	k->over = END_OUTPUT;
+}
+
+/* Writes text, in which %s is a string that is made visible, %n so many bytes
+ * of one, and %t a time in ms. In XML that leaves characters that it has (XML
+ * 1.0, 2.2), and some to escape. */
+static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
+{
+	const char *s;
+	struct text t;
+	long long ms;
+	size_t n, part;
+	va_list ap;
+
+	text_init(&t, rs->k->scratch, sizeof rs->k->scratch);
+	va_start(ap, fmt);
+	for (; *fmt != '\0'; fmt++) {
+		if (*fmt != '%') {
+			text_bytes(&t, fmt, 1);
+			continue;
+		}
+		ms = *++fmt == 't' ? va_arg(ap, long long) : 0;
+		if (*fmt == 't')
+			text_printf(&t, "%lld.%03lld", ms / 1000, ms % 1000);
+		n = *fmt == 'n' ? va_arg(ap, size_t) : 0;
+		s = *fmt != 't' ? va_arg(ap, const char *) : "";
+		n = *fmt == 's' ? strlen(s) : n;
+		for (; n > 0; s += part, n -= part) {
+			for (part = 0; part < n && (to != &rs->junit
+				|| memchr("&<>\"", s[part], 4) == NULL); part++)
+				;
+			text_visible(&t, s, part,
+				     memchr(s, '\n', part) == NULL);
+			if (part < n)
+				text_printf(&t, "&#%d;", s[part++]);
+		}
+	}
+	va_end(ap);
+	runs_write(rs, to, t.at, t.len);
+}
+
+/* A case of JUnit's, https://github.com/jenkinsci/xunit-plugin, junit-10.xsd: a
+ * run, or a point of its output. */
+static void junit_case(struct runs *rs, const struct run *r, const char *point,
+		       enum fate fate, const char *why)
+{
+	rs->cases[fate]++;
+	runs_print(rs, &rs->junit, "<testcase classname=\"%s%s%s\" name=\"%s\""
+		   " time=\"%t\">\n", r->kernel, point != NULL ? "." : "",
+		   point != NULL ? r->program : "",
+		   point != NULL ? point : r->program, r->ms);
+	if (fates[fate].junit != NULL)
+		runs_print(rs, &rs->junit, "<%s type=\"%s\" message=\"%s\"/>\n",
+			   fates[fate].junit, fates[fate].word, why);
+}
+
+static void junit_point(struct runs *rs, const struct run *r,
+			const struct tap *t, bool ok)
+{
+	char name[sizeof t->line + 24];
+
+	(void)snprintf(name, sizeof name, "%zu %s", t->points, t->name);
+	junit_case(rs, r, name, t->directive != NULL
+		   && !(ok && t->directive[0] != 'S') ? SKIPPED
+		   : ok ? PASSED : FATE_FAILED,
+		   t->directive != NULL ? t->directive : "not ok");
+	runs_print(rs, &rs->junit, "</testcase>\n");
+}
+
+/* The beginning. It is written again when the numbers of cases are known, and
+ * they have a width. */
+static void junit_head(struct runs *rs)
+{
+	const size_t *n = rs->cases;
+	char head[256];
+
+	(void)snprintf(head, sizeof head, "<?xml version=\"1.0\""
+		       " encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite"
+		       " name=\"ktest\" tests=\"%09zu\" failures=\"%09zu\""
+		       " errors=\"%09zu\" skipped=\"%09zu\"", n[PASSED]
+		       + n[FLAKY] + n[SKIPPED] + n[FATE_FAILED] + n[BROKEN],
+		       n[FATE_FAILED], n[BROKEN], n[SKIPPED]);
+	(void)lseek(rs->junit.fd, 0, SEEK_SET);
+	runs_write(rs, &rs->junit, head, strlen(head));
+}
+
+static int junit_open(struct runs *rs)
+{
+	const char *path = rs->o->junit;
+	int fd;
+
+	rs->junit.fd = -1;
+	if (path == NULL || rs->o->dry_run)
+		return 0;
+	if (file_expect(rs->k, "-junit", path) < 0
+	    || path_set(rs->k, rs->junit_path, "%s.XXXXXX", path) < 0
+	    || (fd = mkostemp(rs->junit_path, O_CLOEXEC)) < 0)
+		return fail(rs->k, "-junit %s:", path);
+	(void)fchmod(fd, 0644);
+	rs->junit = sink_open(fd);
+	junit_head(rs);
+	runs_print(rs, &rs->junit, ">\n");
+	return 0;
+}
+
+/* The end: the file gets its name, or goes. */
+static void junit_close(struct runs *rs)
+{
+	struct ktest *k = rs->k;
+
+	if (rs->junit_path[0] == '\0')
+		return;
+	runs_print(rs, &rs->junit, "</testsuite>\n</testsuites>\n");
+	junit_head(rs);
+	if (k->error[0] == '\0' && rename(rs->junit_path, rs->o->junit) < 0)
+		(void)fail(k, "-junit %s:", rs->o->junit);
+	if (k->error[0] != '\0')
+		(void)unlink(rs->junit_path);
+}
+
+enum form { FORM_RAW, FORM_NONE, FORM_TAP, FORM_POINTS, FORM_XML };
+
+/* Shows what a run has written to the file from: as it is, under its name; or
+ * line by line, all of it or what the last attempt's points are. */
+static void run_show(struct runs *rs, const struct run *r, int from,
+		     enum form form, struct tap *t)
+{
+	const bool all = form == FORM_XML || (form == FORM_TAP && !r->tap);
+	struct sink *to = from == r->err && from != r->out ? &rs->k->err
+							   : &rs->k->out;
+	char path[32];
+	struct map m;
+	size_t n, i = all ? 0 : (size_t)r->at;
+
+	(void)snprintf(path, sizeof path, FD_PATH, from);
+	if (map_file(rs->k, "output", path, &m) < 0)
+		rs->k->over = END_OUTPUT;
+	if (form == FORM_RAW && m.size > 0) {
+		runs_print(rs, to, "==> %s <==\n", r->label);
+		runs_write(rs, to, m.at, m.size);
+		runs_write(rs, to, "\n", m.at[m.size - 1] != '\n');
+	}
+	for (; form != FORM_RAW && i < m.size; i += n + (n < PATH_SIZE)) {
+		const char *p = m.at + i;
+		enum tap_kind kind = TAP_OTHER;
+
+		n = (size_t)(line_end(p, m.at + m.size) - p);
+		if (!all && (i == (size_t)r->at || p[-1] == '\n'))
+			kind = tap_line(t, p, n);
+		n = n < PATH_SIZE ? n : PATH_SIZE;
+		if (form == FORM_XML)
+			runs_print(rs, &rs->junit, "%n\n", n, p);
+		else if (form == FORM_TAP)
+			runs_print(rs, to, all ? "# %n\n" : kind == TAP_OTHER
+				   || kind == TAP_BAIL_OUT ? "    # %n\n"
+				   : "    %n\n", n, p);
+		else if (form == FORM_POINTS
+			 && (kind == TAP_OK || kind == TAP_NOT_OK))
+			junit_point(rs, r, t, kind == TAP_OK);
+	}
+	unmap_file(&m);
+}
+
+/* A line of the end about a run. */
+static void run_note(struct runs *rs, const struct run *r, const char *word)
+{
+	char numbers[64];
+
+	(void)snprintf(numbers, sizeof numbers, "%-6s %3d  %4lld.%03lld s", word,
+		       r->status, r->ms / 1000, r->ms % 1000);
+	runs_print(rs, &rs->notes, "ktest: %s  %s%s%s\n", numbers, r->label,
+		   r->why[0] != '\0' ? ": " : "", r->why);
+}
+
+/* A result of TAP 13, https://testanything.org/tap-version-13-specification.
+ * A '#' would begin a directive: the name ends before it. */
+static void run_tap(struct runs *rs, const struct run *r)
+{
+	struct tap t = { .begun = false };
+	char begin[32], status[16];
+
+	(void)snprintf(begin, sizeof begin, "%s %zu", fates[r->fate].tap,
+		       ++rs->cases[FATE_NONE]);
+	(void)snprintf(status, sizeof status, "%d", r->status);
+	if (r->tap) {
+		runs_print(rs, &rs->k->out, "# Subtest: %s\n", r->label);
+		run_show(rs, r, r->out, FORM_TAP, &t);
+	}
+	runs_print(rs, &rs->k->out, "%s - %n%s\n  ---\n  status: %s\n"
+		   "  seconds: %t\n  ...\n", begin, strcspn(r->label, "#"),
+		   r->label, r->fate == SKIPPED ? " # SKIP"
+		   : r->fate == FLAKY ? " # FLAKY" : "", status, r->ms);
+	if (r->why[0] != '\0')
+		runs_print(rs, &rs->k->out, "# %s\n", r->why);
+	if (!r->tap)
+		run_show(rs, r, r->out, FORM_TAP, &t);
+}
+
+static void run_junit(struct runs *rs, const struct run *r)
+{
+	struct tap t = { .begun = false };
+
+	char why[sizeof r->why + 32];
+
+	(void)snprintf(why, sizeof why, "status %d%s%s", r->status,
+		       r->why[0] != '\0' ? ": " : "", r->why);
+	junit_case(rs, r, NULL, r->fate, why);
+	runs_print(rs, &rs->junit, "<system-out>");
+	run_show(rs, r, r->out, FORM_XML, &t);
+	runs_print(rs, &rs->junit, "</system-out>\n<system-err>");
+	if (r->err != r->out)
+		run_show(rs, r, r->err, FORM_XML, &t);
+	runs_print(rs, &rs->junit, "</system-err>\n</testcase>\n");
+	if (r->tap)
+		run_show(rs, r, r->out, FORM_POINTS, &t);
+}
+
+/* Shows a run that has ended, in its turn; of one without a program only why
+ * that came to nothing. */
+static void run_print(struct runs *rs, struct run *r)
+{
+	const bool program = r->program != NULL, failed = r->fate >= FATE_FAILED;
+
+	if (program && rs->o->tap)
+		run_tap(rs, r);
+	else if (program || failed)
+		run_show(rs, r, r->out, FORM_RAW, NULL);
+	if (r->err != r->out && (program || failed))
+		run_show(rs, r, r->err, FORM_RAW, NULL);
+	if (program && rs->junit.fd >= 0)
+		run_junit(rs, r);
+	if (program && (!rs->o->each || failed || r->fate == FLAKY))
+		run_note(rs, r, fates[r->fate].word);
+	if (program && failed && rs->status == 0)
+		rs->status = r->status;
+	for (size_t i = SLOWEST; i-- > 0 && program && rs->slowest[i].ms < r->ms;) {
+		if (i + 1 < SLOWEST)
+			rs->slowest[i + 1] = rs->slowest[i];
+		rs->slowest[i] = *r;
+	}
+	if (r->err != r->out)
+		close_fd(&r->err);
+	close_fd(&r->out);
+}
+
+/* -- Children -- */
+/* An attempt of the child has ended: what became of it. */
+static void run_judge(struct runs *rs, struct run *r,
+		      const struct ktest_result *result)
+{
+	struct tap t = { .begun = false };
+	const char *why = result->finding[0] != '\0' ? result->finding
+						     : result->error;
+
+	r->status = result->status;
+	r->fate = r->status == 0 ? PASSED
+		  : result->error[0] != '\0' && why == result->error ? BROKEN
+		  : rs->o->each && (r->status == 4 || r->status == 77) ? SKIPPED
+		  : FATE_FAILED;
+	if (rs->judge)
+		run_show(rs, r, 1, FORM_NONE, &t);
+	r->tap = t.is;
+	for (size_t i = t.depth + 1; t.is && i-- > 0;)
+		tap_level_end(&t, i);
+	if (r->fate <= SKIPPED && t.why[0] != '\0') {
+		r->fate = FATE_FAILED;
+		r->status = r->status != 0 ? r->status : 1;
+	} else if (r->fate == PASSED && t.skip[0] != '\0') {
+		r->fate = SKIPPED;
+	}
+	if (r->fate == PASSED && r->tries > 0) {
+		r->fate = FLAKY;
+		return; /* and why is what it was */
+	}
+	(void)snprintf(r->why, sizeof r->why, "%.255s", why[0] != '\0' ? why
+		       : t.why[0] != '\0' ? t.why
+		       : r->status > 128 ? strsignal(r->status - 128) : t.skip);
+}
+
 /* The child. A signal that comes before it has a pipe of its own is told to
  * the parent, which tells all its children. */
-static int run_child(struct runs *rs, const struct run *r, pid_t parent)
+static int run_child(struct runs *rs, struct run *r, pid_t parent)
 {
+	static struct ktest_result result;
 	const int old[2] = { signal_pipe[0], signal_pipe[1] };
 	int null = open("/dev/null", O_RDONLY);
 
@@ -9739,7 +10324,6 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	(void)dup2(null, 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
-	/* a -chardev could take what is left for the caller's */
 	sink_close(&rs->k->log);
 	sink_close(&rs->k->out);
 	sink_close(&rs->k->err);
@@ -9750,8 +10334,24 @@ static int run_child(struct runs *rs, const struct run *r, pid_t parent)
 	signals_catch(rs->o);
 	(void)close(old[0]);
 	(void)close(old[1]);
-	return getppid() == parent ? run_one(rs->o, r->result)
-				   : KTEST_NO_VERDICT;
+	if (run_options(rs, r) < 0) {
+		(void)dprintf(2, "ktest: -each: a line has more than %d words\n",
+			      LIST_MAX);
+		return KTEST_NO_VERDICT;
+	}
+	if (getppid() != parent)
+		return KTEST_NO_VERDICT;
+	do {
+		r->start = now_ms();
+		r->at = lseek(1, 0, SEEK_END);
+		(void)ktest_run(rs->o, &result);
+		run_judge(rs, r, &result);
+		r->ms = now_ms() - r->start;
+	} while (r->fate >= FATE_FAILED && result.signal == 0 && r->program != NULL
+		 && r->tries++ < rs->o->retries);
+	if (result.signal != 0)
+		die_by(result.signal);
+	return r->status;
 }
 
 /* Tells the runs of our end, once. */
@@ -9760,30 +10360,38 @@ static void runs_tell(struct runs *rs)
 	const int number = rs->k->signal != 0 && rs->k->signal != SIGPIPE
 			   ? rs->k->signal : SIGTERM;
 
-	for (size_t i = 0; !rs->told && i < rs->started; i++)
-		if (rs->run[i].pid > 0)
-			(void)kill(rs->run[i].pid, number);
+	for (size_t i = rs->printed; !rs->told && i < rs->started; i++)
+		if (rs->run[i % RUNS_AHEAD].pid > 0)
+			(void)kill(rs->run[i % RUNS_AHEAD].pid, number);
 	rs->told = true;
 }
 
 static void runs_start(struct runs *rs)
 {
-	struct run *r = &rs->run[rs->started];
-	const char *kernel = rs->o->kernels.item[rs->started];
-	pid_t parent = getpid();
+	struct run *r = &rs->run[rs->started % RUNS_AHEAD];
+	pid_t parent = getpid(), pid = -1;
 
-	r->name = kernel == NULL ? "this host's"
-				 : kernel + runs_prefix(&rs->o->kernels);
+	run_find(rs, rs->started, r);
+	if (rs->o->dry_run) {
+		static struct ktest_result result;
+
+		(void)(run_options(rs, r), ktest_run(rs->o, &result));
+		rs->status = rs->status != 0 ? rs->status : result.status;
+		rs->printed = ++rs->started;
+		return;
+	}
 	r->out = temporary_file(rs->k);
-	r->err = same_file(1, 2) ? r->out : temporary_file(rs->k);
+	r->err = !rs->judge && same_file(1, 2) ? r->out : temporary_file(rs->k);
 	r->start = now_ms();
-	r->result = mmap(NULL, sizeof *r->result, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	rs->o->kernel_path = kernel;
-	if (r->out >= 0 && r->err >= 0 && r->result != MAP_FAILED
-	    && (r->pid = fork()) == 0)
+	rs->booting = r->program == NULL;
+	if (rs->booting) {
+		rs->snapshot[r->number] = temporary_file(rs->k);
+		(void)fchmod(rs->snapshot[r->number], 0600);
+	}
+	if (r->out >= 0 && r->err >= 0 && (pid = fork()) == 0)
 		_exit(run_child(rs, r, parent));
-	if (r->pid > 0) {
+	if (pid > 0) {
+		r->pid = pid;
 		rs->started++;
 		rs->running++;
 	} else {
@@ -9792,14 +10400,33 @@ static void runs_start(struct runs *rs)
 	}
 }
 
+/* One line of progress, or none. */
+static void runs_progress(struct runs *rs, bool show)
+{
+	const size_t *n = rs->ended, failed = n[FATE_FAILED] + n[BROKEN];
+	char line[128] = "\r\033[K";
+
+	if (!rs->terminal)
+		return;
+	if (show)
+		(void)snprintf(line + 4, sizeof line - 4, "%zu done, %zu failed,"
+			" %lld running, %zu left, %lld s", failed + n[PASSED]
+			+ n[FLAKY] + n[SKIPPED], failed, rs->running,
+			rs->count - rs->started,
+			(now_ms() - rs->k->start) / 1000);
+	runs_write(rs, &rs->k->err, line, strlen(line));
+}
+
 /* Waits for news: signals, and runs that have ended. */
 static void runs_wait(struct runs *rs)
 {
 	struct pollfd p[1];
 
+	runs_progress(rs, true);
 	(void)wait_fds(rs->k, p, 1, now_ms() + CHILD_TICK_MS);
-	for (size_t i = 0; i < rs->started; i++) {
-		struct run *r = &rs->run[i];
+	runs_progress(rs, false);
+	for (size_t i = rs->printed; i < rs->started; i++) {
+		struct run *r = &rs->run[i % RUNS_AHEAD];
 		int status = KTEST_NO_VERDICT << 8;
 
 		if (rs->k->explain.wanted && r->pid > 0)
@@ -9807,129 +10434,19 @@ static void runs_wait(struct runs *rs)
 		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
 			continue;
 		r->pid = 0;
-		r->ms = now_ms() - r->start;
-		r->status = WIFEXITED(status) ? WEXITSTATUS(status)
-					      : 128 + WTERMSIG(status);
 		rs->running--;
+		if (!WIFEXITED(status) || r->fate == FATE_NONE) {
+			r->fate = BROKEN;
+			r->status = WIFEXITED(status) ? WEXITSTATUS(status)
+						      : 128 + WTERMSIG(status);
+			r->ms = now_ms() - r->start;
+		}
+		rs->ended[r->fate] += r->program != NULL;
+		rs->booting = rs->booting && r->program != NULL;
+		if (r->program == NULL && r->status != 0)
+			close_fd(&rs->snapshot[r->number]); /* a cold start */
 	}
 	rs->k->explain.wanted = false;
-}
-
-/* Writes all, unless nobody reads it: then there is no use in going on. */
-static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n)
-{
-	struct ktest *k = rs->k;
-
-	if (sink_write(k, to, s, n) == 0)
-		return;
-	if (errno != EPIPE)
-		(void)fail(k, "%s:", to == &k->out ? "stdout" : "stderr");
-	else if (!k->over)
-		k->signal = SIGPIPE;
-	sink_close(to);
-	k->over = END_OUTPUT;
-}
-
-/* Writes s made visible, for which there is room, with what is around it. */
-static void runs_text(struct runs *rs, struct sink *to, const char *before,
-		      const char *s, size_t n, const char *after)
-{
-	struct text t;
-
-	text_init(&t, rs->k->scratch, sizeof rs->k->scratch);
-	text_add(&t, before);
-	text_visible(&t, s, n, false);
-	text_add(&t, after);
-	runs_write(rs, to, t.at, t.len);
-}
-
-/* Prints what a run has written to the file from: as it is, under its name,
- * or as comments of TAP. */
-static void runs_output(struct runs *rs, const char *name, int from,
-			struct sink *to, bool comments)
-{
-	char path[32];
-	struct map m;
-	size_t n;
-
-	(void)snprintf(path, sizeof path, FD_PATH, from);
-	if (map_file(rs->k, "output", path, &m) < 0)
-		rs->k->over = END_OUTPUT;
-	if (!comments && m.size > 0) {
-		runs_text(rs, to, "==> ", name, strlen(name), " <==\n");
-		runs_write(rs, to, m.at, m.size);
-		runs_write(rs, to, "\n", m.at[m.size - 1] != '\n');
-	}
-	for (size_t i = 0; comments && i < m.size; i += n) {
-		n = (size_t)(line_end(m.at + i, m.at + m.size) - (m.at + i));
-		n = n < PATH_SIZE ? n : PATH_SIZE;
-		runs_text(rs, to, "# ", m.at + i, n, "\n");
-		n += n < PATH_SIZE; /* the newline */
-	}
-	unmap_file(&m);
-}
-
-/* A result of TAP 13, https://testanything.org/tap-version-13-specification.
- * A '#' would begin a directive: the name ends before it. */
-static void runs_result(struct runs *rs, const struct run *r)
-{
-	char before[32], after[128 + 4 * FINDING_SIZE];
-	struct text t;
-
-	(void)snprintf(before, sizeof before, "%sok %zu - ",
-		       r->status == 0 ? "" : "not ", rs->printed + 1);
-	text_init(&t, after, sizeof after);
-	text_printf(&t, "\n  ---\n  status: %d\n  seconds: %lld.%03lld\n",
-		    r->status, r->ms / 1000, r->ms % 1000);
-	if (r->result->finding[0] != '\0') {
-		text_add(&t, "  kernel: '"); /* in which a quote is doubled */
-		for (const char *p = r->result->finding; *p != '\0'; p++)
-			text_visible(&t, *p == '\'' ? "''" : p,
-				     *p == '\'' ? 2 : 1, false);
-		text_add(&t, "'\n");
-	}
-	text_add(&t, "  ...\n");
-	runs_text(rs, &rs->k->out, before, r->name, strcspn(r->name, "#"), after);
-}
-
-static void runs_print(struct runs *rs, struct run *r)
-{
-	if (rs->o->tap)
-		runs_result(rs, r);
-	runs_output(rs, r->name, r->out, &rs->k->out, rs->o->tap);
-	if (r->err != r->out) {
-		runs_output(rs, r->name, r->err, &rs->k->err, false);
-		close_fd(&r->err);
-	}
-	close_fd(&r->out);
-}
-
-/* The end: who passed. Returns the status of the first that did not. */
-static int runs_summary(struct runs *rs)
-{
-	size_t failed = 0;
-	int status = 0;
-
-	for (size_t i = 0; i < rs->printed; i++) {
-		const struct run *r = &rs->run[i];
-
-		status = status != 0 ? status : r->status;
-		failed += r->status != 0;
-		if (!rs->o->tap)
-			warn(rs->k, "%s %3d  %4lld.%03lld s  %s%s%s",
-			     r->status == 0 ? "passed" : "failed", r->status,
-			     r->ms / 1000, r->ms % 1000, r->name,
-			     r->result->finding[0] != '\0' ? ": " : "",
-			     r->result->finding);
-	}
-	if (!rs->o->tap)
-		warn(rs->k, "%zu kernels: %zu passed, %zu failed, %zu not run",
-		     rs->o->kernels.count, rs->printed - failed, failed,
-		     rs->o->kernels.count - rs->printed);
-	else if (rs->k->over)
-		runs_text(rs, &rs->k->out, "Bail out! ", "ktest was ended", 15,
-			  "\n");
-	return status;
 }
 
 static void runs_loop(struct runs *rs)
@@ -9937,49 +10454,82 @@ static void runs_loop(struct runs *rs)
 	struct ktest *k = rs->k;
 
 	for (;;) {
-		while (!k->over && rs->started < rs->o->kernels.count
-		       && rs->running < rs->o->jobs)
+		while (!k->over && rs->started < rs->count && !rs->booting
+		       && rs->running < rs->jobs
+		       && rs->started < rs->printed + RUNS_AHEAD)
 			runs_start(rs);
 		if (k->over)
 			runs_tell(rs);
 		if (rs->printed == rs->started)
 			return;
-		if (rs->run[rs->printed].pid > 0) {
+		if (rs->run[rs->printed % RUNS_AHEAD].pid > 0)
 			runs_wait(rs);
-		} else {
-			runs_print(rs, &rs->run[rs->printed]);
-			rs->printed++;
-		}
+		else
+			run_print(rs, &rs->run[rs->printed++ % RUNS_AHEAD]);
 	}
+}
+
+/* The end: who failed, and how many. */
+static void runs_summary(struct runs *rs)
+{
+	const size_t *n = rs->ended, failed = n[FATE_FAILED] + n[BROKEN];
+	char path[32];
+	struct map m;
+
+	for (size_t i = 0; rs->o->verbose && i < SLOWEST; i++)
+		if (rs->slowest[i].ms > 0)
+			run_note(rs, &rs->slowest[i], "slowest");
+	(void)snprintf(path, sizeof path, FD_PATH, rs->notes.fd);
+	if (rs->o->tap && rs->k->over)
+		runs_print(rs, &rs->k->out, "Bail out! ktest was ended\n");
+	if (rs->o->tap || map_file(rs->k, "output", path, &m) < 0)
+		return;
+	runs_write(rs, &rs->k->log, m.at, m.size);
+	unmap_file(&m);
+	warn(rs->k, "%zu runs: %zu passed, %zu flaky, %zu skipped, %zu failed,"
+	     " %zu not run", rs->programs * rs->o->kernels.count, n[PASSED],
+	     n[FLAKY], n[SKIPPED], failed, rs->programs * rs->o->kernels.count
+	     - n[PASSED] - n[FLAKY] - n[SKIPPED] - failed);
 }
 
 static int runs_all(struct ktest_options *o)
 {
 	static struct ktest_result result;
 	static struct runs rs;
-	char plan[64];
-	int status;
+	struct ktest *k = run_begin(o, &result);
+	char plan[24];
 
-	rs.k = run_begin(o, &result);
-	if (rs.k == NULL)
+	if (k == NULL)
 		return KTEST_NO_VERDICT;
+	rs.k = k;
 	rs.o = o;
-	rs.k->deadline = 0; /* each run has its own */
-	if (o->wake_fd < 0)
-		rs.k->over = fail(rs.k, "pipe:") < 0 ? END_OUTPUT : END_NONE;
-	(void)snprintf(plan, sizeof plan, "TAP version 13\n1..%zu\n",
-		       o->kernels.count);
-	runs_write(&rs, &rs.k->out, plan, o->tap ? strlen(plan) : 0);
-	runs_loop(&rs);
-	status = rs.k->out.fd >= 0 && rs.k->err.fd >= 0 ? runs_summary(&rs) : 0;
-	if (rs.k->error[0] != '\0') {
-		say_line(rs.k, rs.k->error);
-		status = KTEST_NO_VERDICT;
+	k->deadline = 0; /* each run has its own */
+	rs.judge = o->each || o->tap || o->junit != NULL;
+	rs.terminal = isatty(2);
+	rs.notes = sink_open(temporary_file(k));
+	rs.run = mmap(NULL, RUNS_AHEAD * sizeof *rs.run, PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (o->wake_fd < 0 || rs.run == MAP_FAILED)
+		(void)fail(k, "pipe:");
+	if (k->error[0] == '\0' && programs_find(&rs) == 0
+	    && junit_open(&rs) == 0) {
+		(void)snprintf(plan, sizeof plan, "%zu", rs.programs
+			       * o->kernels.count);
+		if (o->tap && !o->dry_run)
+			runs_print(&rs, &k->out, "TAP version 13\n1..%s\n", plan);
+		runs_loop(&rs);
+		if (!o->dry_run && k->out.fd >= 0 && k->err.fd >= 0)
+			runs_summary(&rs);
+		junit_close(&rs);
 	}
-	run_end(rs.k, &result);
+	if (k->error[0] != '\0') {
+		say_line(k, k->error);
+		rs.status = KTEST_NO_VERDICT;
+	}
+	run_end(k, &result);
 	if (result.signal != 0)
 		die_by(result.signal);
-	return status;
+	return rs.status;
 }
 
 /* ==== 17. main ==========================================================
@@ -10001,7 +10551,6 @@ int main(int argc, char **argv)
 {
 	static struct ktest_options o;
 	static struct ktest_result r;
-	int status = 0;
 
 	(void)argc;
 	standard_fds();
@@ -10018,13 +10567,12 @@ int main(int argc, char **argv)
 	signals_catch(&o);
 	if (o.kernels.count == 0)
 		o.kernels.item[o.kernels.count++] = o.kernel_path;
-	if (!o.dry_run && (o.tap || o.kernels.count > 1))
+	if (o.each || o.kernels.count > 1
+	    || (!o.dry_run && (o.tap || o.junit != NULL || o.retries > 0)))
 		return runs_all(&o);
-	for (size_t i = 0; i < o.kernels.count; i++) {
-		o.kernel_path = o.kernels.item[i];
-		r.status = run_one(&o, &r);
-		status = status != 0 ? status : r.status;
-	}
-	return status;
+	(void)ktest_run(&o, &r);
+	if (r.signal != 0)
+		die_by(r.signal);
+	return r.status;
 }
 #endif

@@ -1,7 +1,7 @@
 #!/bin/sh
 # setup.sh: the Debian packages that the Makefile's targets need.
 #
-#	test/setup.sh demo|check|bench|lint
+#	test/setup.sh demo|check|suite|bench|lint
 #
 # Looks for the tools themselves, however they came here, and installs the
 # packages of those that are missing. A user other than root is told the one
@@ -17,15 +17,23 @@ demo		/usr/include/stdio.h		libc6-dev
 demo		make				make
 demo		qemu-system-x86_64		qemu-system-x86
 demo		depmod				kmod
-check,bench	flex				flex
-check,bench	bison				bison
-check,bench	bc				bc
-check,bench	xz				xz-utils
-check,bench	/usr/include/libelf.h		libelf-dev
+check,suite,bench	flex				flex
+check,suite,bench	bison				bison
+check,suite,bench	bc				bc
+check,suite,bench	xz				xz-utils
+check,suite,bench /usr/include/libelf.h		libelf-dev
 check		zstd				zstd
 check		lz4				lz4
 check		git				git
 check		cpio				cpio
+check		xmllint				libxml2-utils
+suite		parallel			parallel
+suite		sshd				openssh-server
+suite		slurmctld			slurmctld
+suite		slurmd				slurmd
+suite		sbatch				slurm-client
+suite		munged				munge
+suite		time				time
 check		tcpdump				tcpdump
 check		valgrind			valgrind
 check		libclang_rt.asan-x86_64.a	libclang-rt-dev
@@ -42,6 +50,7 @@ check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
 '
+# parallel to munge are for what suite.sh runs on several machines;
 # flex to libelf-dev build the tiny kernel; xz to lz4 unpack kernels and modules,
 # git bisects some; cpio reads our archives and tcpdump
 # our captures; clang's runtime is for sanitizers and fuzzing; go to bazel start
@@ -72,9 +81,9 @@ install() {
 }
 
 case ${1:-} in
-demo | check | bench | lint) ;;
+demo | check | suite | bench | lint) ;;
 *)
-	echo "usage: test/setup.sh demo|check|bench|lint" >&2
+	echo "usage: test/setup.sh demo|check|suite|bench|lint" >&2
 	exit 125 ;;
 esac
 packages=$(missing "$1")

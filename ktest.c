@@ -40,6 +40,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#ifdef __clang__ /* newer glibc's strchr() and others are _Generic() */
+#pragma clang diagnostic ignored "-Wc11-extensions"
+#endif
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -288,13 +291,19 @@ enum mode { /* how the guest is used */
 	MODE_PROGRAM   /* our init runs a program */
 };
 
+enum qemu_age { /* what is known of QEMU */
+	QEMU_ANY,
+	QEMU_BEFORE_8,         /* cmpxchg16b may leave garbage in EFLAGS */
+	QEMU_BEFORE_6          /* ... and BMI2 is wrong; one IO-APIC at most */
+};
+
 struct attempt { /* what ktest decides by itself, and may decide anew */
 	enum boot boot;
 	bool saved;            /* this run has saved its machine already */
 	int accel, acpi;
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
-	bool one_ioapic;       /* this QEMU has no property ioapic2 */
+	enum qemu_age age;
 	int port_tries;        /* how often free ports were chosen anew */
 	int boot_tries;        /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
@@ -456,7 +465,7 @@ struct trailer { /* the end of a snapshot's file, see room 9 */
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
 	uint64_t policy;       /* hash of what auto had to choose from */
-	int64_t accel, acpi, sandbox; /* and what it chose */
+	int64_t accel, acpi, sandbox, age; /* and what it chose */
 	uint64_t args;         /* hash of QEMU's arguments */
 	uint64_t cpu;          /* hash of the host's, for KVM */
 	uint64_t tick_khz;     /* of the host's TSC, 0: not known */
@@ -4670,6 +4679,17 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
 	text_add(&q->cmdline, buf);
 }
 
+/* TCG's processor. Before QEMU 8.0 an interrupt behind a cmpxchg16b, with which
+ * Linux 6.5 and later allocate memory, saves garbage for EFLAGS (set_cc_op()
+ * without gen_update_cc_op(), target/i386/tcg/translate.c): a double fault.
+ * QEMU 8.0 was the first to know FSRS, which "max" has anyway. With the BMI2 of
+ * 5.2 a kernel packed by zstd ends while it unpacks itself. */
+static const char *const tcg_cpus[] = {
+	[QEMU_ANY] = "max,fsrs=on",
+	[QEMU_BEFORE_8] = "max,cx16=off",
+	[QEMU_BEFORE_6] = "max,cx16=off,bmi2=off",
+};
+
 /* The machine. Under KVM Monogon's, but that a program's has an RTC, for which
  * a kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG also
  * with the PIT, without which kernels cannot calibrate. */
@@ -4685,7 +4705,8 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-nographic");
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
-	qemu_add(q, "-cpu", "%s", kvm ? "host" : "max");
+	qemu_arg(q, "-cpu");
+	qemu_arg(q, kvm ? "host" : tcg_cpus[q->a->age]);
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
@@ -4703,7 +4724,7 @@ static void qemu_machine(struct qemu *q)
 		   "isa-serial=off");
 	if (q->a->acpi == ACPI_OFF)
 		qemu_more(q, ",acpi=off");
-	else if (guest_serves_both(q->g, q->a) && !q->a->one_ioapic)
+	else if (guest_serves_both(q->g, q->a) && q->a->age < QEMU_BEFORE_6)
 		qemu_more(q, ",ioapic2=off");
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
@@ -5060,7 +5081,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * host is not booted anew; else it is read and compared once.
  */
 #define SNAPSHOT_MAGIC "ktest snapshot\n"
-enum { SNAPSHOT_FORMAT = 1, STAMP_SLACK = 3 /* seconds */ };
+enum { SNAPSHOT_FORMAT = 2, STAMP_SLACK = 3 /* seconds */ };
 
 static uint64_t hash_step(uint64_t h, uint64_t word)
 {
@@ -5213,7 +5234,7 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
 	const struct attempt a = {
 		.boot = BOOT_SAVE, .accel = of->accel, .acpi = of->acpi,
-		.sandbox = of->sandbox,
+		.sandbox = of->sandbox, .age = of->age,
 	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
@@ -5230,6 +5251,12 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 	return result;
 }
 
+static enum qemu_age saved_age(const struct trailer *saved)
+{
+	return saved->age < 0 || saved->age > QEMU_BEFORE_6 ? QEMU_ANY
+		: (enum qemu_age)saved->age;
+}
+
 /* Whether the saved machine is what this run would save; *why: what differs.
  * Files whose stat() differs are read if `deep` is set. */
 static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
@@ -5238,7 +5265,7 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 	const struct trailer *saved = &s->saved, *now = &s->now;
 	const struct attempt a = {
 		.accel = (int)saved->accel, .acpi = (int)saved->acpi,
-		.sandbox = saved->sandbox != 0,
+		.sandbox = saved->sandbox != 0, .age = saved_age(saved),
 	};
 	uint64_t args;
 
@@ -5572,6 +5599,7 @@ static int snapshot_finish(struct ktest *k)
 	t->accel = a->accel;
 	t->acpi = a->acpi;
 	t->sandbox = a->sandbox;
+	t->age = (int64_t)a->age;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
 	t->tick_khz = a->tick_khz != 0 ? a->tick_khz : tick_khz(k);
@@ -5711,6 +5739,7 @@ static void snapshot_take(struct ktest *k)
 	k->attempt = (struct attempt){
 		.boot = BOOT_RESTORE, .accel = (int)t->accel,
 		.acpi = (int)t->acpi, .sandbox = t->sandbox != 0,
+		.age = saved_age(t),
 	};
 }
 
@@ -7061,19 +7090,30 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* QEMU 5.2 has one IO-APIC, and no word for that. */
-static enum remedy_word remedy_ioapic(struct ktest *k, struct attempt *a)
+/* This QEMU is older than the options of the machine. */
+static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
 {
+	static const struct {
+		const char *said;
+		enum qemu_age age;
+	} ages[] = {
+		{ ".ioapic2' not found", QEMU_BEFORE_6 },
+		{ ".fsrs' not found", QEMU_BEFORE_8 },
+	};
 	char why[512];
 
-	if (!qemu_failed(k) || a->one_ioapic
-	    || !find_line(k->said, k->said_len, "ioapic2' not found", why,
-			  sizeof why))
-		return NO_REMEDY;
-	step(k, "QEMU is older than 6.0: trying without ioapic2");
-	k->error[0] = '\0';
-	a->one_ioapic = true;
-	return AGAIN;
+	for (size_t i = 0; qemu_failed(k) && i < COUNT(ages); i++) {
+		if (a->age >= ages[i].age
+		    || !find_line(k->said, k->said_len, ages[i].said, why,
+				  sizeof why))
+			continue;
+		step(k, "QEMU is older than %s", ages[i].age == QEMU_BEFORE_6
+		     ? "6.0" : "8.0");
+		k->error[0] = '\0';
+		a->age = ages[i].age;
+		return AGAIN;
+	}
+	return NO_REMEDY;
 }
 
 static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
@@ -7175,7 +7215,7 @@ static const struct {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
-	{ WHEN(END_QEMU) | WHEN(END_MONITOR), remedy_ioapic },
+	{ WHEN(END_QEMU) | WHEN(END_MONITOR), remedy_age },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
 	{ WHEN(END_QEMU), remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },

@@ -1,7 +1,7 @@
 #!/bin/sh
 # setup.sh: the Debian packages that the Makefile's targets need.
 #
-#	test/setup.sh demo|check|bench|lint
+#	test/setup.sh demo|check|bench|lint|matrix
 #
 # Looks for the tools themselves, however they came here, and installs the
 # packages of those that are missing. A user other than root is told the one
@@ -17,10 +17,10 @@ demo		/usr/include/stdio.h		libc6-dev
 demo		make				make
 demo		qemu-system-x86_64		qemu-system-x86
 demo		depmod				kmod
+demo		xz				xz-utils
 check,bench	flex				flex
 check,bench	bison				bison
 check,bench	bc				bc
-check,bench	xz				xz-utils
 check,bench	/usr/include/libelf.h		libelf-dev
 check		cpio				cpio
 check		tcpdump				tcpdump
@@ -38,10 +38,11 @@ check,lint	tcc				tcc
 check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
+matrix		debootstrap			debootstrap
 '
-# flex to libelf-dev build the tiny kernel; cpio reads our archives and tcpdump
-# our captures; clang's runtime is for sanitizers and fuzzing; go to bazel start
-# programs by ktest (runners.sh).
+# xz unpacks the modules of Debian 13 and tiny's source, which flex to libelf-dev
+# build; cpio reads our archives and tcpdump our captures; clang's runtime is for
+# sanitizers and fuzzing; go to bazel start programs by ktest (runners.sh).
 
 PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
 
@@ -68,9 +69,9 @@ install() {
 }
 
 case ${1:-} in
-demo | check | bench | lint) ;;
+demo | check | bench | lint | matrix) ;;
 *)
-	echo "usage: test/setup.sh demo|check|bench|lint" >&2
+	echo "usage: test/setup.sh demo|check|bench|lint|matrix" >&2
 	exit 125 ;;
 esac
 packages=$(missing "$1")

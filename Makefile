@@ -7,6 +7,7 @@
 #	make kvm		guests under KVM, in a guest under TCG
 #	make suite		-each with 1,000 programs, Linux's selftests, Slurm
 #	make bench		what ktest costs, in ratios to bare QEMU
+#	make matrix		Debian 11 to unstable: its QEMUs and kernels; as root
 #	make lint		the sources under several compilers and checkers
 #	make bios		bios/bios.bin anew; the one that is here will do
 #	make install		DESTDIR, PREFIX
@@ -83,6 +84,10 @@ bench:
 	@sh test/bench.sh
 	@KTEST_CLOUD=$$(sh test/kernels.sh path cloud) sh test/bios-bench.sh
 
+matrix:
+	@sh test/setup.sh matrix
+	@sh test/matrix.sh
+
 lint:
 	@sh test/setup.sh lint
 	@sh test/run.sh test/lint.sh
@@ -106,4 +111,4 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check health kvm suite bench lint install uninstall clean distclean
+.PHONY: all bios demo check health kvm suite bench matrix lint install uninstall clean distclean

@@ -44,6 +44,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#ifdef __clang__ /* newer glibc's strchr() and others are _Generic() */
+#pragma clang diagnostic ignored "-Wc11-extensions"
+#endif
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -341,13 +344,20 @@ enum mode { /* how the guest is used */
 	MODE_PROGRAM   /* our init runs a program */
 };
 
+enum qemu_age { /* what is known of QEMU */
+	QEMU_ANY,
+	QEMU_BEFORE_8,         /* cmpxchg16b may leave garbage in EFLAGS */
+	QEMU_BEFORE_6          /* ... and BMI2 is wrong; one IO-APIC at most */
+};
+
 struct attempt { /* what ktest decides by itself, and may decide anew */
 	enum boot boot;
 	bool saved;            /* this run has saved its machine already */
 	int accel, acpi;
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
-	bool one_ioapic, no_sgx; /* what QEMU lacks: see remedy_lack() */
+	enum qemu_age age;
+	bool no_sgx;           /* -cpu host without it: see remedy_sgx() */
 	int port_tries;        /* how often free ports were chosen anew */
 	int boot_tries;        /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
@@ -599,7 +609,7 @@ struct trailer { /* the end of a snapshot's file, see room 9 */
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
 	uint64_t policy;       /* hash of what auto had to choose from */
-	int64_t accel, acpi, sandbox; /* and what it chose */
+	int64_t accel, acpi, sandbox, age; /* and what it chose */
 	uint64_t args;         /* hash of QEMU's arguments */
 	uint64_t cpu;          /* hash of the host's, for KVM */
 	uint64_t tick_khz;     /* of the host's TSC, 0: not known */
@@ -5731,6 +5741,21 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
 	text_add(&q->cmdline, buf);
 }
 
+/* TCG's processor. Before QEMU 8.0 an interrupt behind a cmpxchg16b, with which
+ * Linux 6.5 and later allocate memory, saves garbage for EFLAGS (set_cc_op()
+ * without gen_update_cc_op(), target/i386/tcg/translate.c): a double fault.
+ * QEMU 8.0 was the first to know FSRS, which "max" has anyway. With the BMI2 of
+ * 5.2 a kernel packed by zstd ends while it unpacks itself. */
+static const char *qemu_tcg_cpu(const struct qemu *q)
+{
+	int major = 6, minor = 5;
+
+	(void)sscanf(q->g->kernel.version, "%d.%d", &major, &minor);
+	return q->a->age == QEMU_BEFORE_6 ? "max,cx16=off,bmi2=off"
+	       : major < 6 || (major == 6 && minor < 5) ? "max"
+	       : q->a->age == QEMU_BEFORE_8 ? "max,cx16=off" : "max,fsrs=on";
+}
+
 /* The machine. Under KVM Monogon's, but that a program's has an RTC, for which
  * a kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG also
  * with the PIT, without which kernels cannot calibrate. */
@@ -5746,8 +5771,8 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-nographic");
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
-	qemu_add(q, "-cpu", !kvm ? "max"
-		 : q->a->no_sgx ? "host,-sgx" : "host");
+	qemu_arg(q, "-cpu");
+	qemu_arg(q, kvm ? q->a->no_sgx ? "host,-sgx" : "host" : qemu_tcg_cpu(q));
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
@@ -5765,7 +5790,7 @@ static void qemu_machine(struct qemu *q)
 		   "isa-serial=off");
 	if (q->a->acpi == ACPI_OFF)
 		qemu_more(q, ",acpi=off");
-	else if (guest_serves_both(q->g, q->a) && !q->a->one_ioapic)
+	else if (guest_serves_both(q->g, q->a) && q->a->age < QEMU_BEFORE_6)
 		qemu_more(q, ",ioapic2=off");
 	/* Triple fault: the other ways to restart need ACPI or a keyboard
 	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
@@ -6282,7 +6307,7 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
 	const struct attempt a = {
 		.boot = BOOT_SAVE, .accel = of->accel, .acpi = of->acpi,
-		.sandbox = of->sandbox,
+		.sandbox = of->sandbox, .age = of->age,
 	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
@@ -6299,6 +6324,12 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 	return result;
 }
 
+static enum qemu_age saved_age(const struct trailer *saved)
+{
+	return saved->age < 0 || saved->age > QEMU_BEFORE_6 ? QEMU_ANY
+		: (enum qemu_age)saved->age;
+}
+
 /* Whether the saved machine is what this run would save; *why: what differs.
  * Files whose stat() differs are read if `deep` is set. */
 static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
@@ -6307,7 +6338,7 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 	const struct trailer *saved = &s->saved, *now = &s->now;
 	const struct attempt a = {
 		.accel = (int)saved->accel, .acpi = (int)saved->acpi,
-		.sandbox = saved->sandbox != 0,
+		.sandbox = saved->sandbox != 0, .age = saved_age(saved),
 	};
 	uint64_t args;
 
@@ -6641,6 +6672,7 @@ static int snapshot_finish(struct ktest *k)
 	t->accel = a->accel;
 	t->acpi = a->acpi;
 	t->sandbox = a->sandbox;
+	t->age = (int64_t)a->age;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
 	t->tick_khz = a->tick_khz != 0 ? a->tick_khz : tick_khz(k);
@@ -6782,6 +6814,7 @@ static void snapshot_take(struct ktest *k)
 	k->attempt = (struct attempt){
 		.boot = BOOT_RESTORE, .accel = (int)t->accel,
 		.acpi = (int)t->acpi, .sandbox = t->sandbox != 0,
+		.age = saved_age(t),
 	};
 }
 
@@ -9352,26 +9385,45 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* What some QEMUs lack: 5.2 the property ioapic2, having one IO-APIC; 6.2 to 8
- * on Intel hosts with SGX a -cpu host for machines other than a PC ("PC_MACHINE:
- * Object ... is not an instance", QEMU issue 2142). They go without. */
-static enum remedy_word remedy_lack(struct ktest *k, struct attempt *a)
+/* This QEMU is older than the options of the machine. */
+static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
 {
-	static const char *const words[] = { "ioapic2' not found",
-					     "PC_MACHINE" };
-	bool *const without[] = { &a->one_ioapic, &a->no_sgx };
+	static const struct {
+		const char *said;
+		enum qemu_age age;
+	} ages[] = {
+		{ ".ioapic2' not found", QEMU_BEFORE_6 },
+		{ ".fsrs' not found", QEMU_BEFORE_8 },
+	};
 	char why[512];
 
-	for (size_t i = 0; qemu_failed(k) && i < COUNT(words); i++) {
-		if (*without[i] || !find_line(k->said, k->said_len, words[i],
-					      why, sizeof why))
+	for (size_t i = 0; qemu_failed(k) && i < COUNT(ages); i++) {
+		if (a->age >= ages[i].age
+		    || !find_line(k->said, k->said_len, ages[i].said, why,
+				  sizeof why))
 			continue;
-		step(k, "QEMU trips: trying without: %s", why);
+		step(k, "QEMU is older than %s", ages[i].age == QEMU_BEFORE_6
+		     ? "6.0" : "8.0");
 		k->error[0] = '\0';
-		*without[i] = true;
+		a->age = ages[i].age;
 		return AGAIN;
 	}
 	return NO_REMEDY;
+}
+
+/* QEMU 6.2 to 8 on an Intel host with SGX: its -cpu host takes every machine
+ * for a PC ("PC_MACHINE: Object ... is not an instance", QEMU issue 2142). */
+static enum remedy_word remedy_sgx(struct ktest *k, struct attempt *a)
+{
+	char why[512];
+
+	if (!qemu_failed(k) || a->accel != ACCEL_KVM || a->no_sgx
+	    || !find_line(k->said, k->said_len, "PC_MACHINE", why, sizeof why))
+		return NO_REMEDY;
+	step(k, "QEMU trips over SGX: trying without: %s", why);
+	k->error[0] = '\0';
+	a->no_sgx = true;
+	return AGAIN;
 }
 
 /* A machine that was not restored, or does not live, is stale: it is saved
@@ -9483,8 +9535,9 @@ static const struct {
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_lack },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
+	{ WHEN(END_QEMU) | WHEN(END_MONITOR), remedy_age },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sgx },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
 	  | WHEN(END_LIFELESS), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
@@ -9565,7 +9618,7 @@ static void attempt_run(struct ktest *k)
 {
 	const char *gdb = k->o->gdb;
 
-	if (gdb != NULL)
+	if (gdb != NULL && k->attempt.age == QEMU_ANY) /* the first */
 		warn(k, "the guest waits for gdb: target remote %s%s",
 		     unix_path(gdb) != NULL ? "" : "127.0.0.1:",
 		     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);

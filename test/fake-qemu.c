@@ -46,6 +46,7 @@
  *
  *	FAKE_SANDBOX	-sandbox is given
  *	FAKE_IOAPIC2	the machine has ioapic2=off
+ *	FAKE_FSRS	the processor has fsrs=on
  *	FAKE_INCOMING	-incoming is given
  *	FAKE_MONITOR	the memory is in a file: it is saved, or restored
  *	FAKE_SGX	-cpu host, with all that it has
@@ -515,6 +516,8 @@ script(char **argv)
 	if ((s = getenv("FAKE_SANDBOX")) && given(argv, "-sandbox", ""))
 		return s;
 	if ((s = getenv("FAKE_IOAPIC2")) && given(argv, "-M", "ioapic2=off"))
+		return s;
+	if ((s = getenv("FAKE_FSRS")) && given(argv, "-cpu", "fsrs=on"))
 		return s;
 	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
 		return s;

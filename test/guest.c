@@ -737,8 +737,8 @@ do_spin(char **arg)
 	volatile unsigned long n = 0;
 
 	(void)arg;
-	for (;;)
-		n++;
+	while (n++ < ~0ul)
+		;
 	return 1;
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # setup.sh: the Debian packages that the Makefile's targets need.
 #
-#	test/setup.sh demo|check|suite|bench|lint
+#	test/setup.sh demo|check|suite|bench|lint|matrix
 #
 # Looks for the tools themselves, however they came here, and installs the
 # packages of those that are missing. A user other than root is told the one
@@ -17,10 +17,10 @@ demo		/usr/include/stdio.h		libc6-dev
 demo		make				make
 demo		qemu-system-x86_64		qemu-system-x86
 demo		depmod				kmod
+demo		xz				xz-utils
 check,suite,bench	flex				flex
 check,suite,bench	bison				bison
 check,suite,bench	bc				bc
-check,suite,bench	xz				xz-utils
 check,suite,bench /usr/include/libelf.h		libelf-dev
 check		zstd				zstd
 check		lz4				lz4
@@ -49,6 +49,7 @@ check,lint	tcc				tcc
 check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
+matrix		debootstrap			debootstrap
 '
 # parallel to munge are for what suite.sh runs on several machines;
 # flex to libelf-dev build the tiny kernel; xz to lz4 unpack kernels and modules,
@@ -81,9 +82,9 @@ install() {
 }
 
 case ${1:-} in
-demo | check | suite | bench | lint) ;;
+demo | check | suite | bench | lint | matrix) ;;
 *)
-	echo "usage: test/setup.sh demo|check|suite|bench|lint" >&2
+	echo "usage: test/setup.sh demo|check|suite|bench|lint|matrix" >&2
 	exit 125 ;;
 esac
 packages=$(missing "$1")

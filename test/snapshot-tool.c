@@ -27,8 +27,8 @@ static const struct field {
 	size_t at, size;
 } fields[] = {
 	FIELD(magic), FIELD(format), FIELD(memory), FIELD(state),
-	FIELD(policy), FIELD(accel), FIELD(acpi), FIELD(sandbox), FIELD(args),
-	FIELD(cpu), FIELD(tick_khz), FIELD(qemu), FIELD(input_count),
+	FIELD(policy), FIELD(accel), FIELD(acpi), FIELD(sandbox), FIELD(age),
+	FIELD(args), FIELD(cpu), FIELD(tick_khz), FIELD(qemu), FIELD(input_count),
 	FIELD(input[0].what), FIELD(input[0].device), FIELD(input[0].inode),
 	FIELD(input[0].size), FIELD(input[0].mtime), FIELD(input[0].hash),
 	FIELD(content), FIELD(boot), FIELD(mtime), FIELD(check),

@@ -93,7 +93,7 @@ unset FAKE_SANDBOX
 fake "$cold" -memory 32M -snapshot "$T/d/old" -- "$GUEST" exit 0
 is "$status $(starts)" '5 3' 'no ioapic2 in QEMU: saved'
 fake "$cold" -memory 32M -snapshot "$T/d/old" -- "$GUEST" exit 0
-is "$status $(starts)" '5 2' 'no ioapic2 in QEMU: restored'
+is "$status $(starts)" '5 1' 'no ioapic2 in QEMU: restored, which is known'
 empty "$err" 'no ioapic2 in QEMU, restored: not worth a line'
 unset FAKE_IOAPIC2
 rm -f "$T/d/old"
@@ -245,7 +245,7 @@ while read -r what at; do
 	"$TOOL" "$whole" flip "$at"
 	places=$((places + 1))
 done <"$T/places"
-is "$believed of $places" "0 of 32" 'one bit changed in each field and region'
+is "$believed of $places" "0 of 33" 'one bit changed in each field and region'
 ok 'changed back, it fits' fits "$whole"
 
 # With a right check sum, too

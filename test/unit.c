@@ -3719,7 +3719,8 @@ static void test_find_line(void)
 #define EXITED(n) ((n) << 8) /* as wait() encodes it */
 
 /* From what is here to no other attempt, unless to says which: a for another
- * acpi=, t for TCG, s for no sandbox; - to none, with an error. */
+ * acpi=, t for TCG, s for no sandbox, 8 and 6 for a QEMU older than that; - to
+ * none, with an error. */
 static const struct next_case {
 	const char *name;
 	char to;
@@ -3750,6 +3751,15 @@ static const struct next_case {
 	{ "TCG: QEMU knows no sandbox", 's', .accel = ACCEL_TCG,
 	  .end = END_QEMU, .wait_status = EXITED(1),
 	  .log = "qemu: -sandbox: sandbox support is not compiled in\n" },
+	{ "TCG: QEMU knows no FSRS", '8', .accel = ACCEL_TCG,
+	  .end = END_QEMU, .wait_status = EXITED(1),
+	  .log = "qemu: Property 'max-x86_64-cpu.fsrs' not found\n" },
+	{ "TCG: QEMU knows no ioapic2, seen by its monitor", '6',
+	  .accel = ACCEL_TCG, .end = END_MONITOR,
+	  .log = "qemu: Property 'microvm-machine.ioapic2' not found\n" },
+	{ "a QEMU that succeeds knows FSRS", 0, .accel = ACCEL_TCG,
+	  .end = END_QEMU, .hello = true, .have_status = true,
+	  .log = "qemu: Property 'max-x86_64-cpu.fsrs' not found\n" },
 	{ "KVM: QEMU fails at seccomp", 's', .accel = ACCEL_KVM,
 	  .end = END_QEMU, .wait_status = EXITED(1),
 	  .log = "qemu: failed to install seccomp syscall filter\n" },
@@ -3832,6 +3842,8 @@ static void test_next(void)
 		       name);
 		is_int(HERE, a->acpi, c->to == 'a' ? ACPI_OFF : ACPI_ON, name);
 		is_int(HERE, a->sandbox, c->to != 's' && !c->no_sandbox, name);
+		is_int(HERE, a->age, c->to == '6' ? QEMU_BEFORE_6
+		       : c->to == '8' ? QEMU_BEFORE_8 : QEMU_ANY, name);
 		is_int(HERE, a->acpi_turned, c->to == 'a' || c->turned, name);
 	}
 }

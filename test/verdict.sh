@@ -179,7 +179,8 @@ like "$err" '^ktest: timeout: ' 'original: timeout, a line says so'
 
 # -- Another attempt --
 unset_attempts() {
-	unset FAKE_SANDBOX FAKE_IOAPIC2 FAKE_KVM FAKE_ACPI_OFF FAKE_SGX
+	unset FAKE_SANDBOX FAKE_IOAPIC2 FAKE_FSRS FAKE_KVM FAKE_ACPI_OFF \
+	    FAKE_SGX
 }
 FAKE_SANDBOX='say=qemu:qemu: -sandbox support is not enabled in this QEMU\n;exit=1'
 export FAKE_SANDBOX
@@ -192,14 +193,24 @@ do_fake "$well;x=5" -sandbox off
 is "$status $(starts)" '5 1' '-sandbox off: without from the start'
 unset_attempts
 
-# Our firmware asks for one IO-APIC; QEMU 5.2 has no more, and not the word.
-FAKE_IOAPIC2="say=qemu:qemu: Property 'microvm-machine.ioapic2' not found\\n;exit=1"
+# QEMU 5.2 has one IO-APIC and no word for it, QEMU 7.2 no FSRS.
+no_option="' not found\\n;exit=1"
+for old in "IOAPIC2 6.0 microvm-machine.ioapic2" "FSRS 8.0 max-x86_64-cpu.fsrs"; do
+	# shellcheck disable=SC2086 # words
+	set -- $old
+	unset_attempts
+	export "FAKE_$1=say=qemu:qemu: Property '$3$no_option"
+	do_fake "$well;x=5"
+	is "$status $(starts)" '5 2' "no $3 in QEMU: the second start is without"
+	empty "$err" "no $3 in QEMU: not worth a line"
+	do_fake "$well;x=5" -v
+	like "$err" "^ktest: .* QEMU is older than $2" "no $3: said under -v"
+done
+is "$(tr '\0' '\n' <"$T/log/start.2.argv" | sed -n '/^-cpu/{n;p;}')" \
+    max,cx16=off 'a QEMU older than 8.0: without cmpxchg16b'
+unset_attempts
+FAKE_IOAPIC2="say=qemu:qemu: Property 'microvm-machine.ioapic2$no_option"
 export FAKE_IOAPIC2
-do_fake "$well;x=5"
-is "$status $(starts)" '5 2' 'no ioapic2 in QEMU: the second start is without'
-empty "$err" 'no ioapic2 in QEMU: not worth a line'
-do_fake "$well;x=5" -v
-like "$err" '^ktest: .*ioapic2' 'no ioapic2 in QEMU: said under -v'
 do_fake "$well;x=5" -qemu-arg -M -qemu-arg microvm,ioapic2=off
 is "$status $(starts)" '125 2' 'no ioapic2 in QEMU: tried once'
 like "$err" "^ktest: .*ioapic2' not found" 'no ioapic2 in QEMU: its own words'

@@ -24,19 +24,21 @@
  *      2 Types       a run, and what the rooms hand to each other
  *      3 Utilities   text, waiting, messages, files; knows nothing of VMs
  *      4 Options     argv, @FILE, environment -> struct ktest_options
- *      5 Describe    the files that options name -> struct guest
- *      6 Claim       what a run takes of the host, and gives back
- *      7 Initramfs   what the guest is to hold -> a cpio archive
- *      8 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
- *      9 Snapshot    the file of a saved machine: search, check, write
- *     10 Spawn       QEMU, and our ends of its fds
- *     11 Health      the kernel's log -> its reports of its own failures
- *     12 Explain     what a guest that hangs does, in a line
- *     13 Monitor     what is said with QEMU: save, restore, dump, explain
- *     14 Supervise   the one poll loop: streams, control port
- *     15 Verdict     another attempt, or the exit status and why
- *     16 Suite       several kernels
- *     17 main
+ *      5 Kernel      its file -> struct kernel; packed ones are unpacked
+ *      6 Modules     which of them are loaded, and in which order
+ *      7 Describe    the files that options name -> struct guest
+ *      8 Claim       what a run takes of the host, and gives back
+ *      9 Initramfs   what the guest is to hold -> a cpio archive
+ *     10 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
+ *     11 Snapshot    the file of a saved machine: search, check, write
+ *     12 Spawn       QEMU, and our ends of its fds
+ *     13 Health      the kernel's log -> its reports of its own failures
+ *     14 Explain     what a guest that hangs does, in a line
+ *     15 Monitor     what is said with QEMU: save, restore, dump, explain
+ *     16 Supervise   the one poll loop: streams, control port
+ *     17 Verdict     another attempt, or the exit status and why
+ *     18 Suite       several kernels, many programs
+ *     19 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -495,7 +497,7 @@ struct ring { /* the end of something long */
 
 enum severity { NOTHING, WARNED, FAILED, SEVERITIES };
 
-struct finding { /* a report of the kernel's about itself, see room 11 */
+struct finding { /* a report of the kernel's about itself, see room 13 */
 	const struct symptom *symptom; /* NULL: there is none */
 	bool excused;          /* it is the host's doing */
 	int lines;
@@ -544,7 +546,7 @@ struct cpu { /* a processor of the guest, as QEMU's monitor shows it */
 	unsigned long long ip;
 };
 
-struct explanation { /* of what the guest does, see room 12 */
+struct explanation { /* of what the guest does, see room 14 */
 	enum explain_step step;
 	bool possible;         /* a guest is being supervised */
 	bool wanted;           /* it is to begin */
@@ -604,7 +606,7 @@ struct input { /* a file that a snapshot depends on */
 	uint64_t hash;         /* of the content */
 };
 
-struct trailer { /* the end of a snapshot's file, see room 9 */
+struct trailer { /* the end of a snapshot's file, see room 11 */
 	char magic[16];
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
@@ -1579,7 +1581,7 @@ static const struct opt opt_table[] = {
 	  .def = "1; -each: CPUs" },
 	{ .name = "unpack", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(unpack), .choices = unpack_names,
-	  .help = "the kernel, on this host; auto: under tcg",
+	  .help = "the kernel, by tools of ours; auto: under tcg",
 	  .def = "auto" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
 	  .may_be_empty = true, .path = PATH_ALL,
@@ -1590,12 +1592,12 @@ static const struct opt opt_table[] = {
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
 	  .path = PATH_ALL,
 	  .program = true,
-	  .help = "the one with modules.dep",
+	  .help = "where its modules are",
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME[:PARAM=VALUE]",
 	  .kind = OPT_LIST, .offset = AT(modules), .path = PATH_NAME,
 	  .program = true,
-	  .help = "load it, or a FILE.ko, and what it needs" },
+	  .help = "load it, or FILE.ko (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
@@ -2335,11 +2337,11 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
 	return result;
 }
 
-/* ==== 5. Describe =======================================================
- * options + the files they name -> struct guest: which kernel this is, what
- * it lacks, which program, init and firmware; and every policy: accelerator,
- * ACPI, sandbox. Reads files and changes nothing, so the caller's fds are
- * looked at before there is one of ours that could be taken for them.
+/* ==== 5. Kernel =========================================================
+ * options + the kernel's file -> struct kernel: what it is and says of itself,
+ * and under which accelerators it is unpacked here; for an attempt the file that
+ * QEMU starts. The helper programs that unpack, and the files that they write,
+ * stand first.
  */
 
 /* -- Temporary files, and helper programs -- */
@@ -2941,8 +2943,13 @@ static int kernel_attempt(struct ktest *k, const struct guest *g)
 	return fd;
 }
 
-/* -- Modules --
- * In modules.dep (man depmod) a line for each, "PATH: NEEDS ...", all that it
+/* ==== 6. Modules ========================================================
+ * options + struct kernel -> the directory of its modules, and the list of those
+ * that are loaded, in their order, with what each needs and its parameters:
+ * struct guest's modules_dir and modules.
+ */
+
+/* In modules.dep (man depmod) a line for each, "PATH: NEEDS ...", all that it
  * needs, nearest first, so they are loaded from the end of the line; "softdep
  * NAME pre: NAMES post: NAMES" and "alias ALIAS NAME" in modules.softdep and
  * modules.alias. Where depmod has not run there is a list of paths alone: of
@@ -3459,7 +3466,9 @@ static int modules_plan(struct ktest *k, struct guest *g)
 	const struct ktest_list *asked = &k->o->modules;
 	const char *ours[MODULES_OURS];
 	const size_t own = modules_ours(k->o, g, ours);
-	struct plan p = { .k = k, .g = g };
+	const struct map none = { "", 0 };
+	struct plan p = { .k = k, .g = g, .list = none, .builtin = none,
+			  .soft = none, .alias = none };
 	struct map *const maps[] = { &p.builtin, &p.soft, &p.alias };
 	char path[PATH_SIZE];
 	int result = 0;
@@ -3513,6 +3522,13 @@ static void modules_step(struct ktest *k, const struct guest *g)
 	step(k, "modules: in %s: %s", g->modules_dir,
 	     t.len > 0 ? names : "all that is needed is built in");
 }
+
+/* ==== 7. Describe =======================================================
+ * options + the files they name -> struct guest: which program, init and
+ * firmware, what of the host is seen there; and every policy: accelerator, ACPI,
+ * sandbox. Reads files and changes nothing, so the caller's fds are looked at
+ * before there is one of ours that could be taken for them.
+ */
 
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
@@ -4036,9 +4052,9 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	return 0;
 }
 
-/* ==== 6. Claim ==========================================================
- * options + struct guest -> what a run takes of the host, and gives back:
- * temporary files, helper programs, the terminal, ports, cables, sockets.
+/* ==== 8. Claim ==========================================================
+ * options + struct guest -> what a run takes of the host, and gives back: the
+ * clock's rate, the terminal, ports, cables, sockets.
  * claim() takes what the options name, claim_undo() gives all of it back,
  * however the run ends.
  */
@@ -4713,7 +4729,7 @@ static void claim_undo(struct ktest *k)
 	part_remove(&k->snapshot);
 }
 
-/* ==== 7. Initramfs ======================================================
+/* ==== 9. Initramfs ======================================================
  * struct guest + the files it names -> one unlinked temporary file that QEMU
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
@@ -5614,7 +5630,7 @@ static int job_build(struct ktest *k, const struct guest *g)
 	return c.fd < 0 ? -1 : archive_done(&c, "job");
 }
 
-/* ==== 8. QEMU argv ======================================================
+/* ==== 10. QEMU argv =====================================================
  * struct guest -> struct qemu: QEMU's arguments and the kernel's command
  * line. One capability is one function, which writes its part of both.
  * QEMU inherits its fds from 3 up, in the order of enum qemu_fd; what is not
@@ -6145,7 +6161,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 	log_args(NULL, fd, name, argv);
 }
 
-/* ==== 9. Snapshot =======================================================
+/* ==== 11. Snapshot ======================================================
  * struct guest and its files -> the file of a saved machine that fits, or why
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
@@ -6908,7 +6924,7 @@ static int snapshot_find(struct ktest *k)
 	return 0;
 }
 
-/* ==== 10. Spawn =========================================================
+/* ==== 12. Spawn =========================================================
  * struct qemu -> a QEMU process, and our ends of its fds in struct vm. QEMU,
  * and what it was started through, are one process group. Its leader is the
  * warden, a child that does nothing but to wait for the end of ktest, however
@@ -7195,7 +7211,7 @@ static int vm_spawn(struct ktest *k)
 	return 0;
 }
 
-/* ==== 11. Health ========================================================
+/* ==== 13. Health ========================================================
  * What the kernel says -> findings: its reports of its own failures, and what
  * they do to the exit status. Its log comes over a vport, whatever the console
  * shows of it; once the guest is dead, the console has what init could not send
@@ -7757,10 +7773,10 @@ static void health_report(struct ktest *k)
 		(void)snprintf(k->finding, sizeof k->finding, "%.255s", k->error);
 }
 
-/* ==== 12. Explain =======================================================
+/* ==== 14. Explain =======================================================
  * What init tells of the guest's tasks, QEMU's monitor of its processors and
  * the kernel on its console -> struct explanation, and from it the one line
- * that says what the guest hangs in. Room 13 asks and listens. Nothing of what
+ * that says what the guest hangs in. Room 15 asks and listens. Nothing of what
  * comes from the guest is trusted: it may be anything.
  */
 
@@ -8043,7 +8059,7 @@ static void explain_show(struct ktest *k)
 		warn(k, "the rest of it is left out");
 }
 
-/* ==== 13. Monitor =======================================================
+/* ==== 15. Monitor =======================================================
  * What is said with QEMU and, but for its verdict, with init, while a guest is
  * supervised: deadlines, the console, the answer to init's hello; by QEMU's
  * monitor the machine is saved or restored, its memory dumped, and a hang
@@ -8717,7 +8733,7 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 		run_stop(k, END_MONITOR);
 }
 
-/* ==== 14. Supervise =====================================================
+/* ==== 16. Supervise =====================================================
  * struct vm -> struct vm: moves bytes between QEMU and the caller until there
  * is a reason to stop, k->end; then leaves no process behind. Everything is an
  * event of one loop: vm_poll() waits and hands on, vm_done() judges. The
@@ -9143,7 +9159,7 @@ static void vm_supervise(struct ktest *k)
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 15. Verdict =======================================================
+/* ==== 17. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
  * guest's kernel and QEMU said last. ktest_run() stands here.
@@ -9738,7 +9754,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-/* ==== 16. Suite =========================================================
+/* ==== 18. Suite =========================================================
  * struct ktest_options with several kernels, or programs (-each) -> a run for
  * each pair, as many at a time as -jobs says; what they wrote, whole and in
  * order; who failed, as text, TAP and JUnit's XML. A run is a child process
@@ -10585,7 +10601,7 @@ static int runs_all(struct ktest_options *o)
 	return rs.status;
 }
 
-/* ==== 17. main ==========================================================
+/* ==== 19. main ==========================================================
  * argv -> ktest_run(), or the suite; the exit status, or death by the signal
  * that ended the run.
  */

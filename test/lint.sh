@@ -53,9 +53,9 @@ ktest_lines=8400
 init_lines=2800
 bios_lines=900		# one room
 ktest_rooms='0._Interface 1._Constants 2._Types 3._Utilities 4._Options
-	5._Describe 6._Claim 7._Initramfs 8._QEMU_argv 9._Snapshot 10._Spawn
-	11._Health 12._Explain 13._Monitor 14._Supervise 15._Verdict 16._Suite
-	17._Main'
+	5._Kernel 6._Modules 7._Describe 8._Claim 9._Initramfs 10._QEMU_argv
+	11._Snapshot 12._Spawn 13._Health 14._Explain 15._Monitor
+	16._Supervise 17._Verdict 18._Suite 19._Main'
 # and some more between them
 init_rooms='... Protocol Architecture Strings Sys Reports Mounts Modules Ports
 	Job Program Relay Health Verdict Entry'

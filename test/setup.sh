@@ -22,6 +22,9 @@ check,bench	bison				bison
 check,bench	bc				bc
 check,bench	xz				xz-utils
 check,bench	/usr/include/libelf.h		libelf-dev
+check		zstd				zstd
+check		lz4				lz4
+check		git				git
 check		cpio				cpio
 check		tcpdump				tcpdump
 check		valgrind			valgrind
@@ -39,7 +42,8 @@ check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
 '
-# flex to libelf-dev build the tiny kernel; cpio reads our archives and tcpdump
+# flex to libelf-dev build the tiny kernel; xz to lz4 unpack kernels and modules,
+# git bisects some; cpio reads our archives and tcpdump
 # our captures; clang's runtime is for sanitizers and fuzzing; go to bazel start
 # programs by ktest (runners.sh).
 

@@ -3718,6 +3718,28 @@ static int guest_cwd(struct ktest *k, struct guest *g)
 	return realpath(cwd, g->cwd) != NULL ? 0 : fail(k, "-cwd %s:", cwd);
 }
 
+/* Whether a file at -initrd-path begins as what Linux unpacks: cpio, or packed;
+ * zeros before it are skipped (init/initramfs.c). A pipe is believed. */
+static int guest_initrd(struct ktest *k)
+{
+	char magic[PACK_MAGIC] = "";
+	const char *path = k->o->initrd_path;
+	struct stat st;
+	ssize_t n = -1;
+	int fd;
+
+	if (path == NULL || stat(path, &st) < 0 || !S_ISREG(st.st_mode)
+	    || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+		return 0; /* who reads it says why not */
+	n = pread(fd, magic, sizeof magic, 0);
+	(void)close(fd);
+	if (n <= 0 || magic[0] == '\0' || memcmp(magic, "07070", 5) == 0
+	    || packed_with(magic, (size_t)n) != NULL)
+		return 0;
+	return fail(k, "-initrd-path %s: is no initramfs, neither cpio nor"
+		    " packed", path);
+}
+
 /* Options that say something of a program, when there is none. */
 static int guest_monogon(struct ktest *k)
 {
@@ -3741,7 +3763,8 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	const char *kernel = g->kernel_path;
 
 	g->mode = o->argv != NULL ? MODE_PROGRAM : MODE_MONOGON;
-	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0)
+	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0
+	    || guest_initrd(k) < 0)
 		return -1;
 	if (g->mode == MODE_PROGRAM) {
 		if (!g->kernel.is64)

@@ -157,7 +157,7 @@ refused 'is for kernel 1.2.3' '-modules of another kernel' \
     -modules "$T/1.2.3" $p
 for v in -cwd=/ -env=A=b "-file=$GUEST" -module=loop; do
 	refused "${v%%=*}: needs a PROGRAM" "${v%%=*} without a program" \
-	    -initrd-path "$GUEST" "$v"
+	    -initrd-path /dev/null "$v"
 done
 for v in "$T/none:/x" :/x; do
 	refused "-file $v: No such file" "-file $v" -file "$v" $p
@@ -165,6 +165,8 @@ done
 for v in "$GUEST:x" "$GUEST:" :; do
 	refused "-file $v (GUEST has to be absolute)" "-file $v" -file "$v" $p
 done
+refused "-initrd-path $GUEST: is no initramfs, neither cpio nor packed" \
+    'an initrd that is a program' -initrd-path "$GUEST" $p
 for v in ../../no/such.ko such.ko /no/such; do
 	refused "-module $v: No such file" "-module $v" -module "$v" $p
 done

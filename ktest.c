@@ -23,16 +23,18 @@
  *      2 Types       a run, and what the rooms hand to each other
  *      3 Utilities   text, waiting, messages, files; knows nothing of VMs
  *      4 Options     argv, @FILE, environment -> struct ktest_options
- *      5 Describe    the files that options name -> struct guest
- *      6 Claim       what a run takes of the host, and gives back
- *      7 Initramfs   what the guest is to hold -> a cpio archive
- *      8 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
- *      9 Snapshot    the file of a saved machine: search, check, write
- *     10 Spawn       QEMU, and our ends of its fds
- *     11 Supervise   the one poll loop: streams, control port, monitor
- *     12 Verdict     another attempt, or the exit status and why
- *     13 Suite       several kernels
- *     14 main
+ *      5 Kernel      its file -> struct kernel; packed ones are unpacked
+ *      6 Modules     which of them are loaded, and in which order
+ *      7 Describe    the files that options name -> struct guest
+ *      8 Claim       what a run takes of the host, and gives back
+ *      9 Initramfs   what the guest is to hold -> a cpio archive
+ *     10 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
+ *     11 Snapshot    the file of a saved machine: search, check, write
+ *     12 Spawn       QEMU, and our ends of its fds
+ *     13 Supervise   the one poll loop: streams, control port, monitor
+ *     14 Verdict     another attempt, or the exit status and why
+ *     15 Suite       several kernels
+ *     16 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -461,7 +463,7 @@ struct input { /* a file that a snapshot depends on */
 	uint64_t hash;         /* of the content */
 };
 
-struct trailer { /* the end of a snapshot's file, see room 9 */
+struct trailer { /* the end of a snapshot's file, see room 11 */
 	char magic[16];
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
@@ -2131,11 +2133,11 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
 	return result;
 }
 
-/* ==== 5. Describe =======================================================
- * options + the files they name -> struct guest: which kernel this is, what
- * it lacks, which program, init and firmware; and every policy: accelerator,
- * ACPI, sandbox. Reads files and changes nothing, so the caller's fds are
- * looked at before there is one of ours that could be taken for them.
+/* ==== 5. Kernel =========================================================
+ * options + the kernel's file -> struct kernel: what it is and says of itself,
+ * and under which accelerators it is unpacked here; for an attempt the file that
+ * QEMU starts. The helper programs that unpack, and the files that they write,
+ * stand first.
  */
 
 /* -- Temporary files, and helper programs -- */
@@ -2724,8 +2726,13 @@ static int kernel_attempt(struct ktest *k, const struct guest *g)
 	return fd;
 }
 
-/* -- Modules --
- * In modules.dep (man depmod) a line for each, "PATH: NEEDS ...", all that it
+/* ==== 6. Modules ========================================================
+ * options + struct kernel -> the directory of its modules, and the list of those
+ * that are loaded, in their order, with what each needs and its parameters:
+ * struct guest's modules_dir and modules.
+ */
+
+/* In modules.dep (man depmod) a line for each, "PATH: NEEDS ...", all that it
  * needs, nearest first, so they are loaded from the end of the line; "softdep
  * NAME pre: NAMES post: NAMES" and "alias ALIAS NAME" in modules.softdep and
  * modules.alias. Where depmod has not run there is a list of paths alone: of
@@ -3294,6 +3301,13 @@ static void modules_step(struct ktest *k, const struct guest *g)
 	     t.len > 0 ? names : "all that is needed is built in");
 }
 
+/* ==== 7. Describe =======================================================
+ * options + the files they name -> struct guest: which program, init and
+ * firmware, what of the host is seen there; and every policy: accelerator, ACPI,
+ * sandbox. Reads files and changes nothing, so the caller's fds are looked at
+ * before there is one of ours that could be taken for them.
+ */
+
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
  */
@@ -3796,9 +3810,9 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	return 0;
 }
 
-/* ==== 6. Claim ==========================================================
- * options + struct guest -> what a run takes of the host, and gives back:
- * temporary files, helper programs, the terminal, ports, cables, sockets.
+/* ==== 8. Claim ==========================================================
+ * options + struct guest -> what a run takes of the host, and gives back: the
+ * clock's rate, the terminal, ports, cables, sockets.
  * claim() takes what the options name, claim_undo() gives all of it back,
  * however the run ends.
  */
@@ -4452,7 +4466,7 @@ static void claim_undo(struct ktest *k)
 	part_remove(&k->snapshot);
 }
 
-/* ==== 7. Initramfs ======================================================
+/* ==== 9. Initramfs ======================================================
  * struct guest + the files it names -> one unlinked temporary file that QEMU
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
@@ -5350,7 +5364,7 @@ static int job_build(struct ktest *k, const struct guest *g)
 	return c.fd < 0 ? -1 : archive_done(&c, "job");
 }
 
-/* ==== 8. QEMU argv ======================================================
+/* ==== 10. QEMU argv =====================================================
  * struct guest -> struct qemu: QEMU's arguments and the kernel's command
  * line. One capability is one function, which writes its part of both.
  * QEMU inherits its fds from 3 up, in the order of enum qemu_fd; what is not
@@ -5855,7 +5869,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 	log_args(NULL, fd, name, argv);
 }
 
-/* ==== 9. Snapshot =======================================================
+/* ==== 11. Snapshot ======================================================
  * struct guest and its files -> the file of a saved machine that fits, or why
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
@@ -6604,7 +6618,7 @@ static int snapshot_find(struct ktest *k)
 	return 0;
 }
 
-/* ==== 10. Spawn =========================================================
+/* ==== 12. Spawn =========================================================
  * struct qemu -> a QEMU process, and our ends of its fds in struct vm. QEMU,
  * and what it was started through, are one process group. Its leader is the
  * warden, a child that does nothing but to wait for the end of ktest, however
@@ -6873,7 +6887,7 @@ static int vm_spawn(struct ktest *k)
 	return 0;
 }
 
-/* ==== 11. Supervise ======================================================
+/* ==== 13. Supervise =====================================================
  * struct vm -> struct vm: moves bytes between QEMU and the caller, and speaks
  * with QEMU's monitor, until there is a reason to stop, k->end; then leaves
  * no process behind. Everything is an event of one loop: vm_poll() waits and
@@ -7644,7 +7658,7 @@ static void vm_supervise(struct ktest *k)
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 12. Verdict =======================================================
+/* ==== 14. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
  * guest's kernel and QEMU said last. ktest_run() stands here.
@@ -8165,7 +8179,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-/* ==== 13. Suite =========================================================
+/* ==== 15. Suite =========================================================
  * struct ktest_options with several kernels -> a run for each, as many at a
  * time as -jobs says; what they wrote, whole and in order; and who passed. A
  * run is a child process that calls ktest_run(), with no stdin and with its
@@ -8495,7 +8509,7 @@ static int runs_all(struct ktest_options *o)
 	return status;
 }
 
-/* ==== 14. main ==========================================================
+/* ==== 16. main ==========================================================
  * argv -> ktest_run(), or the suite; the exit status, or death by the signal
  * that ended the run.
  */

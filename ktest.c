@@ -1350,7 +1350,8 @@ static void vm_reset(struct vm *v)
 {
 	const struct stream none = { .from = -1, .to = -1 };
 
-	*v = (struct vm){ .leash = -1 };
+	memset(v, 0, sizeof *v); /* too large for a copy on the stack */
+	v->leash = -1;
 	for (size_t i = 0; i < COUNT(v->fd); i++)
 		v->fd[i] = -1;
 	v->job = v->in = v->out = v->err = none;
@@ -6446,17 +6447,14 @@ static void health_process(struct finding *f, const char *line)
 		       len < 20 ? len : 20, p, pid);
 }
 
-/* Takes a line of the log: its text, and with its time. What a process wrote
- * there is none of the kernel's reports, though it may stand in one. */
-static void health_line(struct ktest *k, const char *text, const char *line,
-			bool kernel)
+/* Takes a line that the kernel wrote: its text, and with its time. */
+static void health_line(struct ktest *k, const char *text, const char *line)
 {
 	struct finding *f = &k->vm.health.now;
 	bool framed = f->symptom != NULL && f->symptom->severity == NOTHING;
 	const char *end = f->symptom != NULL && !framed ? f->symptom->end : NULL;
 	const bool last = end != NULL && strncmp(text, end, strlen(end)) == 0;
-	const struct symptom *s = kernel && !last ? health_match(text, framed)
-						  : NULL;
+	const struct symptom *s = last ? NULL : health_match(text, framed);
 
 	if (s != NULL && f->symptom != NULL && (s->severity == NOTHING
 	    ? f->lines > 1 : !framed && s->severity > f->symptom->severity)) {
@@ -6504,7 +6502,8 @@ static void klog_text(struct ktest *k, const char *s, const char *prefix,
 		}
 		ring_put(&h->log, t.at, t.len);
 		ring_put(&h->log, "\n", 1);
-		health_line(k, t.at + strlen(prefix), t.at, kernel);
+		if (kernel) /* what a process wrote is its own business */
+			health_line(k, t.at + strlen(prefix), t.at);
 	} while (*s != '\0');
 }
 
@@ -6543,7 +6542,7 @@ static void klog_line(struct ktest *k, const char *s)
 	} else if (s[0] == '+') {
 		if (strncmp(s + 1, "unref", 5) == 0)
 			health_end(k);
-		health_line(k, s + 1, s + 1, true);
+		health_line(k, s + 1, s + 1);
 	} else {
 		klog_record(k, s);
 	}
@@ -6588,7 +6587,7 @@ static void console_rest(struct ktest *k)
 		line[strcspn(line, "\r")] = '\0';
 		text = line_text(line, &us);
 		if (us > last)
-			health_line(k, text, line, true);
+			health_line(k, text, line);
 	}
 }
 

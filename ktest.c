@@ -6326,6 +6326,16 @@ static const char *line_text(const char *s, long long *us)
 	return s + n + (s[n] == ' ');
 }
 
+/* The time of the line at s, before end; `without` if it has none. */
+static long long line_time(const char *s, const char *end, long long without)
+{
+	char head[64]; /* what sscanf() reads has to end */
+
+	(void)snprintf(head, sizeof head, "%.*s", (int)(line_end(s, end) - s), s);
+	(void)line_text(head, &without);
+	return without;
+}
+
 /* Where the line s[n] begins in from[], which ends at end; NULL: nowhere. */
 static const char *line_find(const char *from, const char *end, const char *s,
 			     size_t n)
@@ -6599,22 +6609,17 @@ static void show_black_box(struct ktest *k)
 	const char *p = k->scratch, *end = p + ring_text(&k->console, k->scratch);
 	const char *s = k->scratch + RING_SIZE, *next, *to;
 	const char *s_end = s + ring_text(log, k->scratch + RING_SIZE);
-	long long at = 0, us;
+	long long at = 0;
 
 	if (log->total > RING_SIZE) /* its first line is cut */
 		s = line_end(s, s_end) + 1;
 	for (; s < s_end; s = next + 1) {
 		next = line_end(s, s_end);
-		us = 0;
-		(void)line_text(s, &us);
-		to = line_find(p, end, s, (size_t)(next - s));
-		if (to != NULL)
+		if (line_find(p, end, s, (size_t)(next - s)) != NULL)
 			continue;
-		for (to = p; to < end; to = line_end(to, end) + 1) {
-			(void)line_text(to, &at);
-			if (at > us)
+		for (to = p; to < end; to = line_end(to, end) + 1)
+			if ((at = line_time(to, end, at)) > line_time(s, s_end, 0))
 				break;
-		}
 		to = to < end ? to : end;
 		show(k, -1, p, (size_t)(to - p), true);
 		show(k, -1, s, (size_t)(next - s) + (next < s_end), true);

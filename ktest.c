@@ -6677,14 +6677,11 @@ static int health_expect(struct ktest *k, int status)
 		: h->count[WARNED] > 0 ? EXPECT_WARN : EXPECT_NONE;
 
 	if (happened != k->o->expect) {
-		warn(k, "-expect %s: %s", expect_names[k->o->expect],
-		     happened == EXPECT_NONE ? "it did not happen"
-		     : happened == EXPECT_RESTART ? "the guest restarted"
-		     : happened == EXPECT_PANIC ? "the guest panicked"
-		     : happened == EXPECT_OOPS ? "there was an oops"
-		     : "there was no more than a warning");
 		(void)snprintf(k->finding, sizeof k->finding, "-expect %s: it"
-			       " did not happen", expect_names[k->o->expect]);
+			       " did not happen (but %s)",
+			       expect_names[k->o->expect],
+			       expect_names[happened]);
+		warn(k, "%s", k->finding);
 		return KTEST_KERNEL_FAILED;
 	}
 	step(k, "-expect %s: it happened; status %d", expect_names[happened],
@@ -6698,8 +6695,6 @@ static int health_judge(struct ktest *k, int status)
 {
 	struct health *h = &k->vm.health;
 	const struct ktest_options *o = k->o;
-	const bool fails[SEVERITIES] = { [FAILED] = true,
-		[WARNED] = o->health == HEALTH_WARN };
 
 	if (k->end != END_VERDICT && health_asked(o))
 		console_rest(k);
@@ -6711,9 +6706,9 @@ static int health_judge(struct ktest *k, int status)
 		return status;
 	if (o->expect != EXPECT_NONE)
 		return health_expect(k, status);
-	for (int i = FAILED; i > NOTHING; i--)
-		if (h->count[i] > 0 && fails[i] && status == 0)
-			status = KTEST_KERNEL_FAILED;
+	if (status == 0 && (h->count[FAILED] > 0
+	    || (h->count[WARNED] > 0 && o->health == HEALTH_WARN)))
+		return KTEST_KERNEL_FAILED;
 	return status;
 }
 

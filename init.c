@@ -2568,13 +2568,23 @@ static void leaks_scan(void)
 	leaks_write("scan");
 }
 
+static void leaks_forget(const struct job *job)
+{
+	if (job->leaks == NULL)
+		return;
+	leaks_scan();
+	leaks_write("clear");
+}
+
 /* Sends the report, with '+' before each line. */
-static void leaks_send(struct flow *log)
+static void leaks_send(const struct job *job, struct flow *log)
 {
 	static char text[CHUNK / 2];
 	long fd, n, i;
 	int begins = 1;
 
+	if (job->leaks == NULL)
+		return;
 	leaks_scan();
 	log_flush(log);
 	fd = sys_open(leaks_file, O_RDONLY, 0);
@@ -2853,10 +2863,7 @@ static void run_job(void)
 		sys_close(archive.fd);
 		reserve = memory_hold();
 	}
-	if (job.leaks != NULL) {
-		leaks_scan();
-		leaks_write("clear");
-	}
+	leaks_forget(&job);
 	status = program_run(&job, flows);
 	if (reserve != NULL)
 		sys_unmap(reserve, RESERVE);
@@ -2864,8 +2871,7 @@ static void run_job(void)
 	memory_free();
 	flows_drain(flows);
 	disks_sync();
-	if (job.leaks != NULL)
-		leaks_send(&flows[FLOW_LOG]);
+	leaks_send(&job, &flows[FLOW_LOG]);
 	log_drain(&flows[FLOW_LOG]);
 	verdict_send(status, flows, tainted);
 }

@@ -1480,7 +1480,9 @@ static void vm_reset(struct vm *v)
 {
 	const struct stream none = { .from = -1, .to = -1 };
 
-	*v = (struct vm){ .leash = -1, .dump = -1 };
+	memset(v, 0, sizeof *v); /* too large for a copy on the stack */
+	v->leash = -1;
+	v->dump = -1;
 	for (size_t i = 0; i < COUNT(v->fd); i++)
 		v->fd[i] = -1;
 	v->job = v->in = v->out = v->err = none;
@@ -7347,6 +7349,16 @@ static const char *line_text(const char *s, long long *us)
 	return s + n + (s[n] == ' ');
 }
 
+/* The time of the line at s, before end; `without` if it has none. */
+static long long line_time(const char *s, const char *end, long long without)
+{
+	char head[64]; /* what sscanf() reads has to end */
+
+	(void)snprintf(head, sizeof head, "%.*s", (int)(line_end(s, end) - s), s);
+	(void)line_text(head, &without);
+	return without;
+}
+
 /* Where the line s[n] begins in from[], which ends at end; NULL: nowhere. */
 static const char *line_find(const char *from, const char *end, const char *s,
 			     size_t n)
@@ -7468,17 +7480,14 @@ static void health_process(struct finding *f, const char *line)
 		       len < 20 ? len : 20, p, pid);
 }
 
-/* Takes a line of the log: its text, and with its time. What a process wrote
- * there is none of the kernel's reports, though it may stand in one. */
-static void health_line(struct ktest *k, const char *text, const char *line,
-			bool kernel)
+/* Takes a line that the kernel wrote: its text, and with its time. */
+static void health_line(struct ktest *k, const char *text, const char *line)
 {
 	struct finding *f = &k->vm.health.now;
 	bool framed = f->symptom != NULL && f->symptom->severity == NOTHING;
 	const char *end = f->symptom != NULL && !framed ? f->symptom->end : NULL;
 	const bool last = end != NULL && strncmp(text, end, strlen(end)) == 0;
-	const struct symptom *s = kernel && !last ? health_match(text, framed)
-						  : NULL;
+	const struct symptom *s = last ? NULL : health_match(text, framed);
 
 	if (s != NULL && f->symptom != NULL && (s->severity == NOTHING
 	    ? f->lines > 1 : !framed && s->severity > f->symptom->severity)) {
@@ -7526,7 +7535,8 @@ static void klog_text(struct ktest *k, const char *s, const char *prefix,
 		}
 		ring_put(&h->log, t.at, t.len);
 		ring_put(&h->log, "\n", 1);
-		health_line(k, t.at + strlen(prefix), t.at, kernel);
+		if (kernel) /* what a process wrote is its own business */
+			health_line(k, t.at + strlen(prefix), t.at);
 	} while (*s != '\0');
 }
 
@@ -7565,7 +7575,7 @@ static void klog_line(struct ktest *k, const char *s)
 	} else if (s[0] == '+') {
 		if (strncmp(s + 1, "unref", 5) == 0)
 			health_end(k);
-		health_line(k, s + 1, s + 1, true);
+		health_line(k, s + 1, s + 1);
 	} else {
 		klog_record(k, s);
 	}
@@ -7610,7 +7620,7 @@ static void console_rest(struct ktest *k)
 		line[strcspn(line, "\r")] = '\0';
 		text = line_text(line, &us);
 		if (us > last)
-			health_line(k, text, line, true);
+			health_line(k, text, line);
 	}
 }
 
@@ -7622,22 +7632,17 @@ static void show_black_box(struct ktest *k)
 	const char *p = k->scratch, *end = p + ring_text(&k->console, k->scratch);
 	const char *s = k->scratch + RING_SIZE, *next, *to;
 	const char *s_end = s + ring_text(log, k->scratch + RING_SIZE);
-	long long at = 0, us;
+	long long at = 0;
 
 	if (log->total > RING_SIZE) /* its first line is cut */
 		s = line_end(s, s_end) + 1;
 	for (; s < s_end; s = next + 1) {
 		next = line_end(s, s_end);
-		us = 0;
-		(void)line_text(s, &us);
-		to = line_find(p, end, s, (size_t)(next - s));
-		if (to != NULL)
+		if (line_find(p, end, s, (size_t)(next - s)) != NULL)
 			continue;
-		for (to = p; to < end; to = line_end(to, end) + 1) {
-			(void)line_text(to, &at);
-			if (at > us)
+		for (to = p; to < end; to = line_end(to, end) + 1)
+			if ((at = line_time(to, end, at)) > line_time(s, s_end, 0))
 				break;
-		}
 		to = to < end ? to : end;
 		show(k, -1, p, (size_t)(to - p), true);
 		show(k, -1, s, (size_t)(next - s) + (next < s_end), true);
@@ -7695,14 +7700,11 @@ static int health_expect(struct ktest *k, int status)
 		: h->count[WARNED] > 0 ? EXPECT_WARN : EXPECT_NONE;
 
 	if (happened != k->o->expect) {
-		warn(k, "-expect %s: %s", expect_names[k->o->expect],
-		     happened == EXPECT_NONE ? "it did not happen"
-		     : happened == EXPECT_RESTART ? "the guest restarted"
-		     : happened == EXPECT_PANIC ? "the guest panicked"
-		     : happened == EXPECT_OOPS ? "there was an oops"
-		     : "there was no more than a warning");
 		(void)snprintf(k->finding, sizeof k->finding, "-expect %s: it"
-			       " did not happen", expect_names[k->o->expect]);
+			       " did not happen (but %s)",
+			       expect_names[k->o->expect],
+			       expect_names[happened]);
+		warn(k, "%s", k->finding);
 		return KTEST_KERNEL_FAILED;
 	}
 	step(k, "-expect %s: it happened; status %d", expect_names[happened],
@@ -7716,8 +7718,6 @@ static int health_judge(struct ktest *k, int status)
 {
 	struct health *h = &k->vm.health;
 	const struct ktest_options *o = k->o;
-	const bool fails[SEVERITIES] = { [FAILED] = true,
-		[WARNED] = o->health == HEALTH_WARN };
 
 	if (k->end != END_VERDICT && health_asked(o))
 		console_rest(k);
@@ -7729,9 +7729,9 @@ static int health_judge(struct ktest *k, int status)
 		return status;
 	if (o->expect != EXPECT_NONE)
 		return health_expect(k, status);
-	for (int i = FAILED; i > NOTHING; i--)
-		if (h->count[i] > 0 && fails[i] && status == 0)
-			status = KTEST_KERNEL_FAILED;
+	if (status == 0 && (h->count[FAILED] > 0
+	    || (h->count[WARNED] > 0 && o->health == HEALTH_WARN)))
+		return KTEST_KERNEL_FAILED;
 	return status;
 }
 

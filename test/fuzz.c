@@ -523,10 +523,48 @@ static void fuzz_find(const char *s, size_t n)
 	free(where);
 }
 
+/* ==== l: the kernel's log, and the console of a guest that died ========= */
+
+/* Pieces, each behind its length, in turns of the log and of the console. */
+static void fuzz_log(const char *s, size_t n)
+{
+	static char word[] = "prog", *argv[] = { word, NULL };
+	const struct health *h = &k.vm.health;
+
+	ktest_defaults(&o);
+	k.o = &o;
+	o.argv = argv;
+	k.log.fd = -1;
+	k.console.total = 0;
+	k.finding[0] = '\0';
+	vm_reset(&k.vm);
+	k.vm.phase = PHASE_RUN;
+	k.end = END_QEMU;
+	for (int turn = 0; n > 0; turn++) {
+		size_t part = 1 + (unsigned char)s[0] < n
+			      ? (unsigned char)s[0] : n - 1;
+		char *p = copy(s + 1, part);
+
+		(turn % 2 == 0 ? klog_bytes : console_bytes)(&k, p, part);
+		free(p);
+		s += 1 + part;
+		n -= 1 + part;
+	}
+	REQUIRE(health_judge(&k, 0) == (h->count[FAILED] > 0 ? 123 : 0));
+	for (int i = WARNED; i <= FAILED; i++)
+		REQUIRE((h->count[i] > 0) == (h->first[i].symptom != NULL)
+			&& strlen(h->first[i].text_at) == h->first[i].text.len);
+	health_report(&k);
+	show_black_box(&k);
+	REQUIRE((k.finding[0] != '\0') == (h->count[WARNED] + h->count[FAILED]
+					   > 0));
+}
+
 static const struct {
 	char letter;
 	void (*run)(const char *s, size_t n);
 } targets[] = {
+	{ 'l', fuzz_log },
 	{ 'a', fuzz_argv }, { 'w', fuzz_words }, { 'q', fuzz_option },
 	{ 'k', fuzz_kernel }, { 'm', fuzz_modules }, { 'i', fuzz_interpreter },
 	{ 't', fuzz_text }, { 'c', fuzz_control }, { 'f', fuzz_find },

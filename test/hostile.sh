@@ -72,7 +72,7 @@ no_verdict badinit 123 panicked
 console_shown badinit 'Kernel panic - not syncing'
 no_verdict noinitauto 123 'panicked|without'
 result badinitrd
-is "$status" 125 'badinitrd: status 125'
+is "$status" 123 'badinitrd: status 123, the kernel panics'
 no_verdict panic 123 panicked
 console_shown panic 'Kernel panic - not syncing: sysrq'
 no_verdict terminal 123 panicked

@@ -4638,6 +4638,18 @@ static void test_black_box(void)
 	k.end = END_QEMU;
 	(void)health_judge(&k, 123);
 	is_int(HERE, (int)k.vm.health.count[FAILED], 1, "black box: once");
+	/* both rings are full, of whatever a guest may send */
+	for (int i = 0; i < 50; i++) {
+		char bytes[2000];
+
+		for (size_t n = 0; n < sizeof bytes; n++)
+			bytes[n] = "[1]. \n\r9"[next_random() % 8];
+		console_bytes(&k, bytes, sizeof bytes);
+		log_record(4, many('[', 2000));
+		klog_bytes(&k, bytes, sizeof bytes);
+	}
+	show_black_box(&k);
+	(void)health_judge(&k, 123);
 }
 
 /* What cannot be run is said before anything is started. */

@@ -64,6 +64,26 @@ unlike "$err" "$(printf '\033')" 'init says nonsense: it is made visible'
 fake 'hello;clock;go;say=control:tx\nt\n;x=3' -- "$GUEST" exit 0
 is "$status $(cat "$err")" '3 ' 'an explanation that nobody wanted'
 
+# -- Several kernels: each run is asked --
+cp "$FAKE_KERNEL" "$FAKE_KERNEL.2"
+rm -f "$T/log"/*
+FAKE_DO='hello;clock;go;hear=control:d;say=control:tx\nt\n;x=0'
+"$HOLD" -o "$T/jobs/suite.report" -p "$T/jobs/suite.pid" -t "$guard" "$KTEST" \
+    -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
+    -kernel-path "$FAKE_KERNEL.2" -modules "$T/k" -jobs 2 -accel tcg -- \
+    "$GUEST" exit 0 </dev/null >"$T/jobs/suite.out" 2>"$T/jobs/suite.err" &
+holder=$!
+until_true [ -s "$T/log/start.2.pid" ]
+# again and again: one that boots is not asked
+while [ ! -s "$T/jobs/suite.report" ]; do
+	kill -QUIT "$(cat "$T/jobs/suite.pid")" 2>"$T/said"
+	sleep 0.1
+done
+wait "$holder"
+result suite
+is "$status" 0 'several kernels: SIGQUIT goes to each run'
+is "$(grep -c '^    x$' "$err")" 2 'several kernels: what both say'
+
 # -- -dump --
 dumps='hear=qmp:set-action;say=qmp:{"QMP": {}}\n{"return": {}}\n'
 event='{"timestamp": 1, "event": "SHUTDOWN", "data": {"guest": true}}\n'

@@ -2080,7 +2080,7 @@ static long terminal_open(const char *size)
  * takes no interrupts. What a kernel was built without is left out.
  * ====================================================================== */
 
-enum { TASKS_TOLD = 256, STACK_TOLD = 24 };
+enum { TASKS_TOLD = 256 };
 
 static long program_pid;
 static int tasks_told;
@@ -2129,9 +2129,8 @@ static void text_word(struct text *t, const char *s)
 static void stack_tell(const char *s)
 {
 	struct text t;
-	int lines;
 
-	for (lines = 0; *s != '\0' && lines < STACK_TOLD; lines++) {
+	while (*s != '\0') {
 		while (*s > ' ')
 			s++;
 		s += *s == ' ';

@@ -3436,6 +3436,12 @@ static int plan_asked(struct plan *p, const char *asked)
 	return plan_add(p, PLAN_ASKED, file);
 }
 
+static bool snapshot_wanted(const struct ktest_options *o)
+{
+	return o->snapshot != NULL && o->snapshot[0] != '\0'
+	       && strcmp(o->snapshot, "none") != 0;
+}
+
 /* What our devices need; returns how many. qemu_fw_cfg tells QEMU what a dump
  * has to say of the kernel; a machine that is saved may be restored for one. */
 enum { MODULES_OURS = 8 };
@@ -3455,7 +3461,7 @@ static size_t modules_ours(const struct ktest_options *o,
 		ours[n++] = "9p";
 		ours[n++] = "overlay";
 	}
-	if (o->dump != NULL || o->snapshot != NULL)
+	if (o->dump != NULL || snapshot_wanted(o))
 		ours[n++] = "qemu_fw_cfg";
 	return n;
 }
@@ -6899,7 +6905,7 @@ static int snapshot_find(struct ktest *k)
 	const char *name = k->o->snapshot, *env = getenv("KTEST_SNAPSHOT");
 	const char *against = snapshot_against(k);
 
-	if (name == NULL || name[0] == '\0' || strcmp(name, "none") == 0)
+	if (!snapshot_wanted(k->o))
 		return 0;
 	if (against != NULL) {
 		if (env == NULL || strcmp(env, name) != 0)

@@ -22,6 +22,7 @@
  *	say=PORT:TEXT	writes TEXT; PORT may also be qemu, which is its stderr
  *	many=PORT:N	writes N bytes, lines of 63 digits
  *	line		reads stdin up to the end of a line
+ *	hear=PORT:TEXT	reads what comes there up to TEXT
  *	cat		stdin to stdout until its end, through the ports
  *	state=TEXT	writes TEXT to a fd that comes over the port qmp, and
  *			closes it
@@ -262,6 +263,19 @@ say(struct port *p, const char *text)
 	}
 }
 
+/* Reads up to text, of less than 64 bytes. */
+static void
+hear(struct port *p, const char *text)
+{
+	char last[65] = "";
+	size_t n = strlen(text);
+
+	while (strcmp(last, text)) {
+		memmove(last, last + (strlen(last) == n), n);
+		get(p, last + strlen(last), 1);
+	}
+}
+
 /* In large pieces: a socket has room for some 300, whatever their size. */
 static void
 many(struct port *p, long long n)
@@ -396,6 +410,7 @@ step(char *name)
 		while (c != '\n');
 	}
 	else if (!strcmp(name, "say")) say(port(value, strcspn(value, ":")), text);
+	else if (!strcmp(name, "hear")) hear(port(value, strcspn(value, ":")), text);
 	else if (!strcmp(name, "many")) many(port(value, strcspn(value, ":")), atoll(text));
 	else if (!strcmp(name, "cat")) echo_stdin();
 	else if (!strcmp(name, "state")) state(value);

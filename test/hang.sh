@@ -44,7 +44,7 @@ fake 'hello;clock;say=qmp:\0\e{"return": "RIP=zFL=CPL=HLT=\n;stay' \
 in_time 'the monitor says nonsense'
 fake 'hello;clock;close=qmp;stay' -timeout 1 -- "$GUEST" exit 0
 in_time 'the monitor hangs up'
-told='sleep=1500;say=control:tprogram 7\nttask 7 7 1'
+told='hear=control:d;say=control:tprogram 7\nttask 7 7 1'
 fake "hello;clock;$told"' S do_wait 61 sh\nt+do_wait+0x1/0x2\n'\
 'ttask 8 8 7 D x 0 a b\nt+lock+0x1/0x2 [m]\nt\n;stay' -timeout 1 -- \
     "$GUEST" exit 0
@@ -55,7 +55,7 @@ like "$err" '^    a b, pid 8: state D, in x, system call 0$' 'its task'
 fake "hello;clock;$told"' R - running x\n;sleep=300;x=0' -timeout 1 -- \
     "$GUEST" exit 0
 is "$status" 124 'a verdict after -timeout comes too late'
-fake 'hello;clock;sleep=1200;many=control:1;stay' -timeout 1 -- "$GUEST" exit 0
+fake 'hello;clock;hear=control:d;many=control:1;stay' -timeout 1 -- "$GUEST" exit 0
 is "$status" 124 'nonsense from init meanwhile'
 fake "hello;clock;$told"' \e[31m - - \e\n\0\nt+\e[2Jx\n;stay' -timeout 1 -- \
     "$GUEST" exit 0
@@ -64,19 +64,40 @@ unlike "$err" "$(printf '\033')" 'init says nonsense: it is made visible'
 fake 'hello;clock;go;say=control:tx\nt\n;x=3' -- "$GUEST" exit 0
 is "$status $(cat "$err")" '3 ' 'an explanation that nobody wanted'
 
+# -- Several kernels: each run is asked --
+cp "$FAKE_KERNEL" "$FAKE_KERNEL.2"
+rm -f "$T/log"/*
+FAKE_DO='hello;clock;go;hear=control:d;say=control:tx\nt\n;x=0'
+"$HOLD" -o "$T/jobs/suite.report" -p "$T/jobs/suite.pid" -t "$guard" "$KTEST" \
+    -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
+    -kernel-path "$FAKE_KERNEL.2" -modules "$T/k" -jobs 2 -accel tcg -- \
+    "$GUEST" exit 0 </dev/null >"$T/jobs/suite.out" 2>"$T/jobs/suite.err" &
+holder=$!
+until_true [ -s "$T/log/start.2.pid" ]
+# again and again: one that boots is not asked
+while [ ! -s "$T/jobs/suite.report" ]; do
+	kill -QUIT "$(cat "$T/jobs/suite.pid")" 2>"$T/said"
+	sleep 0.1
+done
+wait "$holder"
+result suite
+is "$status" 0 'several kernels: SIGQUIT goes to each run'
+is "$(grep -c '^    x$' "$err")" 2 'several kernels: what both say'
+
 # -- -dump --
-dumps='say=qmp:{"QMP": {}}\n{"return": {}}\n'
+dumps='hear=qmp:set-action;say=qmp:{"QMP": {}}\n{"return": {}}\n'
 event='{"timestamp": 1, "event": "SHUTDOWN", "data": {"guest": true}}\n'
+asked='hear=qmp:dump-guest-memory;say=qmp:'
 fake "hello;clock;go;x=4" -dump "$T/dump" -- "$GUEST" exit 0
 is "$status $(ls -A "$T" | grep -c dump)" '4 0' '-dump: nothing to keep'
-fake "hello;clock;say=con:Kernel panic - not syncing: x\\n;$dumps$event"\
+fake "hello;clock;say=con:Kernel panic - not syncing: x\\n;$dumps$event;$asked"\
 '{"return": {}, "id": "dump"}\n;stay' -dump "$T/dump" -- "$GUEST" exit 0
 is "$code $(ls "$T/dump")" "125 $T/dump" '-dump: a panic'
 like "$err" "the guest's memory is in $T/dump" '-dump: said'
 like "$err" 'the guest panicked: x' '-dump: the verdict is that of the panic'
-fake "hello;clock;$dumps$event"'{"error": 1, "id": "dump"}\n{"id": "dump", '\
-'"error": 2}\n{"error": "no room", "id": "dump"}\n;stay' -dump "$T/dump" -- \
-    "$GUEST" exit 0
+fake "hello;clock;$dumps$event;$asked"'{"error": 1, "id": "dump"}\n;'"$asked"\
+'{"id": "dump", "error": 2}\n;'"$asked"'{"error": "no room", "id": "dump"}\n;'\
+'stay' -dump "$T/dump" -- "$GUEST" exit 0
 is "$code $(ls -A "$T" | grep -c dump)" '125 0' '-dump: QEMU fails'
 like "$err" "^ktest: -dump $T/dump: QEMU's monitor says .*no room" \
     '-dump: QEMU fails: said'
@@ -85,7 +106,8 @@ fake "hello;clock;$dumps"'{"error": {"desc": "no such"}, "id": "pause"}\n;stay' 
 is "$code" 125 '-dump: a QEMU that cannot'
 like "$err" "^ktest: -dump $T/dump: this QEMU cannot: .*no such" \
     '-dump: a QEMU that cannot: said'
-fake "hello;clock;$dumps$event;exit=0" -dump "$T/dump" -- "$GUEST" exit 0
+fake "hello;clock;$dumps$event;hear=qmp:dump-guest-memory;exit=0" \
+    -dump "$T/dump" -- "$GUEST" exit 0
 is "$code $(ls -A "$T" | grep -c dump)" '125 0' '-dump: QEMU ends meanwhile'
 fake stay -dump "$T/no/dump" -- "$GUEST" exit 0
 is "$code $(starts)" '125 0' '-dump: no such directory'

@@ -100,7 +100,7 @@ for how in '' 'hello;clock;go;' 'deaf;hello;clock;go;say=stdout:x;' \
     'only=none;' 'hello;clock;go;close=control;'; do
 	do_fake "${how}stay" -timeout 1
 	is "$status" 124 "hang after '$how': status 124"
-	like "$err" '^ktest: timeout: ' "hang after '$how': a line says so"
+	like "$err" '^ktest: timeout after ' "hang after '$how': a line says so"
 done
 
 # -- The control port says nonsense --
@@ -175,7 +175,7 @@ like "$err" '^ktest: .*with no byte on its control port' \
 is "$code" 125 'original: a byte four seconds after the end comes too late'
 original 'stay' -timeout 1
 is "$status" 124 'original: timeout'
-like "$err" '^ktest: timeout: ' 'original: timeout, a line says so'
+like "$err" '^ktest: timeout after ' 'original: timeout, a line says so'
 
 # -- Another attempt --
 unset_attempts() {
@@ -282,7 +282,7 @@ fi
 # -- What QEMU inherits --
 do_fake "$well;x=0"
 is "$(cut -d ' ' -f 1 "$T/log/start.1.fds" | sort -n | tr '\n' ' ')" \
-    '0 1 2 3 4 5 6 7 8 9 10 ' 'QEMU has the descriptors it needs and no others'
+    '0 1 2 3 4 5 6 7 8 9 10 12 ' 'QEMU has the descriptors it needs and no others'
 run sh -c 'exec "$@" 2>&1' sh "$KTEST" -qemu "$FAKE" -init "$GUEST" \
     -kernel-path "$FAKE_KERNEL" -accel tcg -- "$GUEST" exit 0
 is "$status" 0 'stdout and stderr are one file: status'

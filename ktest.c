@@ -9934,10 +9934,10 @@ static enum tap_kind tap_line(struct tap *t, const char *s, size_t n)
 /* -- Runs -- */
 enum fate { FATE_NONE, PASSED, FLAKY, SKIPPED, FATE_FAILED, BROKEN, FATES };
 static const struct { /* BROKEN: it has no verdict */
-	const char *word, *tap, *junit;
-} fates[] = { { "not run", "not ok", "" }, { "passed", "ok", NULL },
-	      { "flaky", "ok", "flakyFailure" }, { "skipped", "ok", "skipped" },
-	      { "failed", "not ok", "failure" }, { "failed", "not ok", "error" } };
+	const char *word, *junit;
+} fates[] = { { "not run", NULL }, { "passed", NULL }, { "flaky",
+	"flakyFailure" }, { "skipped", "skipped" }, { "failed", "failure" },
+	{ "failed", "error" } };
 
 struct run { /* in memory that its child shares with us */
 	size_t number;        /* of its kernel */
@@ -9960,14 +9960,16 @@ struct runs {
 	struct ktest *k;      /* of the suite itself: messages, and its end */
 	struct ktest_options *o;
 	char *const *program;
-	size_t programs, count; /* of them, and of runs */
+	size_t programs, total; /* of them, of them on all kernels, ... */
+	size_t count;         /* ... and of runs, with those that save */
 	bool judge;           /* their output, as TAP: then stdout is alone */
 	bool lines;           /* a program is a line, with its arguments */
-	size_t own;           /* 1: each kernel has a snapshot ... */
-	int snapshot[LIST_MAX]; /* ... of this call's own, -1: it failed */
-	bool booting;         /* for one: nothing else is started */
+	size_t own;           /* 1: each kernel has a snapshot of our own, ... */
+	int snapshot;         /* ... the last started kernel's, -1: it failed */
+	bool booting;         /* to be saved: nothing else is started */
 	struct run *run;      /* RUNS_AHEAD of them, [printed] to [started] */
 	size_t started, printed, ended[FATES], cases[FATES];
+	size_t points;        /* of -tap, so far */
 	long long running, jobs;
 	bool told;            /* that k->over: nothing is started any more */
 	bool terminal;        /* stderr is one */
@@ -10046,7 +10048,8 @@ static int programs_find(struct runs *rs)
 			    " stdin");
 	rs->own = o->each && !o->dry_run && !o->console
 		  && (o->snapshot == NULL || o->snapshot[0] == '\0');
-	rs->count = o->kernels.count * (rs->programs + rs->own);
+	rs->total = o->kernels.count * rs->programs;
+	rs->count = rs->total + o->kernels.count * rs->own;
 	return 0;
 }
 
@@ -10077,9 +10080,9 @@ static int run_options(struct runs *rs, const struct run *r)
 	char *p = r->program, *state = NULL;
 
 	o->kernel_path = o->kernels.item[r->number];
-	(void)snprintf(path, sizeof path, FD_PATH, rs->snapshot[r->number]);
+	(void)snprintf(path, sizeof path, FD_PATH, rs->snapshot);
 	if (rs->own > 0)
-		o->snapshot = rs->snapshot[r->number] >= 0 ? path : NULL;
+		o->snapshot = rs->snapshot >= 0 ? path : NULL;
 	if (p == NULL) { /* no test waits for this boot */
 		o->argv = NULL;
 		o->timeout += o->timeout > 0 ? LINK_WAIT_MS : 0;
@@ -10111,9 +10114,19 @@ static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n
 	k->over = END_OUTPUT;
 }
 
+/* How many of n bytes have no meaning of their own in XML. */
+static size_t xml_plain(const char *s, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && memchr("&<>\"", s[i], 4) == NULL)
+		i++;
+	return i;
+}
+
 /* Writes text, in which %s is a string that is made visible, %n so many bytes
- * of one, and %t a time in ms. In XML that leaves characters that it has (XML
- * 1.0, 2.2), and some to escape. */
+ * of one, %z a size_t, %d an int and %t a time in ms. In XML that leaves
+ * characters that it has (XML 1.0, 2.2), and some to escape. */
 static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 {
 	const char *s;
@@ -10127,22 +10140,24 @@ static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 	for (; *fmt != '\0'; fmt++) {
 		if (*fmt != '%') {
 			text_bytes(&t, fmt, 1);
-			continue;
-		}
-		ms = *++fmt == 't' ? va_arg(ap, long long) : 0;
-		if (*fmt == 't')
+		} else if (*++fmt == 'd') {
+			text_printf(&t, "%d", va_arg(ap, int));
+		} else if (*fmt == 'z') {
+			text_printf(&t, "%zu", va_arg(ap, size_t));
+		} else if (*fmt == 't') {
+			ms = va_arg(ap, long long);
 			text_printf(&t, "%lld.%03lld", ms / 1000, ms % 1000);
-		n = *fmt == 'n' ? va_arg(ap, size_t) : 0;
-		s = *fmt != 't' ? va_arg(ap, const char *) : "";
-		n = *fmt == 's' ? strlen(s) : n;
-		for (; n > 0; s += part, n -= part) {
-			for (part = 0; part < n && (to != &rs->junit
-				|| memchr("&<>\"", s[part], 4) == NULL); part++)
-				;
-			text_visible(&t, s, part,
-				     memchr(s, '\n', part) == NULL);
-			if (part < n)
-				text_printf(&t, "&#%d;", s[part++]);
+		} else {
+			n = *fmt == 'n' ? va_arg(ap, size_t) : 0;
+			s = va_arg(ap, const char *);
+			n = *fmt == 's' ? strlen(s) : n;
+			for (; n > 0; s += part, n -= part) {
+				part = to == &rs->junit ? xml_plain(s, n) : n;
+				text_visible(&t, s, part,
+					     memchr(s, '\n', part) == NULL);
+				if (part < n)
+					text_printf(&t, "&#%d;", s[part++]);
+			}
 		}
 	}
 	va_end(ap);
@@ -10150,31 +10165,29 @@ static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 }
 
 /* A case of JUnit's, https://github.com/jenkinsci/xunit-plugin, junit-10.xsd: a
- * run, or a point of its output. */
-static void junit_case(struct runs *rs, const struct run *r, const char *point,
-		       enum fate fate, const char *why)
+ * run, or the last point of its output. */
+static void junit_case(struct runs *rs, const struct run *r,
+		       const struct tap *point, enum fate fate)
 {
+	struct sink *to = &rs->junit;
+
 	rs->cases[fate]++;
-	runs_print(rs, &rs->junit, "<testcase classname=\"%s%s%s\" name=\"%s\""
-		   " time=\"%t\">\n", r->kernel, point != NULL ? "." : "",
-		   point != NULL ? r->program : "",
-		   point != NULL ? point : r->program, r->ms);
+	runs_print(rs, to, "<testcase classname=\"%s", r->kernel);
+	if (point != NULL)
+		runs_print(rs, to, ".%s\" name=\"%z %s\"", r->program,
+			   point->points, point->name);
+	else
+		runs_print(rs, to, "\" name=\"%s\"", r->program);
+	runs_print(rs, to, " time=\"%t\">\n", r->ms);
 	if (fates[fate].junit != NULL)
-		runs_print(rs, &rs->junit, "<%s type=\"%s\" message=\"%s\"/>\n",
-			   fates[fate].junit, fates[fate].word, why);
-}
-
-static void junit_point(struct runs *rs, const struct run *r,
-			const struct tap *t, bool ok)
-{
-	char name[sizeof t->line + 24];
-
-	(void)snprintf(name, sizeof name, "%zu %s", t->points, t->name);
-	junit_case(rs, r, name, t->directive != NULL
-		   && !(ok && t->directive[0] != 'S') ? SKIPPED
-		   : ok ? PASSED : FATE_FAILED,
-		   t->directive != NULL ? t->directive : "not ok");
-	runs_print(rs, &rs->junit, "</testcase>\n");
+		runs_print(rs, to, "<%s type=\"%s\" message=\"",
+			   fates[fate].junit, fates[fate].word);
+	if (fates[fate].junit != NULL && point != NULL)
+		runs_print(rs, to, "%s\"/>\n", point->directive != NULL
+			   ? point->directive : "not ok");
+	else if (fates[fate].junit != NULL)
+		runs_print(rs, to, "status %d%s%s\"/>\n", r->status,
+			   r->why[0] != '\0' ? ": " : "", r->why);
 }
 
 /* The beginning. It is written again when the numbers of cases are known, and
@@ -10194,6 +10207,7 @@ static void junit_head(struct runs *rs)
 	runs_write(rs, &rs->junit, head, strlen(head));
 }
 
+/* Begins -junit's file, under another name. */
 static int junit_open(struct runs *rs)
 {
 	const char *path = rs->o->junit;
@@ -10226,6 +10240,15 @@ static void junit_close(struct runs *rs)
 		(void)fail(k, "-junit %s:", rs->o->junit);
 	if (k->error[0] != '\0')
 		(void)unlink(rs->junit_path);
+}
+
+static void junit_point(struct runs *rs, const struct run *r,
+			const struct tap *t, bool ok)
+{
+	junit_case(rs, r, t, t->directive != NULL
+		   && !(ok && t->directive[0] != 'S') ? SKIPPED
+		   : ok ? PASSED : FATE_FAILED);
+	runs_print(rs, &rs->junit, "</testcase>\n");
 }
 
 enum form { FORM_RAW, FORM_NONE, FORM_TAP, FORM_POINTS, FORM_XML };
@@ -10287,21 +10310,19 @@ static void run_note(struct runs *rs, const struct run *r, const char *word)
 static void run_tap(struct runs *rs, const struct run *r)
 {
 	struct tap t = { .begun = false };
-	char begin[32], status[16];
+	struct sink *to = &rs->k->out;
 
-	(void)snprintf(begin, sizeof begin, "%s %zu", fates[r->fate].tap,
-		       ++rs->cases[FATE_NONE]);
-	(void)snprintf(status, sizeof status, "%d", r->status);
 	if (r->tap) {
-		runs_print(rs, &rs->k->out, "# Subtest: %s\n", r->label);
+		runs_print(rs, to, "# Subtest: %s\n", r->label);
 		run_show(rs, r, r->out, FORM_TAP, &t);
 	}
-	runs_print(rs, &rs->k->out, "%s - %n%s\n  ---\n  status: %s\n"
-		   "  seconds: %t\n  ...\n", begin, strcspn(r->label, "#"),
-		   r->label, r->fate == SKIPPED ? " # SKIP"
-		   : r->fate == FLAKY ? " # FLAKY" : "", status, r->ms);
+	runs_print(rs, to, "%s %z - %n%s\n  ---\n  status: %d\n  seconds: %t\n"
+		   "  ...\n", r->fate < FATE_FAILED ? "ok" : "not ok", ++rs->points,
+		   strcspn(r->label, "#"), r->label, r->fate == SKIPPED
+		   ? " # SKIP" : r->fate == FLAKY ? " # FLAKY" : "", r->status,
+		   r->ms);
 	if (r->why[0] != '\0')
-		runs_print(rs, &rs->k->out, "# %s\n", r->why);
+		runs_print(rs, to, "# %s\n", r->why);
 	if (!r->tap)
 		run_show(rs, r, r->out, FORM_TAP, &t);
 }
@@ -10310,11 +10331,7 @@ static void run_junit(struct runs *rs, const struct run *r)
 {
 	struct tap t = { .begun = false };
 
-	char why[sizeof r->why + 32];
-
-	(void)snprintf(why, sizeof why, "status %d%s%s", r->status,
-		       r->why[0] != '\0' ? ": " : "", r->why);
-	junit_case(rs, r, NULL, r->fate, why);
+	junit_case(rs, r, NULL, r->fate);
 	runs_print(rs, &rs->junit, "<system-out>");
 	run_show(rs, r, r->out, FORM_XML, &t);
 	runs_print(rs, &rs->junit, "</system-out>\n<system-err>");
@@ -10384,7 +10401,8 @@ static void run_judge(struct runs *rs, struct run *r,
 	}
 	(void)snprintf(r->why, sizeof r->why, "%.255s", why[0] != '\0' ? why
 		       : t.why[0] != '\0' ? t.why
-		       : r->status > 128 ? strsignal(r->status - 128) : t.skip);
+		       : r->status > 128 && r->status < 128 + 32
+		       ? strsignal(r->status - 128) : t.skip);
 }
 
 /* The child. A signal that comes before it has a pipe of its own is told to
@@ -10450,7 +10468,8 @@ static void runs_start(struct runs *rs)
 	if (rs->o->dry_run) {
 		static struct ktest_result result;
 
-		(void)(run_options(rs, r), ktest_run(rs->o, &result));
+		(void)run_options(rs, r);
+		(void)ktest_run(rs->o, &result);
 		rs->status = rs->status != 0 ? rs->status : result.status;
 		rs->printed = ++rs->started;
 		return;
@@ -10459,9 +10478,10 @@ static void runs_start(struct runs *rs)
 	r->err = !rs->judge && same_file(1, 2) ? r->out : temporary_file(rs->k);
 	r->start = now_ms();
 	rs->booting = r->program == NULL;
-	if (rs->booting) {
-		rs->snapshot[r->number] = temporary_file(rs->k);
-		(void)fchmod(rs->snapshot[r->number], 0600);
+	if (rs->booting) { /* all of the kernel before it have theirs */
+		close_fd(&rs->snapshot);
+		rs->snapshot = temporary_file(rs->k);
+		(void)fchmod(rs->snapshot, 0600);
 	}
 	if (r->out >= 0 && r->err >= 0 && (pid = fork()) == 0)
 		_exit(run_child(rs, r, parent));
@@ -10504,8 +10524,6 @@ static void runs_wait(struct runs *rs)
 		struct run *r = &rs->run[i % RUNS_AHEAD];
 		int status = KTEST_NO_VERDICT << 8;
 
-		if (rs->k->explain.wanted && r->pid > 0)
-			(void)kill(r->pid, SIGQUIT);
 		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
 			continue;
 		r->pid = 0;
@@ -10519,9 +10537,8 @@ static void runs_wait(struct runs *rs)
 		rs->ended[r->fate] += r->program != NULL;
 		rs->booting = rs->booting && r->program != NULL;
 		if (r->program == NULL && r->status != 0)
-			close_fd(&rs->snapshot[r->number]); /* a cold start */
+			close_fd(&rs->snapshot); /* they start cold */
 	}
-	rs->k->explain.wanted = false;
 }
 
 static void runs_loop(struct runs *rs)
@@ -10562,9 +10579,8 @@ static void runs_summary(struct runs *rs)
 	runs_write(rs, &rs->k->log, m.at, m.size);
 	unmap_file(&m);
 	warn(rs->k, "%zu runs: %zu passed, %zu flaky, %zu skipped, %zu failed,"
-	     " %zu not run", rs->programs * rs->o->kernels.count, n[PASSED],
-	     n[FLAKY], n[SKIPPED], failed, rs->programs * rs->o->kernels.count
-	     - n[PASSED] - n[FLAKY] - n[SKIPPED] - failed);
+	     " %zu not run", rs->total, n[PASSED], n[FLAKY], n[SKIPPED], failed,
+	     rs->total - n[PASSED] - n[FLAKY] - n[SKIPPED] - failed);
 }
 
 static int runs_all(struct ktest_options *o)
@@ -10572,13 +10588,13 @@ static int runs_all(struct ktest_options *o)
 	static struct ktest_result result;
 	static struct runs rs;
 	struct ktest *k = run_begin(o, &result);
-	char plan[24];
 
 	if (k == NULL)
 		return KTEST_NO_VERDICT;
 	rs.k = k;
 	rs.o = o;
 	k->deadline = 0; /* each run has its own */
+	rs.snapshot = -1;
 	rs.judge = o->each || o->tap || o->junit != NULL;
 	rs.terminal = isatty(2);
 	rs.notes = sink_open(temporary_file(k));
@@ -10588,10 +10604,9 @@ static int runs_all(struct ktest_options *o)
 		(void)fail(k, "pipe:");
 	if (k->error[0] == '\0' && programs_find(&rs) == 0
 	    && junit_open(&rs) == 0) {
-		(void)snprintf(plan, sizeof plan, "%zu", rs.programs
-			       * o->kernels.count);
 		if (o->tap && !o->dry_run)
-			runs_print(&rs, &k->out, "TAP version 13\n1..%s\n", plan);
+			runs_print(&rs, &k->out, "TAP version 13\n1..%z\n",
+				   rs.total);
 		runs_loop(&rs);
 		if (!o->dry_run && k->out.fd >= 0 && k->err.fd >= 0)
 			runs_summary(&rs);

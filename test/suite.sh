@@ -170,19 +170,22 @@ if part selftests; then
 	fi
 fi
 
-# -- KUnit, on a kernel that has it and its test of lists as a module --
-if part kunit; then
-	kunit=${KTEST_KUNIT:-}
-	if [ -f "$kunit" ]; then
-		run "$KTEST" -kernel-path "$kunit" -accel "$ACCEL" -module \
-		    list-test -junit k.xml -- /bin/cat \
-		    /sys/kernel/debug/kunit/list-kunit-test/results
-		is "$status" 0 'KUnit: status'
-		ok 'KUnit: its tests are cases' [ "$(grep -c \
-		    'name="[0-9]* list_test_' k.xml)" -ge 30 ]
-	else
-		skip 'no KTEST_KUNIT, a kernel with KUNIT_DEBUGFS' KUnit
-	fi
+# -- KUnit: a kernel that has it, with its test of lists built in or a module --
+kunit=$(dirname "$KTEST_TINY")/../debug/vmlinux
+if ! part kunit; then
+	:
+elif grep -q '^CONFIG_KUNIT_DEBUGFS=y' "$kunit.config" 2>/dev/null &&
+    test=$(grep '^CONFIG_LIST_KUNIT_TEST=' "$kunit.config"); then
+	module=
+	[ "${test#*=}" = y ] || module='-module list-test'
+	# shellcheck disable=SC2086 # two words
+	run "$KTEST" -kernel-path "$kunit" -accel "$ACCEL" $module -junit \
+	    k.xml -- /bin/cat /sys/kernel/debug/kunit/list-kunit-test/results
+	is "$status" 0 'KUnit: status'
+	ok 'KUnit: its tests are cases' [ "$(grep -c \
+	    'name="[0-9]* list_test_' k.xml)" -ge 30 ]
+else
+	skip 'no kernel with KUNIT_DEBUGFS and LIST_KUNIT_TEST' KUnit
 fi
 
 # -- GNU parallel over ssh, as README has it --

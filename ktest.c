@@ -8674,17 +8674,11 @@ static void guest_died(struct ktest *k)
 /* The verdict is there; the kernel may have oopsed meanwhile. */
 static void guest_done(struct ktest *k)
 {
-	static const char *const words[] = { "] Oops: ", "] BUG: ",
-		"general protection fault" };
-	const size_t n = k->o->dump != NULL ? ring_text(&k->console, k->scratch) : 0;
-	char line[512];
-
-	for (size_t i = 0; i < COUNT(words); i++)
-		if (find_line(k->scratch, n, words[i], line, sizeof line)) {
-			dump_or_stop(k, END_VERDICT);
-			return;
-		}
-	run_stop(k, END_VERDICT);
+	health_end(k);
+	if (k->o->dump != NULL && k->vm.health.count[FAILED] > 0)
+		dump_or_stop(k, END_VERDICT);
+	else
+		run_stop(k, END_VERDICT);
 }
 
 /* What the monitor says while the guest runs: registers, or news of it. */

@@ -59,8 +59,9 @@
  *   ktest.log       with the letter 'k', lines: records of the kernel's log,
  *                   as /dev/kmsg gives them (dev-kmsg in the kernel's
  *                   Documentation/ABI/testing), from a little before the
- *                   program starts or from the first one there is; "-": some were lost before
- *                   the next; '+' and a line of what kmemleak reports
+ *                   program starts or from the first one there is; "-": some
+ *                   were lost before the next; '+' and a line of what kmemleak
+ *                   reports
  *
  * In the initramfs:
  *   /.ktest/modules   names, one a line, in the order to load them, each with

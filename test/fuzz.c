@@ -541,7 +541,7 @@ static void fuzz_log(const char *s, size_t n)
 	k.vm.phase = PHASE_RUN;
 	k.end = END_QEMU;
 	for (int turn = 0; n > 0; turn++) {
-		size_t part = 1 + (unsigned char)s[0] < n
+		size_t part = 1u + (unsigned char)s[0] < n
 			      ? (unsigned char)s[0] : n - 1;
 		char *p = copy(s + 1, part);
 

@@ -10085,7 +10085,7 @@ static int run_options(struct runs *rs, const struct run *r)
 		o->argv = argv;
 	}
 	if (p != NULL && rs->lines)
-		p = strcpy(rs->k->scratch, p);
+		p = memcpy(rs->k->scratch, p, strlen(p) + 1);
 	for (size_t i = 0; p != NULL && rs->lines && i <= LIST_MAX; i++)
 		argv[i] = strtok_r(i > 0 ? NULL : p, " \t", &state);
 	return argv[LIST_MAX] == NULL ? 0 : -1;
@@ -10113,7 +10113,7 @@ static size_t xml_plain(const char *s, size_t n)
 {
 	size_t i = 0;
 
-	while (i < n && memchr("&<>\"", s[i], 4) == NULL)
+	while (i < n && (s[i] == '\0' || strchr("&<>\"", s[i]) == NULL))
 		i++;
 	return i;
 }

@@ -8905,7 +8905,7 @@ static void control_tell(struct ktest *k)
 	unsigned size[2];
 
 	if (s->to < 0 || s->from >= 0 || s->len > 0
-	    || k->vm.phase != PHASE_RUN)
+	    || (k->vm.phase != PHASE_JOB && k->vm.phase != PHASE_RUN))
 		return;
 	s->at = 0;
 	if (k->vm.resized) {

@@ -34,6 +34,8 @@ suite		slurmd				slurmd
 suite		sbatch				slurm-client
 suite		munged				munge
 suite		time				time
+check		headers*-cloud-amd64		linux-headers-cloud-amd64
+check		crash				crash
 check		tcpdump				tcpdump
 check		valgrind			valgrind
 check		libclang_rt.asan-x86_64.a	libclang-rt-dev
@@ -53,15 +55,16 @@ matrix		debootstrap			debootstrap
 '
 # parallel to munge are for what suite.sh runs on several machines;
 # flex to libelf-dev build the tiny kernel; xz to lz4 unpack kernels and modules,
-# git bisects some; cpio reads our archives and tcpdump
-# our captures; clang's runtime is for sanitizers and fuzzing; go to bazel start
-# programs by ktest (runners.sh).
+# git bisects some; headers are for modules that oops and hang, crash reads dumps;
+# cpio reads our archives and tcpdump our captures; clang's runtime is for
+# sanitizers and fuzzing; go to bazel start programs by ktest (runners.sh).
 
 PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
 
 present() {
 	case $1 in
 	/*) [ -e "$1" ] ;;
+	headers*) ls -d /usr/src/linux-$1 >/dev/null 2>&1 ;;
 	libclang*) [ -e "$(clang -print-file-name="$1" 2>/dev/null)" ] ;;
 	*) command -v "$1" >/dev/null ;;
 	esac

@@ -7287,7 +7287,7 @@ static void attempt_run(struct ktest *k)
 {
 	const char *gdb = k->o->gdb;
 
-	if (gdb != NULL)
+	if (gdb != NULL && k->attempt.age == QEMU_ANY) /* the first */
 		warn(k, "the guest waits for gdb: target remote %s%s",
 		     unix_path(gdb) != NULL ? "" : "127.0.0.1:",
 		     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);

@@ -66,7 +66,7 @@ if [ -f "${KTEST_TINY:-}" ]; then
 	is "$status" 34 'a kernel without ACPI, -acpi off'
 	run "$KTEST" -v -kernel-path "$KTEST_TINY" -accel "$ACCEL" -- \
 	    "$GUEST" exit 35
-	is "$(grep -c 'QEMU runs' "$err")" 1 \
+	is "$(machines "$err")" 1 \
 	    'a kernel without ACPI needs one start'
 fi
 

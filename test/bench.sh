@@ -157,7 +157,7 @@ waiting() { # COUNT KERNEL SNAPSHOT: KiB of so many QEMUs whose guests wait
 	waiting_i=0
 	while [ $((waiting_i += 1)) -le "$1" ]; do
 		waiting_qemu=$(sed -n 's/.*QEMU runs: pid \([0-9]*\).*/\1/p' \
-		    "$T/v.$waiting_i")
+		    "$T/v.$waiting_i" | tail -n 1)
 		waiting_sum=$((waiting_sum + $(sed -n \
 		    's/^Pss: *\([0-9]*\) kB/\1/p' \
 		    "/proc/$waiting_qemu/smaps_rollup")))

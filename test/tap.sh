@@ -376,6 +376,12 @@ fake() {
 	    "$FAKE_KERNEL" -accel tcg ${FAKE_WARM--snapshot none} "$@"
 }
 
+# machines FILE: how many ran, in what -v said; an old QEMU is asked for one that
+# it does not know first
+machines() {
+	echo $(($(grep -c 'QEMU runs' "$1") - $(grep -c 'QEMU is older' "$1")))
+}
+
 # starts: how often the stand-in was started
 starts() {
 	find "$T/log" -name '*.pid' | wc -l

@@ -280,7 +280,7 @@ while read -r name why; do
 	is "$status $(cat "$out")" "7 $name" "stale, $name: the run is right"
 	like "$err" "stale because of $why" "stale, $name: -v says why"
 	like "$err" "snapshot $T/d/$name: saved" "stale, $name: saved anew"
-	is "$(grep -c 'QEMU runs' "$err")" 2 "stale, $name: QEMU did not see it"
+	is "$(machines "$err")" 2 "stale, $name: QEMU did not see it"
 	echo "$name.2" >>"$T/jobs/list"
 done <"$T/others"
 jobs_run

@@ -5,6 +5,7 @@
 #	make check		all tests
 #	make kvm		guests under KVM, in a guest under TCG
 #	make bench		what ktest costs, in ratios to bare QEMU
+#	make matrix		Debian 11 to unstable: its QEMUs and kernels; as root
 #	make lint		the sources under several compilers and checkers
 #	make bios		bios/bios.bin anew; the one that is here will do
 #	make install		DESTDIR, PREFIX
@@ -69,6 +70,10 @@ bench:
 	@sh test/bench.sh
 	@KTEST_CLOUD=$$(sh test/kernels.sh path cloud) sh test/bios-bench.sh
 
+matrix:
+	@sh test/setup.sh matrix
+	@sh test/matrix.sh
+
 lint:
 	@sh test/setup.sh lint
 	@sh test/run.sh test/lint.sh
@@ -92,4 +97,4 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check kvm bench lint install uninstall clean distclean
+.PHONY: all bios demo check kvm bench matrix lint install uninstall clean distclean

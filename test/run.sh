@@ -215,7 +215,7 @@ warm=
 [ $# -gt 0 ] || for script in "$here"/*.sh; do
 	case ${script##*/} in
 	bench.sh | bios-bench.sh | bios-guest.sh | demo.sh | kernels.sh) ;;
-	kvm.sh) ;;
+	kvm.sh | matrix.sh) ;;
 	run.sh | setup.sh | tap.sh) ;;
 	*) set -- "$@" "$script" ;;
 	esac

@@ -90,6 +90,8 @@ enum { STATUS_NOT_EXECUTED = 126, STATUS_NOT_FOUND = 127 };
  */
 enum message {
 	MESSAGE_HELLO = 'h',    /* to the host: nothing; init waits for it */
+	MESSAGE_LIVE = 'l',     /* to the host: nothing; the job that came with
+				 * the answer is here, and not unpacked yet */
 	MESSAGE_ERROR = 'e',    /* to the host: TEXT '\n', init gives up */
 	MESSAGE_VERDICT = 'x',  /* to the host: struct verdict */
 	MESSAGE_WINDOW = 'w'    /* to the guest: struct window */
@@ -2332,6 +2334,8 @@ static void answer_take(struct archive *a)
 	if (a->bytes == NULL)
 		die("no memory for the job", NULL, 0);
 	control_read(a->bytes, a->size);
+	if (!control_send(MESSAGE_LIVE, "", 0))
+		restart();
 }
 
 static void verdict_make(struct verdict *verdict, int status,

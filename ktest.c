@@ -256,6 +256,7 @@ enum { /* times, in milliseconds */
 	WRITER_TICK_MS = 10,
 	CONNECT_TICK_MS = 10,   /* for a socket whose queue is full */
 	KVM_AGE_MS = 2000,      /* of a machine that is saved under KVM */
+	ALIVE_WAIT_MS = 10000,  /* for a sign of life of one that is restored */
 	MONITOR_WAIT_MS = 30000 /* QEMU's monitor: it answers at once, or never */
 };
 
@@ -293,6 +294,7 @@ enum mode { /* how the guest is used */
 
 enum qemu_age { /* what is known of QEMU */
 	QEMU_ANY,
+	QEMU_SGX,              /* -cpu host is a PC's alone, where SGX is */
 	QEMU_BEFORE_8,         /* cmpxchg16b may leave garbage in EFLAGS */
 	QEMU_BEFORE_6          /* ... and BMI2 is wrong; one IO-APIC at most */
 };
@@ -396,6 +398,7 @@ enum ending { /* why the supervisor stopped */
 	END_STALL,             /* a verdict, but not all the output */
 	END_GARBAGE,           /* the control port made no sense */
 	END_LINK,              /* nobody came to the other end of a -link */
+	END_LIFELESS,          /* a restored guest has not said that it lives */
 	END_SAVED,             /* the machine's memory and state are there */
 	END_MONITOR,           /* it could not be saved, or restored */
 	END_OUTPUT,            /* output could not be written */
@@ -421,6 +424,7 @@ enum phase { /* how far an attempt is */
 	PHASE_BOOT,            /* init has not spoken */
 	PHASE_MONITOR,         /* the machine is being saved, or restored */
 	PHASE_SAVED,           /* some of its devices' state may be on its way */
+	PHASE_JOB,             /* it is restored, and being given its job */
 	PHASE_RUN,             /* the program may run */
 	PHASE_OUTPUT           /* the verdict is there, its output may not be */
 };
@@ -2884,7 +2888,8 @@ static bool kvm_usable(struct ktest *k)
  */
 static bool guest_serves_both(const struct guest *g, const struct attempt *a)
 {
-	return g->own_bios && a->accel == ACCEL_TCG;
+	return g->own_bios && (a->accel == ACCEL_TCG
+			       || g->mode == MODE_PROGRAM);
 }
 
 static int guest_acpi(const struct guest *g, const struct attempt *a)
@@ -3055,7 +3060,9 @@ static int child_end(struct child *c)
 /* -- The guest's clock under TCG --
  * Its TSC is the host's tick counter (QEMU's cpu_get_host_ticks(), include/
  * qemu/timer.h): rdtsc on x86, nanoseconds on ARM, something else elsewhere.
- * A guest cannot measure it while the host is busy, so it is told.
+ * A guest cannot measure it while the host is busy, so it is told; nor can it
+ * check it against timer interrupts, which come late then: it would give it up
+ * for a clock of 4 ms (clocksource_watchdog()).
  */
 static void tick_read(uint64_t *ticks, uint64_t *ns)
 {
@@ -3081,14 +3088,17 @@ static void tick_read(uint64_t *ticks, uint64_t *ns)
 }
 
 /* kHz since k->tick_start, to 100 kHz (20 ppm at 2.5 GHz) so that one host
- * always gives one command line; 0 where the counter is not known. */
+ * always gives one command line; 0 where the counter is not known, or the
+ * clock is too coarse to measure it by. */
 static unsigned long tick_khz(struct ktest *k)
 {
 #if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) \
 	|| defined(__arm__)
 	uint64_t ticks, ns, wait = TICK_MEASURE_MS * 1000000u;
-	struct timespec nap = { 0 };
+	struct timespec nap = { 0 }, grain;
 
+	if (clock_getres(CLOCK_MONOTONIC, &grain) < 0 || grain.tv_nsec > 1000)
+		return 0;
 	ns = clock_ns(CLOCK_MONOTONIC) - k->tick_start_ns;
 	if (ns < wait) {
 		nap.tv_nsec = (long)(wait - ns);
@@ -4685,7 +4695,7 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
  * QEMU 8.0 was the first to know FSRS, which "max" has anyway. With the BMI2 of
  * 5.2 a kernel packed by zstd ends while it unpacks itself. */
 static const char *const tcg_cpus[] = {
-	[QEMU_ANY] = "max,fsrs=on",
+	[QEMU_ANY] = "max,fsrs=on", [QEMU_SGX] = "max,fsrs=on",
 	[QEMU_BEFORE_8] = "max,cx16=off",
 	[QEMU_BEFORE_6] = "max,cx16=off,bmi2=off",
 };
@@ -4706,7 +4716,8 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
 	qemu_arg(q, "-cpu");
-	qemu_arg(q, kvm ? "host" : tcg_cpus[q->a->age]);
+	qemu_arg(q, !kvm ? tcg_cpus[q->a->age]
+		 : q->a->age == QEMU_SGX ? "host,-sgx" : "host");
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
@@ -4734,7 +4745,8 @@ static void qemu_machine(struct qemu *q)
 		qemu_kernel_arg(q, "quiet");
 	qemu_kernel_arg(q, "panic=-1");
 	if (!kvm && q->a->tick_khz > 0)
-		qemu_kernel_arg(q, "tsc_early_khz=%lu", q->a->tick_khz);
+		qemu_kernel_arg(q, "tsc_early_khz=%lu tsc=reliable",
+				q->a->tick_khz);
 	if (!kvm)
 		qemu_kernel_arg(q, "no_timer_check");
 	if (!kvm || program)
@@ -5081,7 +5093,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * host is not booted anew; else it is read and compared once.
  */
 #define SNAPSHOT_MAGIC "ktest snapshot\n"
-enum { SNAPSHOT_FORMAT = 2, STAMP_SLACK = 3 /* seconds */ };
+enum { SNAPSHOT_FORMAT = 3, STAMP_SLACK = 3 /* seconds */ };
 
 static uint64_t hash_step(uint64_t h, uint64_t word)
 {
@@ -6110,14 +6122,16 @@ static void deadline_set(struct ktest *k, enum ending end, long long ms)
 	k->vm.deadline[end] = ms > 0 ? now_ms() + ms : 0;
 }
 
-/* What runs out when nothing moves, once QEMU has ended or the verdict is
- * there, begins anew. */
+/* What runs out when nothing moves, once QEMU has ended, the verdict is there
+ * or the job goes to a restored guest, begins anew. */
 static void deadlines_move(struct ktest *k)
 {
 	if (k->vm.deadline[END_QEMU] > 0)
 		deadline_set(k, END_QEMU, BYTE_WAIT_MS);
 	if (k->vm.deadline[END_STALL] > 0)
 		deadline_set(k, END_STALL, STALL_WAIT_MS);
+	if (k->vm.deadline[END_LIFELESS] > 0)
+		deadline_set(k, END_LIFELESS, ALIVE_WAIT_MS);
 }
 
 /* All of them are put off by the time since then, if it is long: we did not run
@@ -6208,7 +6222,8 @@ static void log_bytes(struct ktest *k, const char *s, size_t n)
 }
 
 /* -- The control port -- */
-/* The answer to init's hello, and the job if it has none (-1). */
+/* The answer to init's hello, and the job if it has none (-1): once it holds
+ * that it says so, and not before may the program run. */
 static void control_answer(struct ktest *k, int job)
 {
 	struct vm *v = &k->vm;
@@ -6229,7 +6244,8 @@ static void control_answer(struct ktest *k, int job)
 	s->len = ANSWER_SIZE;
 	s->from = job;
 	s->to = v->fd[FD_CONTROL];
-	v->phase = PHASE_RUN;
+	v->phase = job >= 0 ? PHASE_JOB : PHASE_RUN;
+	deadline_set(k, END_LIFELESS, job >= 0 ? ALIVE_WAIT_MS : 0);
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
 	step(k, "init is there");
@@ -6510,6 +6526,11 @@ static void control_byte(struct ktest *k, char c)
 	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
 		control_hello(k);
+	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
+		v->message_len = 0;
+		v->phase = PHASE_RUN;
+		deadline_set(k, END_LIFELESS, 0);
+		step(k, "init has the job");
 	} else if (v->message[0] == 'e') {
 		if (c == '\n')
 			run_stop(k, END_INIT);
@@ -7005,6 +7026,9 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "the guest spoke nonsense on its control port:"
 			   " byte 0x%02x", (unsigned char)v->message[0]);
 		break;
+	case END_LIFELESS:
+		(void)fail(k, "the restored guest gives no sign of life");
+		break;
 	case END_SAVED:
 		(void)fail(k, "the guest spoke before it had a program");
 		break;
@@ -7090,8 +7114,8 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* This QEMU is older than the options of the machine. */
-static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
+/* This QEMU lacks something: it goes without. */
+static enum remedy_word remedy_lack(struct ktest *k, struct attempt *a)
 {
 	static const struct {
 		const char *said;
@@ -7099,6 +7123,7 @@ static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
 	} ages[] = {
 		{ ".ioapic2' not found", QEMU_BEFORE_6 },
 		{ ".fsrs' not found", QEMU_BEFORE_8 },
+		{ "PC_MACHINE", QEMU_SGX },
 	};
 	char why[512];
 
@@ -7107,13 +7132,34 @@ static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
 		    || !find_line(k->said, k->said_len, ages[i].said, why,
 				  sizeof why))
 			continue;
-		step(k, "QEMU is older than %s", ages[i].age == QEMU_BEFORE_6
-		     ? "6.0" : "8.0");
+		step(k, "QEMU trips: trying without: %s", why);
 		k->error[0] = '\0';
 		a->age = ages[i].age;
 		return AGAIN;
 	}
 	return NO_REMEDY;
+}
+
+/* A machine that was not restored, or does not live, is stale: it is saved
+ * anew, but once per run. */
+static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
+{
+	struct snapshot *s = &k->snapshot;
+
+	if (a->boot != BOOT_RESTORE)
+		return NO_REMEDY;
+	if (k->error[0] == '\0')
+		(void)verdict(k);
+	if (a->saved) { /* by this very run */
+		snapshot_off(k);
+		return AGAIN;
+	}
+	step(k, "snapshot %s: stale because of %s", s->path, k->error);
+	k->error[0] = '\0';
+	close_fd(&s->fd);
+	*a = s->first;
+	snapshot_reserve(k);
+	return AGAIN;
 }
 
 static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
@@ -7179,21 +7225,6 @@ static enum remedy_word remedy_restore(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* A machine that was not restored is stale: it is saved anew. */
-static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
-{
-	struct snapshot *s = &k->snapshot;
-
-	if (a->boot != BOOT_RESTORE || a->saved)
-		return NO_REMEDY;
-	step(k, "snapshot %s: stale because of %s", s->path, k->error);
-	k->error[0] = '\0';
-	close_fd(&s->fd);
-	*a = s->first;
-	snapshot_reserve(k);
-	return AGAIN;
-}
-
 /* Without snapshots it may do. A guest that ends by itself does so cold, too. */
 static enum remedy_word remedy_cold(struct ktest *k, struct attempt *a)
 {
@@ -7214,13 +7245,13 @@ static const struct {
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_lack },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
-	{ WHEN(END_QEMU) | WHEN(END_MONITOR), remedy_age },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
+	  | WHEN(END_LIFELESS), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
 	{ WHEN(END_QEMU), remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_BOOT_HUNG), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
 	  | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED), remedy_cold },
 };

@@ -47,6 +47,7 @@
  *	FAKE_FSRS	the processor has fsrs=on
  *	FAKE_INCOMING	-incoming is given
  *	FAKE_MONITOR	-mon is given
+ *	FAKE_SGX	-cpu host, with all that it has
  *	FAKE_KVM	-accel kvm
  *	FAKE_ACPI_OFF	the machine has acpi=off
  *	FAKE_DO
@@ -514,6 +515,9 @@ script(char **argv)
 	if ((s = getenv("FAKE_INCOMING")) && given(argv, "-incoming", ""))
 		return s;
 	if ((s = getenv("FAKE_MONITOR")) && given(argv, "-mon", ""))
+		return s;
+	if ((s = getenv("FAKE_SGX")) && given(argv, "-cpu", "host")
+	    && !given(argv, "-cpu", "host,-sgx"))
 		return s;
 	if ((s = getenv("FAKE_KVM")) && given(argv, "-accel", "kvm"))
 		return s;

@@ -16,6 +16,9 @@ job report sh -c 'ulimit -S -c 64; exec "$@"' sh "$KTEST" -kernel-path \
 job odd sh -c 'trap "" PIPE INT USR1; umask 077; exec "$@"' sh "$KTEST" \
     -kernel-path "$KTEST_CLOUD" -accel "$ACCEL" -memory 300M -cpus 2 \
     -cwd /tmp -- "$GUEST" report
+for size in 2G 3584M; do
+	cloud_job memory$size -memory $size -- "$GUEST" report
+done
 cloud_job env -- "$GUEST" env
 job envs env GIVEN='from outside' NOT=passed "$KTEST" -kernel-path \
     "$KTEST_CLOUD" -accel "$ACCEL" -env GIVEN -env HOME=/tmp -env EMPTY= \
@@ -170,6 +173,13 @@ has 'cwd /tmp' '-cwd'
 has 'cpus 2' '-cpus 2'
 ok '-memory 300M' [ "$(sed -n 's/^pages //p' "$out")" -gt 200 ]
 ok '-memory 300M: not more' [ "$(sed -n 's/^pages //p' "$out")" -le 300 ]
+
+for size in 2048:2G 3584:3584M; do
+	result "memory${size#*:}"
+	mib=$(sed -n 's/^pages //p' "$out")
+	ok "-memory ${size#*:}: all of it" [ "$mib" -gt $((${size%:*} - 200)) ]
+	ok "-memory ${size#*:}: not more" [ "$mib" -le "${size%:*}" ]
+done
 
 result env
 is "$(tr '\0' '\n' <"$out" | cut -d = -f 1 | sort | tr '\n' ' ')" \

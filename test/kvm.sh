@@ -94,7 +94,7 @@ echo 'end: reached: reached'
 end
 cp "$GUEST" "$T/guest"
 cd "$top" || exit 1	# it is seen in the guest, even if it is in /tmp
-run "$KTEST" -accel tcg -memory 6G -timeout 40m -kernel-path "$KTEST_FULL" \
+run "$KTEST" -accel tcg -cpus 2 -memory 6G -timeout 40m -kernel-path "$KTEST_FULL" \
     -rootfs / -mount "$T" -module kvm-amd -env KTEST="$KTEST" -env GUEST="$T/guest" \
     -env KTEST_TINY="$KTEST_TINY" -env KTEST_CLOUD="$KTEST_CLOUD" \
     -env RESTORES="${KTEST_KVM_RESTORES:-10}" -- sh "$T/inner.sh"

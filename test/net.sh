@@ -18,7 +18,7 @@ args() { # OPTIONS...: what they add to the command line, ports as PORT
 	    sed "s/.*name=ktest.stderr/ /; s/.*name=ktest.stdout/ /
 		s/ -kernel .*-append/ +/; s/ -initrd.*//
 		s/ '*reboot=t console=hvc0 quiet panic=-1//; s/'\$//
-		s/ tsc_early_khz=[0-9]*//; s/ earlyprintk=serial//
+		s/ tsc_early_khz=[0-9]* tsc=reliable//; s/ earlyprintk=serial//
 		s/ no_timer_check//; s/ cryptomgr.notests//
 		s/^ *//
 		s/127.0.0.1:[0-9]*-:80/127.0.0.1:PORT-:80/

@@ -44,6 +44,7 @@ while read -r name letter; do
 done <"$T/messages"
 hello=$(letter_of MESSAGE_HELLO)
 error=$(letter_of MESSAGE_ERROR)
+live=$(letter_of MESSAGE_LIVE)
 
 # -- Messages that ktest takes: all that init sends, and no other byte --
 nonsense() { # WHEN SCRIPT BYTE: sets $known
@@ -78,8 +79,9 @@ done
 		nonsense 'after the answer,' 'hello;clock;' $n
 		n=$((n + 1))
 	done
-	is "${known# } " "$(codes $sent | sed "s/$(codes "$hello")//")" \
-	    'then it takes what else init sends, and no other byte'
+	is "${known# } " "$(codes $sent | sed "s/$(codes "$hello")//
+	    s/$(codes "$live")//")" 'then it takes what else init sends, but a'\
+' sign of life, and no other byte'
 }
 
 fake "say=control:${error}no luck\\n;stay" -- "$GUEST" exit 0
@@ -129,7 +131,7 @@ window=$(sed -n 's/^window //p' "$T/init")
 # restored NAME MORE OPTIONS...: somebody at a terminal of 24 times 80 has a
 # machine saved and restored; $T/NAME is what ktest said then
 restored() {
-	FAKE_INCOMING="$restore;keep=$2:$T/$1;x=0"
+	FAKE_INCOMING="$restore;keep=$2:$T/$1;say=control:$live;x=0"
 	restored_name=$1
 	shift 2
 	run "$PTY" size 24 80 -- "$T/sites" -v -memory 32M -qemu "$FAKE" \
@@ -147,6 +149,21 @@ restored tty "$window" -rootfs / -cwd /proc/sys -env A=b -user 0:0 -net user \
     -mount "$T/mounted:/mnt" -tty -- "$GUEST" exit 0
 wait $!
 restored pipes 0 -- "$GUEST" exit 0
+
+# Until a restored guest has said that it lives, nothing else is taken.
+known=
+for letter in a b c d e f g h i j k l m n o p q r s t u v w x y z; do
+	FAKE_INCOMING="$restore;clock;say=control:$letter\\n;stay"
+	run "$KTEST" -memory 32M -qemu "$FAKE" -init "$GUEST" -kernel-path \
+	    "$FAKE_KERNEL" -accel tcg -snapshot "$T/pipes.snapshot" -timeout \
+	    60 -- "$GUEST" exit 0
+	like "$err" "^ktest: " "restored, $letter: a reason"
+	grep -q nonsense "$err" && case $(cat "$err") in
+	*"byte 0x$(printf '%02x' "'$letter")"*) ;;
+	*) known="$known $letter" ;;
+	esac || known="$known $letter"
+done
+is "$known" " $error $live" 'a restored guest says that it lives, or fails'
 sort -u "$SITES" >"$T/sites.once"
 sort "$T/sites.all" | comm -3 "$T/sites.once" - >"$T/missed"
 empty "$T/missed" 'every place that writes a letter was come by'

@@ -23,8 +23,9 @@ none='{"return": {}}\n'
 event='{"timestamp": 1, "event": "MIGRATION", "data": {"status": "'
 saved=$none$event'completed"}}\n'
 resumed=$none'{"timestamp": 1, "event": "RESUME"}\n'
+live=say=control:l
 good_save="hello;say=qmp:$greeting$none$none$none$saved;state=abc;stay"
-good_restore="say=qmp:$greeting$none$none$resumed;clock;go;say=stdout:hi;x=5"
+good_restore="say=qmp:$greeting$none$none$resumed;clock;$live;go;say=stdout:hi;x=5"
 FAKE_MONITOR=$good_save FAKE_INCOMING=$good_restore
 export FAKE_MONITOR FAKE_INCOMING
 cold='hello;clock;go;say=stdout:hi;x=9'
@@ -345,7 +346,7 @@ cold_line() { # WHAT REGEX [OPTIONS...]: no file; that costs only the speed
 	shift 2
 	stand "$@"
 	is "$status" 9 "$cold_what: the run is right"
-	is "$(grep -v -e '^ktest:   ' -e '^TT' "$err" | wc -l)" 1 \
+	is "$(grep -v -e '^ktest:  ' -e '^TT' "$err" | wc -l)" 1 \
 	    "$cold_what: one line"
 	like "$err" "^ktest: -snapshot: starting cold: $cold_re" \
 	    "$cold_what: says why"
@@ -569,12 +570,19 @@ bad_restore() { # WHAT SCRIPT REGEX: the file is made anew; that is as bad
 monitor_bad bad_restore ""
 bad_restore 'QEMU fails at once' 'exit=1' \
     "(the devices' state: Broken pipe|the machine .* ended early|QEMU)"
+bad_restore 'silence' "say=qmp:$greeting$none$none$resumed" \
+    '.*the restored guest gives no sign of life'
 for when in "" "$greeting" "$greeting$none$none"; do
 	FAKE_INCOMING="say=qmp:$when;stay"
 	silent "restoring, nothing after '$when'"
 	alone "restoring, nothing after '$when'"
 done
-FAKE_INCOMING="say=qmp:$greeting$none$none$resumed;clock;exit=1"
+for how in exit=0 exit=1 die=6; do
+	bad_restore "no sign of life, $how" \
+	    "say=qmp:$greeting$none$none$resumed;clock;$how" \
+	    '.*(guest|QEMU) (ended|died)'
+done
+FAKE_INCOMING="say=qmp:$greeting$none$none$resumed;clock;$live;exit=1"
 stand -snapshot "$file"
 is "$status $(starts)" '125 1' 'it ends once the program may have run: 125'
 FAKE_INCOMING=$good_restore

@@ -180,6 +180,7 @@ both() { # NAME OPTIONS... -- PROGRAM...
 }
 : >"$T/second"
 both cpus -cpus 2 -- "$GUEST" report
+both four -cpus 4 -- "$GUEST" cpus 4
 both small -memory 128M -- "$GUEST" report
 both large -memory 2G -- "$GUEST" report
 both noacpi -acpi off -- "$GUEST" exit 3
@@ -205,6 +206,9 @@ has() { # NAME LINE
 	restored "$1"
 }
 has cpus '^cpus 2'
+result four.2
+is "$status" 0 'four processors: each of them sleeps and wakes up'
+restored 'four processors'
 has small '^pages (9|10|11)[0-9]'
 has large '^pages (19|20)[0-9][0-9]'
 is "$(stat -c %s "$T/d/large" | cut -c 1-3)" 214 '2 GiB, by its file'

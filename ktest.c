@@ -348,6 +348,7 @@ enum mode { /* how the guest is used */
 
 enum qemu_age { /* what is known of QEMU */
 	QEMU_ANY,
+	QEMU_SGX,              /* -cpu host is a PC's alone, where SGX is */
 	QEMU_BEFORE_8,         /* cmpxchg16b may leave garbage in EFLAGS */
 	QEMU_BEFORE_6          /* ... and BMI2 is wrong; one IO-APIC at most */
 };
@@ -359,7 +360,6 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
 	enum qemu_age age;
-	bool no_sgx;           /* -cpu host without it: see remedy_sgx() */
 	int port_tries;        /* how often free ports were chosen anew */
 	int boot_tries;        /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
@@ -5796,7 +5796,8 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
 	qemu_arg(q, "-cpu");
-	qemu_arg(q, kvm ? q->a->no_sgx ? "host,-sgx" : "host" : qemu_tcg_cpu(q));
+	qemu_arg(q, !kvm ? qemu_tcg_cpu(q)
+		 : q->a->age == QEMU_SGX ? "host,-sgx" : "host");
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
@@ -6187,7 +6188,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * host is not booted anew; else it is read and compared once.
  */
 #define SNAPSHOT_MAGIC "ktest snapshot\n"
-enum { SNAPSHOT_FORMAT = 2, STAMP_SLACK = 3 /* seconds */ };
+enum { SNAPSHOT_FORMAT = 3, STAMP_SLACK = 3 /* seconds */ };
 
 static uint64_t hash_step(uint64_t h, uint64_t word)
 {
@@ -9401,8 +9402,8 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* This QEMU is older than the options of the machine. */
-static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
+/* This QEMU lacks something: it goes without. */
+static enum remedy_word remedy_lack(struct ktest *k, struct attempt *a)
 {
 	static const struct {
 		const char *said;
@@ -9410,6 +9411,7 @@ static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
 	} ages[] = {
 		{ ".ioapic2' not found", QEMU_BEFORE_6 },
 		{ ".fsrs' not found", QEMU_BEFORE_8 },
+		{ "PC_MACHINE", QEMU_SGX },
 	};
 	char why[512];
 
@@ -9418,28 +9420,12 @@ static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
 		    || !find_line(k->said, k->said_len, ages[i].said, why,
 				  sizeof why))
 			continue;
-		step(k, "QEMU is older than %s", ages[i].age == QEMU_BEFORE_6
-		     ? "6.0" : "8.0");
+		step(k, "QEMU trips: trying without: %s", why);
 		k->error[0] = '\0';
 		a->age = ages[i].age;
 		return AGAIN;
 	}
 	return NO_REMEDY;
-}
-
-/* QEMU 6.2 to 8 on an Intel host with SGX: its -cpu host takes every machine
- * for a PC ("PC_MACHINE: Object ... is not an instance", QEMU issue 2142). */
-static enum remedy_word remedy_sgx(struct ktest *k, struct attempt *a)
-{
-	char why[512];
-
-	if (!qemu_failed(k) || a->accel != ACCEL_KVM || a->no_sgx
-	    || !find_line(k->said, k->said_len, "PC_MACHINE", why, sizeof why))
-		return NO_REMEDY;
-	step(k, "QEMU trips over SGX: trying without: %s", why);
-	k->error[0] = '\0';
-	a->no_sgx = true;
-	return AGAIN;
 }
 
 /* A machine that was not restored, or does not live, is stale: it is saved
@@ -9552,8 +9538,6 @@ static const struct {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
-	{ WHEN(END_QEMU) | WHEN(END_MONITOR), remedy_age },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sgx },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
 	  | WHEN(END_LIFELESS), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },

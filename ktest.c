@@ -9537,6 +9537,7 @@ static const struct {
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_lack },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
 	  | WHEN(END_LIFELESS), remedy_stale },

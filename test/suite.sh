@@ -185,7 +185,7 @@ if ! part kunit; then
 elif grep -q '^CONFIG_KUNIT_DEBUGFS=y' "$kunit.config" 2>/dev/null &&
     test=$(grep '^CONFIG_LIST_KUNIT_TEST=' "$kunit.config"); then
 	module=
-	[ "${test#*=}" = y ] || module='-module list-test'
+	[ "${test#*=}" = y ] || module="-module ${kunit%/*}/list-test.ko"
 	# shellcheck disable=SC2086 # two words
 	run "$KTEST" -kernel-path "$kunit" -accel "$ACCEL" $module -junit \
 	    k.xml -- /bin/cat /sys/kernel/debug/kunit/list-kunit-test/results

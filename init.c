@@ -57,7 +57,9 @@
  *   ktest.stderr    the same; absent when the job has the letter 'm'
  *
  * In the initramfs:
- *   /.ktest/modules   names, one a line, in the order to load them
+ *   /.ktest/modules   names, one a line, in the order to load them, each with
+ *                     a blank and its parameters, if it has any; one with '-'
+ *                     before it may fail
  *   /.ktest/NAME.ko   the modules
  *   /.ktest/job       the job, an archive described at its reader below. When
  *                     it is empty, init opens all vports and waits for the
@@ -152,7 +154,8 @@ enum {
 	SYS_setpgid = 109, SYS_setsid = 112, SYS_setgroups = 116,
 	SYS_mlockall = 151, SYS_chroot = 161, SYS_sync = 162,
 	SYS_mount = 165,
-	SYS_umount2 = 166, SYS_reboot = 169, SYS_getdents64 = 217,
+	SYS_umount2 = 166, SYS_reboot = 169, SYS_sethostname = 170,
+	SYS_getdents64 = 217,
 	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_openat = 257,
 	SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
 	SYS_symlinkat = 266, SYS_fchmodat = 268, SYS_faccessat = 269,
@@ -291,6 +294,7 @@ enum {
 	UNPACK_CHUNK = 1 << 20,     /* written, then given back: see unpack */
 	RESERVE = 1 << 20,          /* memory for what follows the program */
 	MEMORY_LOW = 32 << 20,      /* less free than this is worth a look */
+	KMSG_LINE = 300,            /* of a record that is told: all in 1 KiB */
 	SHARES = 16                 /* of the host's directories, at most */
 };
 
@@ -1085,22 +1089,59 @@ static char *file_map(const char *path, size_t *size, long *file)
 	return at;
 }
 
-static void module_load(const char *name, size_t length)
+/* What the kernel has said since kmsg was opened: the text of the last records,
+ * each of which is "NUMBERS;TEXT\nMORE" (Documentation/ABI/testing/dev-kmsg). */
+static void kmsg_tell(struct text *t, long kmsg)
 {
-	struct text path;
-	size_t i, start;
-	long fd, error;
+	static char record[2][1024];
+	long n, i, said = 0;
 
+	while ((n = sys_read(kmsg, record[said & 1],
+	    sizeof *record - 1)) > 0) {
+		record[said & 1][n] = '\0';
+		said++;
+	}
+	for (n = said < 2 ? 0 : said - 2; n < said; n++) {
+		char *s = record[n & 1];
+
+		for (i = 0; s[i] != '\0' && s[i] != '\n'; i++)
+			continue;
+		s[i < KMSG_LINE ? i : KMSG_LINE] = '\0';
+		while (*s != '\0' && *s++ != ';')
+			continue;
+		text_add(t, ": ");
+		text_name(t, s);
+	}
+}
+
+/* A line of the list, which ends with a NUL. */
+static void module_load(char *line)
+{
+	const int may_fail = *line == '-';
+	char *name = line + may_fail, *params = name;
+	long kmsg = sys_open("/dev/kmsg", O_RDONLY | O_NONBLOCK, 0), fd, error;
+	struct text path, why;
+
+	sys3(SYS_lseek, kmsg, 0, SEEK_END);
+	while (*params != '\0' && *params != ' ')
+		params++;
+	if (*params == ' ')
+		*params++ = '\0';
 	text_begin(&path, "/.ktest/");
-	start = path.length;
-	for (i = 0; i < length; i++)
-		text_char(&path, name[i]);
+	text_add(&path, name);
 	text_add(&path, ".ko");
 	fd = sys_open(path.s, O_RDONLY, 0);
-	error = fd < 0 ? fd : sys3(SYS_finit_module, fd, (long)"", 0);
-	if (error != 0 && error != -EEXIST)
-		die("cannot load module", path.s + start, error);
+	error = fd < 0 ? fd : sys3(SYS_finit_module, fd, (long)params, 0);
+	if (error != 0 && error != -EEXIST && !may_fail) {
+		text_begin(&why, "cannot load module ");
+		text_name(&why, name);
+		text_add(&why, ": ");
+		text_error(&why, error);
+		kmsg_tell(&why, kmsg);
+		die(why.s, NULL, 0);
+	}
 	sys_close(fd);
+	sys_close(kmsg);
 	sys_unlink(path.s);
 }
 
@@ -1114,8 +1155,9 @@ static void modules_load(void)
 		return;
 	for (at = 0; at < size; at++)
 		if (list[at] == '\n') {
+			list[at] = '\0';
 			if (at > start)
-				module_load(list + start, at - start);
+				module_load(list + start);
 			start = at + 1;
 		}
 	sys_unmap(list, size);
@@ -2486,6 +2528,7 @@ int main(void)
 	signals_prepare();
 	mounts_make();
 	fds_secure();
+	sys2(SYS_sethostname, (long)"ktest", 5);
 	program = file_exists(JOB_FILE);
 	modules_load();
 	vports_expect();

@@ -23,16 +23,18 @@
  *      2 Types       a run, and what the rooms hand to each other
  *      3 Utilities   text, waiting, messages, files; knows nothing of VMs
  *      4 Options     argv, @FILE, environment -> struct ktest_options
- *      5 Describe    the files that options name -> struct guest
- *      6 Claim       what a run takes of the host, and gives back
- *      7 Initramfs   what the guest is to hold -> a cpio archive
- *      8 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
- *      9 Snapshot    the file of a saved machine: search, check, write
- *     10 Spawn       QEMU, and our ends of its fds
- *     11 Supervise   the one poll loop: streams, control port, monitor
- *     12 Verdict     another attempt, or the exit status and why
- *     13 Suite       several kernels
- *     14 main
+ *      5 Kernel      its file -> struct kernel; packed ones are unpacked
+ *      6 Modules     which of them are loaded, and in which order
+ *      7 Describe    the files that options name -> struct guest
+ *      8 Claim       what a run takes of the host, and gives back
+ *      9 Initramfs   what the guest is to hold -> a cpio archive
+ *     10 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
+ *     11 Snapshot    the file of a saved machine: search, check, write
+ *     12 Spawn       QEMU, and our ends of its fds
+ *     13 Supervise   the one poll loop: streams, control port, monitor
+ *     14 Verdict     another attempt, or the exit status and why
+ *     15 Suite       several kernels
+ *     16 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -120,6 +122,7 @@ struct ktest_options {
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
 	int acpi;          /* 0 auto, 1 on, 2 off */
+	int unpack;        /* the kernel here: 0 auto, 1 on, 2 off */
 	int sandbox;       /* 0 off, 1 on, 2 auto */
 	int net;           /* 0 none, 1 user */
 	struct ktest_list ports, services, netfds, links, chardevs;
@@ -146,6 +149,7 @@ struct ktest_options {
 				    * kernel_path, which is the first */
 	long long jobs;    /* runs of these at a time, and ... */
 	int tap;           /* ... TAP: ktest's main() alone looks at them */
+	const char *last_option, *last_value; /* that took a word for value */
 	char *file_argv[KTEST_LIST_MAX + 1]; /* argv, begun in an @FILE */
 	char file_text[KTEST_FILES_SIZE];
 	size_t file_argc, file_len;
@@ -239,6 +243,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	SNAPSHOT_ROOM = 128 << 20, /* free on the disk before one is made */
 	FILE_DEPTH = 16,        /* an @FILE in an @FILE ... */
 	TREE_DEPTH = 200,       /* directories in each other, of -file */
+	MODULES_DEPTH = 16,     /* the same, of modules */
 	LINKS_MAX = 40,         /* Linux's own limit for one path */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
@@ -264,9 +269,11 @@ enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
 
 enum { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
+enum { UNPACK_AUTO, UNPACK_ON, UNPACK_OFF };
 enum { SANDBOX_OFF, SANDBOX_ON, SANDBOX_AUTO };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
+static const char *const unpack_names[] = { "auto", "on", "off", NULL };
 static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
 static const char *const net_names[] = { "none", "user", NULL };
 
@@ -275,6 +282,10 @@ static const char *const net_names[] = { "none", "user", NULL };
  */
 struct kernel { /* what the kernel's file says of itself */
 	bool elf;              /* vmlinux with PVH note, else bzImage */
+	bool wrapped;          /* neither: one of these is inside */
+	size_t at, size;       /* of what is inside of the file, 0: nothing */
+	const char *tool;      /* that unpacks it; NULL: it is not packed */
+	unsigned unpack;       /* 1 << ACCEL_...: it is unpacked under that */
 	bool is64;
 	bool no_acpi, no_pci;  /* known to lack it, see kernel_messages() */
 	char version[128];     /* as uname -r, "" if it does not say */
@@ -345,7 +356,12 @@ struct guest { /* the description of one machine, all policy */
 	const char *env[ENV_MAX + 1];  /* its environment, NULL at the end */
 	char user[48];                 /* "UID GID", "": root */
 	char modules_dir[PATH_SIZE];   /* "" when there is none */
-	char modules[MODULES_SIZE];    /* below it, "\n" after each */
+	char modules[MODULES_SIZE];    /* to load, a line each: a path, below
+					* it unless absolute; '-' before it:
+					* it may fail; "\tPARAMETERS" */
+	bool no_overlay;               /* its modules_dir has none */
+	char modules_link[PATH_SIZE];  /* where /lib/modules/VERSION is to lead
+					* in a root of the host's, or "" */
 	struct port port[PORTS_MAX];   /* one for each -port */
 	size_t port_count;
 	char service[PORTS_MAX][64];   /* QEMU's guestfwd= for each -service */
@@ -413,6 +429,7 @@ enum qemu_fd { /* QEMU inherits them from FD_FIRST up, in this order */
 	FD_MEMORY,             /* the guest's memory, with -snapshot */
 	FD_MONITOR,            /* QMP, with -snapshot */
 	FD_STATE,              /* of the devices that are saved or restored */
+	FD_KERNEL,             /* what is unpacked here */
 	FD_END,                /* wires follow */
 	FD_LOG = FD_END,       /* QEMU's stdout and stderr */
 	FD_ALL,
@@ -464,7 +481,7 @@ struct input { /* a file that a snapshot depends on */
 	uint64_t hash;         /* of the content */
 };
 
-struct trailer { /* the end of a snapshot's file, see room 9 */
+struct trailer { /* the end of a snapshot's file, see room 11 */
 	char magic[16];
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
@@ -524,6 +541,7 @@ struct ktest {
 	struct attempt attempt;
 	int initramfs;             /* or the job of a restored machine, or -1 */
 	int initrd;                /* an -initrd-path that is no file, or -1 */
+	int kernel;                /* what was unpacked of it, or -1 */
 	bool job_said;             /* what is worth a line about the job */
 	struct snapshot snapshot;
 	struct qemu qemu;
@@ -634,12 +652,17 @@ static void text_visible(struct text *t, const char *s, size_t n, bool lines)
 	}
 }
 
+static uint64_t stat_ns(const struct timespec *t)
+{
+	return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
+}
+
 static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec t;
 
 	(void)clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return stat_ns(&t);
 }
 
 static long long now_ms(void)
@@ -994,6 +1017,14 @@ static int path_set(struct ktest *k, char *out, const char *fmt, ...)
 	return 0;
 }
 
+/* Where the last name in a path begins. */
+static size_t path_base(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash != NULL ? (size_t)(slash - path) + 1 : 0;
+}
+
 /* Whether what is written to both comes to one place. */
 static bool same_file(int a, int b)
 {
@@ -1180,34 +1211,38 @@ struct map { /* a file, readable in memory */
 	size_t size;
 };
 
-/* Maps a regular file; what says in errors whose value the path is. An
- * empty file gives size 0. */
-static int map_file(struct ktest *k, const char *what, const char *path,
-		    struct map *m)
+/* Maps a regular file, open as fd; what says in errors whose value the path
+ * is. An empty file gives size 0. */
+static int map_fd(struct ktest *k, const char *what, const char *path, int fd,
+		  struct map *m)
 {
 	struct stat st;
 	void *at;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	*m = (struct map){ "", 0 };
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return fail(k, "%s %s: is %s, not a file", what, path,
+			    S_ISDIR(st.st_mode) ? "a directory" : "a device");
+	if (st.st_size == 0)
+		return 0;
+	at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (at == MAP_FAILED)
+		return fail(k, "%s %s: mmap:", what, path);
+	*m = (struct map){ at, (size_t)st.st_size };
+	return 0;
+}
+
+static int map_file(struct ktest *k, const char *what, const char *path,
+		    struct map *m)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), result;
 
 	*m = (struct map){ "", 0 };
 	if (fd < 0)
 		return fail(k, "%s %s:", what, path);
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		(void)close(fd);
-		return fail(k, "%s %s: is %s, not a file", what, path,
-			    S_ISDIR(st.st_mode) ? "a directory" : "a device");
-	}
-	if (st.st_size > 0) {
-		at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE,
-			  fd, 0);
-		if (at == MAP_FAILED) {
-			(void)close(fd);
-			return fail(k, "%s %s: mmap:", what, path);
-		}
-		*m = (struct map){ at, (size_t)st.st_size };
-	}
+	result = map_fd(k, what, path, fd, m);
 	(void)close(fd);
-	return 0;
+	return result;
 }
 
 static void unmap_file(struct map *m)
@@ -1330,7 +1365,7 @@ static struct ktest *run_begin(const struct ktest_options *o,
 	k->log = sink_open(o->log_fd);
 	k->out = sink_open(o->stdout_fd);
 	k->err = sink_open(o->stderr_fd);
-	k->initrd = k->initramfs = -1;
+	k->initrd = k->initramfs = k->kernel = -1;
 	k->snapshot.fd = k->snapshot.memory = -1;
 	k->snapshot.part = -1;
 	vm_reset(&k->vm);
@@ -1395,12 +1430,16 @@ static const struct opt opt_table[] = {
 	{ .name = NULL, .help = "The kernel" },
 	{ .name = "kernel-path", .value = "FILE", .kind = OPT_LIST,
 	  .offset = AT(kernels), .path = PATH_ALL,
-	  .help = "bzImage or PVH vmlinux",
+	  .help = "its file, or its tree",
 	  .def = "$KTEST_KERNEL or this host's" },
 	{ .name = "jobs", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(jobs), .min = 1, .max = LIST_MAX,
 	  .help = "-kernel-path is repeatable: so many at a time",
 	  .def = "1" },
+	{ .name = "unpack", .value = "auto|on|off", .kind = OPT_CHOICE,
+	  .offset = AT(unpack), .choices = unpack_names,
+	  .help = "the kernel, by tools of ours; auto: under tcg",
+	  .def = "auto" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
 	  .may_be_empty = true, .path = PATH_ALL,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
@@ -1410,12 +1449,12 @@ static const struct opt opt_table[] = {
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
 	  .path = PATH_ALL,
 	  .program = true,
-	  .help = "the one with modules.dep",
+	  .help = "where its modules are",
 	  .def = "found by kernel" },
-	{ .name = "module", .value = "NAME", .kind = OPT_LIST,
-	  .offset = AT(modules),
+	{ .name = "module", .value = "NAME[:PARAM=VALUE]",
+	  .kind = OPT_LIST, .offset = AT(modules), .path = PATH_NAME,
 	  .program = true,
-	  .help = "load this one and what it needs (repeatable)" },
+	  .help = "load it, or FILE.ko (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env),
@@ -1808,9 +1847,10 @@ static const struct opt *opt_find(const char *name, size_t len)
  * on its line, after a blank as well as after '='. The words of a FILE stand
  * for @FILE: once options have ended in one, all that comes is the program's.
  */
+#define OPTIONS_ENV "KTEST_OPTIONS" /* its words are a FILE's lines */
 struct words { /* of the command line, or of a FILE */
 	char *const *argv;      /* what is left of the command line */
-	const char *file;       /* NULL: the command line */
+	const char *file;       /* NULL: the command line; OPTIONS_ENV: that */
 	char *at;               /* what is left of the FILE's text */
 	int line;               /* the last word's */
 	dev_t dev;
@@ -1933,7 +1973,7 @@ static const char *opt_path(const struct opt *opt, const char *value)
 	const char *equals = strchr(value, '=');
 
 	if (opt->path == PATH_NONE
-	    || (opt->path == PATH_NAME && strchr(value, '/') == NULL))
+	    || (opt->path == PATH_NAME && value[strcspn(value, "/:")] != '/'))
 		return NULL;
 	if (opt->path != PATH_TARGET)
 		return value;
@@ -1963,6 +2003,8 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 		value = name + len + strspn(name + len, " \t");
 	else if (opt->kind != OPT_FLAG)
 		value = opt_next(k, opt, w);
+	o->last_option = opt->name;
+	o->last_value = name[len] == '\0' ? value : NULL;
 	if (k->error[0] != '\0')
 		return -1;
 	if (value != NULL && (value = words_path(k, o, w, value,
@@ -1991,9 +2033,8 @@ static int opt_argument(struct ktest *k, struct ktest_options *o,
 }
 
 static int opt_words(struct ktest *k, struct ktest_options *o,
-		     struct words *stack)
+		     struct words *stack, struct words *w)
 {
-	struct words *w = stack;
 	bool ended = false;
 	int result = 0;
 
@@ -2016,6 +2057,8 @@ static int opt_words(struct ktest *k, struct ktest_options *o,
 			if (*w->argv != NULL)
 				o->argv = w->argv;
 			return 0;
+		} else if (!ended && w->dev == 0 && w->ino == 0) {
+			result = fail(k, "%.100s: is no option", word);
 		} else {
 			if (ended || !dashes)
 				result = opt_argument(k, o, w, word);
@@ -2063,9 +2106,17 @@ static int opt_parse(struct ktest *k, struct ktest_options *o,
 		     char *const *argv)
 {
 	struct words stack[FILE_DEPTH + 1];
+	const char *env = getenv(OPTIONS_ENV);
+	const struct map text = { env, env != NULL ? strlen(env) : 0 };
 
 	stack[0] = (struct words){ .argv = argv + (argv[0] != NULL) };
-	return opt_words(k, o, stack) < 0 ? -1 : opt_kernels(k, o);
+	stack[1] = (struct words){ .file = OPTIONS_ENV };
+	if (env != NULL && words_text(k, o, &stack[1], &text) < 0)
+		return -1;
+	for (char *p = stack[1].at; env != NULL && *p != '\0'; p++)
+		*p = *p == ' ' || *p == '\t' ? '\n' : *p;
+	return opt_words(k, o, stack, stack + (env != NULL)) < 0
+	       ? -1 : opt_kernels(k, o);
 }
 
 /* Sets every option to its default; the environment's are read here. */
@@ -2100,26 +2151,192 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
 	return result;
 }
 
-/* ==== 5. Describe =======================================================
- * options + the files they name -> struct guest: which kernel this is, what
- * it lacks, which program, init and firmware; and every policy: accelerator,
- * ACPI, sandbox. Reads files and changes nothing, so the caller's fds are
- * looked at before there is one of ours that could be taken for them.
+/* ==== 5. Kernel =========================================================
+ * options + the kernel's file -> struct kernel: what it is and says of itself,
+ * and under which accelerators it is unpacked here; for an attempt the file that
+ * QEMU starts. The helper programs that unpack, and the files that they write,
+ * stand first.
  */
+
+/* -- Temporary files, and helper programs -- */
+static int temporary_file(struct ktest *k)
+{
+	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
+	const char *first = getenv("TMPDIR");
+	char path[PATH_SIZE];
+	int fd = memfd_create("ktest", MFD_CLOEXEC);
+
+	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
+		const char *dir = i > 0 ? dirs[i - 1] : first;
+
+		if (dir == NULL || snprintf(path, sizeof path,
+			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
+			continue;
+		fd = mkostemp(path, O_CLOEXEC);
+		if (fd >= 0)
+			(void)unlink(path);
+	}
+	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
+				   " /tmp, /var/tmp or /dev/shm:");
+}
+
+struct child { /* a helper program whose output we read */
+	pid_t pid;
+	int out;
+};
+
+/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
+ * with exec by themselves, and what was ignored before us stays so. */
+static void child_signals(void)
+{
+	sigset_t none;
+
+	(void)signal(SIGPIPE, SIG_DFL);
+	(void)signal(SIGTTIN, SIG_DFL);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
+ * (NULL: ours). *c gets its stdout or, where that goes to the fd `to`, its
+ * stderr. A program that cannot be executed exits with 127. */
+static int child_start(struct ktest *k, char *const *argv, char *const *envp,
+		       int in, int to, struct child *c)
+{
+	int fd[2], null;
+
+	if (make_pipe(k, fd) < 0)
+		return -1;
+	c->pid = fork();
+	if (c->pid < 0) {
+		(void)close(fd[0]);
+		(void)close(fd[1]);
+		return fail(k, "fork:");
+	}
+	if (c->pid == 0) {
+		child_signals();
+		null = open("/dev/null", O_RDWR);
+		(void)dup2(in < 0 ? null : in, 0);
+		(void)dup2(to < 0 ? fd[1] : to, 1);
+		(void)dup2(to < 0 ? null : fd[1], 2);
+		if (envp != NULL)
+			(void)execve(argv[0], argv, envp);
+		else
+			(void)execvp(argv[0], argv);
+		_exit(127);
+	}
+	(void)close(fd[1]);
+	c->out = fd[0];
+	return 0;
+}
+
+/* Waits for its end; returns its exit status, 128+N for a signal. */
+static int child_end(struct child *c)
+{
+	int status;
+
+	close_fd(&c->out);
+	while (waitpid(c->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 127;
+	return WIFEXITED(status) ? WEXITSTATUS(status)
+				 : 128 + WTERMSIG(status);
+}
+
+/* -- What is packed: kernels and modules --
+ * It is unpacked by the host's tool, into a temporary file.
+ */
+enum { PACK_MAGIC = 6 };
+
+/* The tool for what begins with p[n]; NULL: it is not packed. */
+static const char *packed_with(const char *p, size_t n)
+{
+	static const struct {
+		const char *magic;
+		size_t len;
+		const char *tool;
+	} packers[] = {
+		{ "\x1f\x8b", 2, "gzip" }, { "\xfd" "7zXZ", 5, "xz" },
+		{ "\x28\xb5\x2f\xfd", 4, "zstd" },
+		{ "\x02\x21\x4c\x18", 4, "lz4" }, { "BZh", 3, "bzip2" },
+		{ "\x5d\0\0", 3, "xz" /* lzma */ }, { "\x89LZO", 4, "lzop" },
+	};
+
+	for (size_t i = 0; i < COUNT(packers); i++)
+		if (n >= packers[i].len
+		    && memcmp(p, packers[i].magic, packers[i].len) == 0)
+			return packers[i].tool;
+	return NULL;
+}
+
+/* What the tool makes of the fd `in`, from where that stands; -1 and k->error,
+ * which begins with the option and the path, or k->end. */
+static int unpack(struct ktest *k, const char *option, const char *path,
+		  const char *tool, int in)
+{
+	char *argv[] = { (char *)(uintptr_t)tool, (char *)(uintptr_t)"-dc",
+			 NULL }, said[256];
+	struct child c = { 0, -1 };
+	int fd = temporary_file(k), status;
+	ssize_t n, len = 0;
+
+	if (fd < 0 || child_start(k, argv, NULL, in, fd, &c) < 0) {
+		close_fd(&fd);
+		return -1;
+	}
+	while ((n = run_read(k, c.out, said, sizeof said)) > 0)
+		len = line_end(said, said + n) - said;
+	if (n < 0)
+		(void)kill(c.pid, SIGKILL);
+	status = child_end(&c);
+	if (n == 0 && status == 0 && lseek(fd, 0, SEEK_SET) == 0)
+		return fd;
+	if (n == 0)
+		(void)fail(k, "%s%s: cannot be unpacked with %s -dc%s%.*s",
+			   option, path, tool, status == 127
+			   ? " (is it installed?)" : len > 0 ? ": " : "",
+			   (int)len, said);
+	close_fd(&fd);
+	return -1;
+}
+
+/* Opens a file; what is packed is unpacked. -1 and k->error, or k->end. */
+static int open_unpacked(struct ktest *k, const char *path)
+{
+	char magic[PACK_MAGIC];
+	int fd = open(path, O_RDONLY | O_CLOEXEC), packed = fd;
+	ssize_t n = fd < 0 ? -1 : pread(fd, magic, sizeof magic, 0);
+	const char *tool = n < 0 ? NULL : packed_with(magic, (size_t)n);
+
+	if (fd < 0)
+		return fail(k, "%s:", path);
+	if (tool == NULL)
+		return fd;
+	fd = unpack(k, "", path, tool, packed);
+	(void)close(packed);
+	return fd;
+}
 
 /* -- The kernel's file --
  * bzImage: Linux Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
- * Header". vmlinux: ELF-64, and the note by which QEMU starts it, Xen's
- * public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY ("PVH").
+ * Header"; its payload, a packed vmlinux, is payload_offset behind the set-up
+ * sectors, and has 4 bytes more (its size), but with gzip. vmlinux: ELF-64, and
+ * the note by which QEMU starts it, Xen's public/elfnote.h,
+ * XEN_ELFNOTE_PHYS32_ENTRY ("PVH"). A unified kernel image (UAPI Group, UKI) is
+ * a PE file (Microsoft, "PE Format") whose section .linux is a bzImage.
  */
 enum {
 	BZ_SETUP_SECTS = 0x1f1, BZ_SYSSIZE = 0x1f4, BZ_BOOT_FLAG = 0x1fe,
 	BZ_MAGIC = 0x202, BZ_PROTOCOL = 0x206, BZ_VERSION = 0x20e,
 	BZ_LOADFLAGS = 0x211, BZ_XLOADFLAGS = 0x236, BZ_CMDLINE_SIZE = 0x238,
-	BZ_HEADER_END = 0x268,
+	BZ_PAYLOAD = 0x248, BZ_PAYLOAD_LENGTH = 0x24c, BZ_HEADER_END = 0x268,
 	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
+	PE_AT = 0x3c, PE_SECTIONS = 6, PE_OPTIONAL_SIZE = 20, PE_HEADER = 24,
+	PE_VIRTUAL_SIZE = 8, PE_SIZE = 16, PE_OFFSET = 20, PE_SECTION = 40,
 	ELF_X86_64 = 62, ELF_I386 = 3,
-	ELF_NOTE_PVH = 18
+	ELF_NOTE_PVH = 18,
+	KERNEL_LAYERS = 4      /* a kernel in a kernel's file ... */
 };
 
 /* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
@@ -2226,7 +2443,43 @@ static int kernel_bzimage(struct ktest *k, const char *path,
 	if (get_le(m->at + BZ_CMDLINE_SIZE, 4) > 0)
 		kernel->cmdline_max =
 			(size_t)get_le(m->at + BZ_CMDLINE_SIZE, 4);
+	kernel->at = want - body + (size_t)get_le(m->at + BZ_PAYLOAD, 4);
+	kernel->size = (size_t)get_le(m->at + BZ_PAYLOAD_LENGTH, 4);
+	if (kernel->size < 4 || kernel->at > m->size
+	    || kernel->size > m->size - kernel->at)
+		return 0;
+	kernel->tool = packed_with(m->at + kernel->at, kernel->size);
+	if (kernel->tool != NULL && strcmp(kernel->tool, "gzip") != 0)
+		kernel->size -= 4;
 	return 0;
+}
+
+/* The .linux section of a PE file. */
+static bool kernel_uki(const struct map *m, struct map *linux_at)
+{
+	size_t pe = m->size >= PE_AT + 4 ? (size_t)get_le(m->at + PE_AT, 4) : 0;
+	size_t count, at;
+
+	if (memcmp(m->at, "MZ", m->size < 2 ? 0 : 2) != 0 || pe == 0
+	    || m->size < PE_HEADER || pe > m->size - PE_HEADER
+	    || memcmp(m->at + pe, "PE\0", 4) != 0)
+		return false;
+	count = (size_t)get_le(m->at + pe + PE_SECTIONS, 2);
+	at = pe + PE_HEADER + (size_t)get_le(m->at + pe + PE_OPTIONAL_SIZE, 2);
+	for (; count-- > 0 && at + PE_SECTION <= m->size; at += PE_SECTION) {
+		const char *p = m->at + at;
+		size_t from = (size_t)get_le(p + PE_OFFSET, 4);
+		size_t size = (size_t)get_le(p + PE_SIZE, 4);
+		size_t used = (size_t)get_le(p + PE_VIRTUAL_SIZE, 4);
+
+		if (memcmp(p, ".linux\0", 8) != 0 || from > m->size
+		    || size > m->size - from)
+			continue;
+		*linux_at = (struct map){ m->at + from,
+					  used < size ? used : size };
+		return true;
+	}
+	return false;
 }
 
 /* What a file that is no kernel of ours is instead, by its first bytes. */
@@ -2238,11 +2491,6 @@ static const char *kernel_other(const struct map *m)
 		size_t len;
 		const char *what;
 	} others[] = {
-		{ 0, "\x1f\x8b", 2, "compressed with gzip (gzip -dc)" },
-		{ 0, "\xfd" "7zXZ", 5, "compressed with xz (xz -dc)" },
-		{ 0, "\x28\xb5\x2f\xfd", 4, "compressed with zstd" },
-		{ 0, "\x02\x21\x4c\x18", 4, "compressed with lz4" },
-		{ 0, "BZh", 3, "compressed with bzip2 (bzip2 -dc)" },
 		{ 56, "ARMd", 4, "a kernel for arm64, not x86" },
 		{ 56, "RSC\x05", 4, "a kernel for riscv, not x86" },
 		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image, not x86" },
@@ -2261,73 +2509,281 @@ static const char *kernel_other(const struct map *m)
 	return "neither a bzImage nor an ELF vmlinux";
 }
 
+static bool kernel_is_bzimage(const struct map *m)
+{
+	return m->size >= BZ_HEADER_END
+	       && memcmp(m->at + BZ_MAGIC, "HdrS", 4) == 0
+	       && get_le(m->at + BZ_BOOT_FLAG, 2) == 0xaa55;
+}
+
 static int kernel_parse(struct ktest *k, const char *path,
 			const struct map *m, struct kernel *kernel)
 {
+	struct map in;
+
 	*kernel = (struct kernel){ .cmdline_max = DEFAULT_CMDLINE_MAX };
-	if (m->size >= BZ_HEADER_END
-	    && memcmp(m->at + BZ_MAGIC, "HdrS", 4) == 0
-	    && get_le(m->at + BZ_BOOT_FLAG, 2) == 0xaa55)
+	if (kernel_is_bzimage(m))
 		return kernel_bzimage(k, path, m, kernel);
 	if (m->size >= 4 && memcmp(m->at, "\177ELF", 4) == 0)
 		return kernel_elf(k, path, m, kernel);
-	return fail(k, "-kernel-path %s: is %s", path, kernel_other(m));
+	kernel->tool = packed_with(m->at, m->size);
+	if (kernel->tool != NULL)
+		in = *m;
+	else if (!kernel_uki(m, &in) || !kernel_is_bzimage(&in))
+		return fail(k, "-kernel-path %s: is %s", path, kernel_other(m));
+	else if (kernel_bzimage(k, path, &in, kernel) < 0)
+		return -1;
+	else
+		kernel->tool = NULL;
+	kernel->wrapped = true;
+	kernel->at = (size_t)(in.at - m->at);
+	kernel->size = in.size;
+	return 0;
 }
 
-/* The kernel to run: the option, else the running host's own. */
-static int guest_kernel(struct ktest *k, struct guest *g)
+static int kernel_read(struct ktest *k, const char *path, int fd,
+		       struct kernel *kernel)
 {
-	char *path = g->kernel_path;
-	struct utsname u;
 	struct map m;
 	int result;
+
+	if (map_fd(k, "-kernel-path", path, fd, &m) < 0)
+		return -1;
+	result = kernel_parse(k, path, &m, kernel);
+	unmap_file(&m);
+	return result;
+}
+
+/* What is inside of a kernel's file, as a file; -1 and k->error, or k->end. */
+static int kernel_inside(struct ktest *k, const char *path, int from,
+			 const struct kernel *kernel)
+{
+	off_t at = (off_t)kernel->at;
+	const off_t end = at + (off_t)kernel->size;
+	int fd = temporary_file(k), packed = fd;
+
+	while (fd >= 0 && at < end)
+		if (sendfile(fd, from, &at, (size_t)(end - at)) <= 0) {
+			(void)fail(k, "-kernel-path %s: temporary file:", path);
+			close_fd(&fd);
+		}
+	if (fd < 0 || kernel->tool == NULL)
+		return fd;
+	(void)lseek(packed, 0, SEEK_SET);
+	fd = unpack(k, "-kernel-path ", path, kernel->tool, packed);
+	(void)close(packed);
+	return fd;
+}
+
+/* Opens a kernel that QEMU can start, unpacked as far as it has to be, and, if
+ * payload is set and that works, to the vmlinux in a bzImage. *kernel says what
+ * it is. -1 and k->error, or k->end. */
+static int kernel_open(struct ktest *k, const char *path, bool payload,
+		       struct kernel *kernel)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), inside;
+	struct kernel in = { 0 };
+
+	if (fd < 0)
+		return fail(k, "-kernel-path %s:", path);
+	for (int layer = 0; layer < KERNEL_LAYERS; layer++) {
+		if (kernel_read(k, path, fd, kernel) < 0)
+			break;
+		if (!kernel->wrapped && (kernel->tool == NULL || !payload))
+			return fd;
+		inside = kernel_inside(k, path, fd, kernel);
+		if (!kernel->wrapped && (inside < 0
+		    || kernel_read(k, path, inside, &in) < 0 || !in.elf)) {
+			step(k, "kernel: it unpacks itself: %s", k->error);
+			k->error[0] = '\0';
+			close_fd(&inside);
+			return fd;
+		}
+		(void)close(fd);
+		fd = inside;
+		if (fd < 0 || !kernel->wrapped) {
+			*kernel = in;
+			return fd;
+		}
+	}
+	(void)close(fd);
+	return fail(k, "-kernel-path %s: what is packed in it is no kernel",
+		    path);
+}
+
+/* The version in a name such as vmlinux-6.4.0-1-default.xz, of a kernel that
+ * need not be unpacked then for a machine that is restored. */
+static bool kernel_named(struct kernel *kernel, const char *path)
+{
+	const char *dash = strchr(path + path_base(path), '-');
+	const char *dot = strrchr(path, '.');
+
+	if (dash == NULL || dot < dash || dash[1] < '0' || dash[1] > '9')
+		return false;
+	kernel_version(kernel, dash + 1, (size_t)(dot - dash) - 1);
+	kernel->is64 = true;
+	return true;
+}
+
+/* The kernel of the tree in which it was built, or that its modules are in, at
+ * path[PATH_SIZE]: what was made last. */
+static int kernel_of_tree(struct ktest *k, char *path)
+{
+	static const char *const names[] = { "arch/x86/boot/bzImage",
+					     "vmlinux", "vmlinuz" };
+	char file[PATH_SIZE], found[PATH_SIZE] = "";
+	struct stat st;
+	uint64_t last = 0;
+	size_t len = strlen(path);
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	for (size_t i = 0; i < COUNT(names); i++) {
+		if (path_set(k, file, "%.*s/%s", (int)len, path, names[i]) < 0)
+			return -1;
+		if (stat(file, &st) < 0 || stat_ns(&st.st_mtim) < last)
+			continue;
+		last = stat_ns(&st.st_mtim);
+		memcpy(found, file, sizeof found);
+	}
+	if (found[0] == '\0')
+		return fail(k, "-kernel-path %s: is a directory without %s, %s"
+			    " or %s", path, names[0], names[1], names[2]);
+	memcpy(path, found, sizeof found);
+	return 0;
+}
+
+/* The path of the kernel to run: the option, else the running host's own. */
+static int kernel_find(struct ktest *k, char *path)
+{
+	struct utsname u;
+	struct stat st;
 
 	if (k->o->kernel_path != NULL) {
 		if (path_set(k, path, "%s", k->o->kernel_path) < 0)
 			return -1;
-	} else {
-		(void)uname(&u);
-		if (path_set(k, path, "/boot/vmlinuz-%s", u.release) < 0)
-			return -1;
-		if (access(path, R_OK) != 0
-		    && path_set(k, path, "/lib/modules/%s/vmlinuz",
-				u.release) < 0)
-			return -1;
-		if (access(path, R_OK) != 0)
-			return fail(k, "-kernel-path is missing: $KTEST_KERNEL"
-				    " is not set, and neither /boot/vmlinuz-%s"
-				    " nor %s can be read", u.release, path);
+		return stat(path, &st) == 0 && S_ISDIR(st.st_mode)
+		       ? kernel_of_tree(k, path) : 0;
 	}
-	if (map_file(k, "-kernel-path", path, &m) < 0)
+	(void)uname(&u);
+	if (path_set(k, path, "/boot/vmlinuz-%s", u.release) < 0)
 		return -1;
-	result = kernel_parse(k, path, &m, &g->kernel);
-	unmap_file(&m);
-	if (result == 0)
-		step(k, "kernel: %s, %s %s", path,
-		     g->kernel.elf ? "ELF" : "bzImage", g->kernel.version);
-	return result;
+	if (access(path, R_OK) != 0
+	    && path_set(k, path, "/lib/modules/%s/vmlinuz", u.release) < 0)
+		return -1;
+	return access(path, R_OK) == 0 ? 0
+		: fail(k, "-kernel-path is missing: $KTEST_KERNEL is not set,"
+			  " and neither /boot/vmlinuz-%s nor %s can be read",
+		       u.release, path);
 }
 
-/* Whether the path [p, end) is that of the module name. */
+/* Under which accelerators the kernel is unpacked here: always what QEMU could
+ * not start; else it pays where the guest's processor is slow. In a machine of
+ * Monogon's nothing is changed. */
+static unsigned kernel_unpacks(struct ktest *k, const struct kernel *kernel)
+{
+	const unsigned all = 1u << ACCEL_KVM | 1u << ACCEL_TCG;
+	char path[PATH_SIZE];
+
+	if (kernel->wrapped)
+		return all;
+	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF
+	    || k->o->argv == NULL)
+		return 0;
+	if (!path_search(NULL, kernel->tool, path)) {
+		step(k, "kernel: it unpacks itself: there is no %s here",
+		     kernel->tool);
+		return 0;
+	}
+	return k->o->unpack == UNPACK_ON ? all : 1u << ACCEL_TCG;
+}
+
+static int guest_kernel(struct ktest *k, struct guest *g)
+{
+	struct kernel *kernel = &g->kernel;
+	char *path = g->kernel_path;
+	struct map m;
+	int result, fd;
+
+	if (kernel_find(k, path) < 0
+	    || map_file(k, "-kernel-path", path, &m) < 0)
+		return -1;
+	result = kernel_parse(k, path, &m, kernel);
+	unmap_file(&m);
+	if (result == 0 && kernel->wrapped && kernel->tool != NULL
+	    && !kernel_named(kernel, path)) {
+		fd = kernel_open(k, path, false, kernel);
+		result = fd < 0 ? -1 : 0;
+		close_fd(&fd);
+		kernel->wrapped = true;
+	}
+	if (result < 0)
+		return -1;
+	kernel->unpack = kernel_unpacks(k, kernel);
+	step(k, "kernel: %s, %s %s", path, kernel->elf ? "ELF"
+	     : kernel->wrapped ? "packed" : "bzImage", kernel->version);
+	return 0;
+}
+
+/* The fd of the kernel that this attempt starts, if it is to be unpacked. */
+static int kernel_attempt(struct ktest *k, const struct guest *g)
+{
+	const long long start = now_ms();
+	struct kernel in;
+	int fd = kernel_open(k, g->kernel_path, g->kernel.wrapped
+			     ? k->o->unpack == UNPACK_ON
+			       || (k->o->unpack == UNPACK_AUTO
+				   && k->attempt.accel == ACCEL_TCG)
+			     : true, &in);
+
+	if (fd >= 0)
+		step(k, "kernel: unpacked in %lld ms, %s (-unpack off: it"
+		     " unpacks itself)", now_ms() - start, in.elf
+		     ? "starts as vmlinux, its text not moved (KASLR)"
+		     : "a bzImage");
+	return fd;
+}
+
+/* ==== 6. Modules ========================================================
+ * options + struct kernel -> the directory of its modules, and the list of those
+ * that are loaded, in their order, with what each needs and its parameters:
+ * struct guest's modules_dir and modules.
+ */
+
+/* In modules.dep (man depmod) a line for each, "PATH: NEEDS ...", all that it
+ * needs, nearest first, so they are loaded from the end of the line; "softdep
+ * NAME pre: NAMES post: NAMES" and "alias ALIAS NAME" in modules.softdep and
+ * modules.alias. Where depmod has not run there is a list of paths alone: of
+ * the files, or a build's modules.order; and what a module needs is among the
+ * strings of its .modinfo, "depends=NAME,NAME" and "softdep=..." (include/
+ * linux/module.h). modules.builtin: one PATH a line. '-' and '_' are the same
+ * in names.
+ */
+/* What follows name in [p, end), if that begins with it, else NULL. */
+static const char *name_skip(const char *p, const char *end, const char *name)
+{
+	for (; *name != '\0'; p++, name++)
+		if (p == end || (*p == '-' ? '_' : *p)
+				!= (*name == '-' ? '_' : *name))
+			return NULL;
+	return p;
+}
+
+/* Whether the path [p, end) is that of the module name, or, of a build, of its
+ * object. */
 static bool module_is(const char *p, const char *end, const char *name)
 {
 	for (const char *q = p; q < end; q++)
 		if (*q == '/')
 			p = q + 1;
-	for (; *name != '\0'; p++, name++)
-		if (p == end || (*p == '-' ? '_' : *p)
-				!= (*name == '-' ? '_' : *name))
-			return false;
-	return end - p >= 3 && memcmp(p, ".ko", 3) == 0
+	p = name_skip(p, end, name);
+	if (p != NULL && end - p == 2 && memcmp(p, ".o", 2) == 0)
+		return true;
+	return p != NULL && end - p >= 3 && memcmp(p, ".ko", 3) == 0
 	       && (end - p == 3 || p[3] == '.');
 }
 
-/* -- Modules --
- * modules.dep (man depmod): "PATH: NEEDS ...", all that the module needs,
- * nearest first, so they are loaded from the end of the line. Names in it
- * may have '-' where the module has '_'. modules.builtin: one PATH a line.
- */
-/* The line of a module in modules.dep or modules.builtin. */
+/* The line of a module in modules.dep or another list of paths. */
 static const char *module_line(const struct map *m, const char *name)
 {
 	const char *end = m->at + m->size, *p = m->at;
@@ -2343,106 +2799,440 @@ static const char *module_line(const struct map *m, const char *name)
 	return NULL;
 }
 
-/* Appends the path [p, end) to the modules to load, once. */
-static void module_add(struct text *list, const char *p, const char *end)
+/* The next line "KEY NAME REST" behind *at: its REST is [*at, *end). */
+static bool index_next(const struct map *m, const char *key, const char *name,
+		       const char **at, const char **end)
 {
-	size_t len = (size_t)(end - p);
+	const char *stop = m->at + m->size, *p = *at, *rest;
 
-	if (text_has_line(list, p, len))
-		return;
-	if (len + 1 >= text_room(list)) {
-		list->full = true;
-		return;
+	for (; p < stop; p = *end < stop ? *end + 1 : stop) {
+		*end = line_end(p, stop);
+		rest = name_skip(p, *end, key);
+		rest = rest != NULL ? name_skip(rest, *end, name) : NULL;
+		if (rest == NULL || rest == *end || *rest != ' ')
+			continue;
+		*at = rest + 1;
+		return true;
 	}
-	text_bytes(list, p, len);
-	text_add(list, "\n");
+	return false;
 }
 
-/* Appends a line of modules.dep, from its end to its beginning. */
-static void module_add_line(struct text *list, const char *p, const char *end)
+/* The next value of a key, with its '=', in a module: [*at, *end). */
+static bool modinfo_next(const struct map *m, const char *key, const char **at,
+			 const char **end)
 {
-	const char *colon = memchr(p, ':', (size_t)(end - p));
-	const char *stop = end;
+	const char *stop = m->at + m->size;
+	const char *p = find_bytes(*at, (size_t)(stop - *at), key, strlen(key));
 
-	while (colon != NULL && stop > colon + 1) {
-		const char *from = stop;
-
-		while (from > colon + 1 && from[-1] != ' ')
-			from--;
-		if (from < stop)
-			module_add(list, from, stop);
-		stop = from > colon + 1 ? from - 1 : from;
-	}
-	module_add(list, p, colon != NULL ? colon : end);
+	if (p == NULL)
+		return false;
+	*at = p + strlen(key);
+	*end = memchr(*at, '\0', (size_t)(stop - *at));
+	return *end != NULL;
 }
 
-/* The directory of dep is the one. Its name is a version as a rule. */
-static int modules_found(struct ktest *k, struct guest *g, const char *dep)
+static bool is_below(const char *dir, const char *name)
+{
+	char path[PATH_SIZE];
+
+	return snprintf(path, sizeof path, "%s/%s", dir, name) < PATH_SIZE
+	       && is_file(path);
+}
+
+/* The directory of modules at dir is the one. Its name is a version as a rule,
+ * but that of a build. */
+static int modules_found(struct ktest *k, struct guest *g, const char *dir)
 {
 	const char *v = g->kernel.version, *base;
 	char real[PATH_SIZE];
-	size_t len = strlen(dep) - strlen("modules.dep");
 
-	if (path_set(k, g->modules_dir, "%.*s", len > 1 ? (int)len - 1 : 1,
-		     len > 0 ? dep : ".") < 0
-	    || realpath(g->modules_dir, real) == NULL)
-		return fail(k, "-modules %s:", g->modules_dir);
+	if (path_set(k, g->modules_dir, "%s", dir) < 0
+	    || realpath(dir, real) == NULL)
+		return fail(k, "-modules %s:", dir);
 	base = strrchr(real, '/') + 1;
 	if (v[0] != '\0' && *base >= '0' && *base <= '9'
-	    && strcmp(base, v) != 0)
+	    && strcmp(base, v) != 0 && !is_below(dir, ".config"))
 		return fail(k, "-modules %s: is for kernel %s, this one is %s",
 			    g->modules_dir, base, v);
 	return 0;
 }
 
-/* Finds the directory with modules.dep for the kernel at path: by -modules,
- * else in the tree that the kernel stands in, else this host's. Leaves
- * g->modules_dir empty when the kernel has none. */
-static int modules_find(struct ktest *k, struct guest *g, const char *path)
+/* Whether an option asks for a module by its file. */
+static bool module_is_file(const char *asked)
+{
+	const size_t n = strcspn(asked, ":");
+	const char *ko = strstr(asked, ".ko");
+
+	return memchr(asked, '/', n) != NULL
+	       || (ko != NULL && ko < asked + n);
+}
+
+static int modules_none(struct ktest *k, const struct guest *g,
+			const char *tried)
 {
 	const char *v = g->kernel.version, *dir = k->o->modules_dir;
-	const char *const below[] = { "", "/", "/lib/modules/" };
-	const char *const beside[] = { "", "../lib/modules/",
-				       "/lib/modules/" };
-	const char *slash = strrchr(path, '/');
-	int base = slash != NULL ? (int)(slash - path) + 1 : 0;
-	char at[PATH_SIZE], tried_at[3 * PATH_SIZE];
+	size_t i = 0;
+
+	while (i < k->o->modules.count && module_is_file(k->o->modules.item[i]))
+		i++;
+	if (dir == NULL && i == k->o->modules.count) {
+		step(k, "modules: none in any of %s", tried);
+		return 0;
+	}
+	return fail(k, "-module%s %s: no modules for kernel %s in any of %s%s",
+		    dir != NULL ? "s" : "", dir != NULL ? dir
+		    : k->o->modules.item[i], v[0] != '\0' ? v
+		    : "of unknown version", tried, dir != NULL ? ""
+		    : "; unpack the package that has them there, or name"
+		      " their directory with -modules");
+}
+
+/* Takes the first of some places that has modules; they begin with base[n], and
+ * those that end in '/' are followed by the version. 1 if there is none. */
+static int modules_try(struct ktest *k, struct guest *g, const char *base,
+		       size_t n, const char *const *place, struct text *tried)
+{
+	const char *v = g->kernel.version;
+	char dir[PATH_SIZE];
+
+	for (size_t len; *place != NULL; place++) {
+		len = strlen(*place);
+		if (len > 0 && (*place)[len - 1] == '/' && v[0] == '\0')
+			continue;
+		if (path_set(k, dir, "%.*s%s%s", (int)n, base, *place, len > 0
+			     && (*place)[len - 1] == '/' ? v : "") < 0)
+			return -1;
+		for (len = strlen(dir); len > 1 && dir[len - 1] == '/';)
+			dir[--len] = '\0';
+		if (len == 0)
+			memcpy(dir, ".", 2);
+		if (is_below(dir, "modules.dep") || is_below(dir, "modules.order")
+		    || is_below(dir, "modules.builtin"))
+			return modules_found(k, g, dir);
+		text_printf(tried, "%s%s", tried->len > 0 ? ", " : "", dir);
+	}
+	return 1;
+}
+
+/* Finds the directory of modules for the kernel at path: by -modules, else in
+ * the tree that the kernel, or what a symlink leads to, stands in, else this
+ * host's. Leaves g->modules_dir empty when the kernel has none. */
+static int modules_find(struct ktest *k, struct guest *g, const char *path)
+{
+	static const char *const below[] = { "", "/", "/lib/modules/",
+					     "/usr/lib/modules/", NULL },
+		*const beside[] = { "", "../lib/modules/", "../usr/lib/modules/",
+				    "../../.." /* arch/x86/boot */, NULL },
+		*const host[] = { "/lib/modules/", NULL };
+	char real[PATH_SIZE], tried_at[6 * PATH_SIZE];
+	const char *dir = k->o->modules_dir;
 	struct text tried;
+	struct stat st;
+	int result;
 
 	text_init(&tried, tried_at, sizeof tried_at);
-	for (size_t i = 0; i < 3; i++) {
-		int n = dir != NULL
-			? path_set(k, at, "%s%s%s/modules.dep", dir, below[i],
-				   i > 0 ? v : "")
-			: path_set(k, at, "%.*s%s%s%smodules.dep",
-				   i < 2 ? base : 0, path, beside[i],
-				   i > 0 ? v : "", i > 0 ? "/" : "");
-		if (n < 0)
-			return -1;
-		if (is_file(at))
-			return modules_found(k, g, at);
-		text_printf(&tried, "%s%s", i > 0 ? ", " : "", at);
+	result = dir != NULL
+		? modules_try(k, g, dir, strlen(dir), below, &tried)
+		: modules_try(k, g, path, path_base(path), beside, &tried);
+	if (result > 0 && dir == NULL && lstat(path, &st) == 0
+	    && S_ISLNK(st.st_mode) && realpath(path, real) != NULL)
+		result = modules_try(k, g, real, path_base(real), beside,
+				     &tried);
+	if (result > 0 && dir == NULL)
+		result = modules_try(k, g, "", 0, host, &tried);
+	return result > 0 ? modules_none(k, g, tried.at) : result;
+}
+
+/* Writes the paths of all modules below a directory, a line each. */
+static int modules_walk(struct ktest *k, const char *top, int to)
+{
+	struct dir level[MODULES_DEPTH], *d = level;
+	char path[PATH_SIZE];
+	const size_t len = strlen(top) + 1;
+	struct stat st;
+
+	if (path_set(k, path, "%s", top) < 0)
+		return -1;
+	if (dir_open(d, path) < 0)
+		return fail(k, "-modules %s:", top);
+	while (d >= level) {
+		const char *name = dir_next(d);
+
+		if (name == NULL)
+			dir_close(d--);
+		else if (strstr(name, ".ko") != NULL)
+			(void)dprintf(to, "%s\n", path + len);
+		else if (d + 1 < level + MODULES_DEPTH && lstat(path, &st) == 0
+			 && S_ISDIR(st.st_mode))
+			d += dir_open(d + 1, path) == 0;
 	}
-	if (dir != NULL || k->o->modules.count > 0)
-		return fail(k, "-module%s %s: no modules for kernel %s, there"
-			    " is none of %s", dir != NULL ? "s" : "",
-			    dir != NULL ? dir : k->o->modules.item[0],
-			    v[0] != '\0' ? v : "of unknown version",
-			    tried.at);
-	step(k, "modules: none, there is none of %s", tried.at);
 	return 0;
 }
 
-static void modules_step(struct ktest *k, const struct guest *g)
+/* The list of modules in g->modules_dir: depmod's, a build's, or one that is
+ * made here. */
+static int modules_list(struct ktest *k, const struct guest *g, struct map *m)
 {
-	char names[MODULES_SIZE];
-	struct text t;
+	const char *dir = g->modules_dir;
+	char path[PATH_SIZE];
+	int fd, result;
+	const bool dep = is_below(dir, "modules.dep");
 
-	text_init(&t, names, sizeof names);
-	for (const char *p = g->modules; *p != '\0'; p++)
-		text_bytes(&t, *p == '\n' ? " " : p, 1);
-	step(k, "modules: in %s: %s", g->modules_dir,
-	     t.len > 0 ? names : "all that is needed is built in");
+	if (dep || is_below(dir, ".config"))
+		return path_set(k, path, "%s/modules.%s", dir, dep ? "dep"
+				: "order") < 0 ? -1
+		       : !is_file(path) ? 0 /* nothing but the kernel is made */
+		       : map_file(k, "-modules", path, m);
+	step(k, "modules: no modules.dep in %s (depmod makes it)", dir);
+	fd = temporary_file(k);
+	result = fd < 0 || modules_walk(k, dir, fd) < 0 ? -1
+		 : map_fd(k, "-modules", dir, fd, m);
+	close_fd(&fd);
+	return result;
+}
+
+/* -- Which modules are loaded, and in which order -- */
+struct plan {
+	struct ktest *k;
+	struct guest *g;
+	struct map list, builtin, soft, alias;
+	struct text out;       /* g->modules */
+	struct text todo;      /* a stack of lines: their kind, and a module's
+				* name or path; with 'e' a line for out */
+	struct text seen;      /* names */
+	char todo_at[MODULES_SIZE], seen_at[MODULES_SIZE];
+	char beside[PATH_SIZE]; /* where the file that is asked for is */
+};
+
+enum { /* who wants a module */
+	PLAN_OURS = 'o',       /* a device of ours: it may be built in */
+	PLAN_ASKED = 'a',      /* an option */
+	PLAN_NEEDED = 'n',     /* another module */
+	PLAN_SOFT = 's',       /* another one, if it can be had and loads */
+	PLAN_EMIT = 'e'
+};
+
+static void plan_push(struct plan *p, char kind, const char *s, size_t n)
+{
+	text_bytes(&p->todo, &kind, 1);
+	text_bytes(&p->todo, s, n);
+	text_add(&p->todo, "\n");
+}
+
+/* The words [s, end), between blanks or commas; `when`: those behind it. */
+static void plan_words(struct plan *p, char kind, const char *s,
+		       const char *end, const char *when)
+{
+	bool these = when == NULL;
+
+	for (size_t n; s < end; s += n + (s + n < end)) {
+		for (n = 0; s + n < end && s[n] != ' ' && s[n] != ',';)
+			n++;
+		if (n > 0 && s[n - 1] == ':')
+			these = when != NULL && n == strlen(when)
+				&& memcmp(s, when, n) == 0;
+		else if (n > 0 && these)
+			plan_push(p, kind, s, n);
+	}
+}
+
+/* What is to be loaded before or after a module, if it can be. m is the module,
+ * or empty: then modules.softdep knows. */
+static void plan_softs(struct plan *p, const char *name, const struct map *m,
+		       const char *when)
+{
+	const char *at = m->size > 0 ? m->at : p->soft.at, *end;
+
+	while (m->size > 0 ? modinfo_next(m, "softdep=", &at, &end)
+	       : index_next(&p->soft, "softdep ", name, &at, &end))
+		plan_words(p, PLAN_SOFT, at, end, when);
+}
+
+/* The name of the module that an option or a line says: from its path to its
+ * first '.' or ':', with '_' for '-'. False if it is too long for one. */
+static bool module_name(const char *s, char name[NAME_SIZE])
+{
+	size_t n = strcspn(s, ":\t"), base = n;
+
+	while (base > 0 && s[base - 1] != '/')
+		base--;
+	n = strcspn(s + base, ".:\t");
+	if (n >= NAME_SIZE)
+		return false;
+	memcpy(name, s + base, n);
+	name[n] = '\0';
+	for (char *p = name; *p != '\0'; p++)
+		*p = *p == '-' ? '_' : *p;
+	return true;
+}
+
+/* The line of a module to load, with the parameters that options give it. */
+static void plan_emit(struct plan *p, char kind, const char *path,
+		      const char *name)
+{
+	const struct ktest_list *asked = &p->k->o->modules;
+	char other[NAME_SIZE], before = '\t';
+
+	text_add(&p->todo, kind == PLAN_SOFT ? "e-" : "e");
+	text_add(&p->todo, path);
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *colon = strchr(asked->item[i], ':');
+
+		if (colon == NULL || !module_name(asked->item[i], other)
+		    || strcmp(name, other) != 0)
+			continue;
+		text_bytes(&p->todo, &before, 1);
+		text_add(&p->todo, colon + 1);
+		before = ' ';
+	}
+	text_add(&p->todo, "\n");
+}
+
+static int module_missing(struct ktest *k, struct guest *g, const char *name,
+			  char kind)
+{
+	if (kind == PLAN_ASKED || (kind == PLAN_NEEDED
+				   && g->modules_dir[0] != '\0'))
+		return fail(k, "-module %.100s: is not in %s, nor built in%s",
+			    name, g->modules_dir, kind == PLAN_NEEDED
+			    ? ", and another needs it" : "");
+	if (name[0] == '9' && g->modules_dir[0] != '\0')
+		return fail(k, "-%s: kernel %s has no 9p (CONFIG_9P_FS,"
+			    " CONFIG_NET_9P_VIRTIO): not in %s",
+			    k->o->rootfs != NULL ? "rootfs" : "mount",
+			    g->kernel.version, g->modules_dir);
+	g->no_overlay = g->no_overlay || strcmp(name, "overlay") == 0;
+	return 0; /* built into a kernel whose list does not say so */
+}
+
+/* A name that no module has: it is built in, or an alias. That the kernel says
+ * "crc32c" for crc32c_generic is known where no list of aliases is. */
+static int plan_other(struct plan *p, char kind, const char *name)
+{
+	const char *at = p->alias.at, *end;
+	char generic[NAME_SIZE + 8];
+	bool any = false;
+
+	if (module_line(&p->builtin, name) != NULL)
+		return 0;
+	while (index_next(&p->alias, "alias ", name, &at, &end)) {
+		plan_push(p, PLAN_SOFT, at, (size_t)(end - at));
+		any = true;
+	}
+	(void)snprintf(generic, sizeof generic, "%s_generic", name
+		       + (strncmp(name, "crypto_", 7) == 0 ? 7 : 0));
+	if (!any && p->alias.size == 0
+	    && module_line(&p->list, generic) != NULL) {
+		plan_push(p, PLAN_SOFT, generic, strlen(generic));
+		any = true;
+	}
+	return any || kind == PLAN_SOFT ? 0
+		: module_missing(p->k, p->g, name, kind);
+}
+
+/* Puts a module on the stack, what it needs above it, and what is to follow
+ * below. */
+static int plan_module(struct plan *p, char kind, const char *what)
+{
+	const char *line, *end, *colon = NULL, *at;
+	char name[NAME_SIZE], path[PATH_SIZE], full[PATH_SIZE];
+	char beside[PATH_SIZE];
+	struct map m = { "", 0 };
+	int fd = -1, result = 0, n;
+	bool object;
+
+	if (!module_name(what, name))
+		return module_missing(p->k, p->g, what, kind);
+	if (text_has_line(&p->seen, name, strlen(name)))
+		return 0;
+	text_printf(&p->seen, "%s\n", name);
+	line = what[0] != '/' ? module_line(&p->list, name) : NULL;
+	if (line == NULL && kind == PLAN_NEEDED && p->beside[0] != '\0'
+	    && snprintf(full, sizeof full, "%s/%s.ko", p->beside, what)
+	       < PATH_SIZE && is_file(full))
+		what = memcpy(beside, full, sizeof full);
+	if (line == NULL && strstr(what, ".ko") == NULL)
+		return plan_other(p, kind, name);
+	end = line == NULL ? what + strlen(what)
+			   : line_end(line, p->list.at + p->list.size);
+	if (line != NULL)
+		colon = memchr(line, ':', (size_t)(end - line));
+	at = line != NULL ? line : what;
+	n = (int)((colon != NULL ? colon : end) - at);
+	object = n > 2 && memcmp(at + n - 2, ".o", 2) == 0; /* of a build */
+	if (path_set(p->k, path, "%.*s%s", n - object, at, object ? "ko" : "")
+			< 0)
+		return -1;
+	if (colon == NULL && (line != NULL || path[0] == '/'))
+		result = path_set(p->k, full, "%s%s%s", path[0] == '/' ? ""
+				  : p->g->modules_dir, path[0] == '/' ? ""
+				  : "/", path) < 0
+			 || (fd = open_unpacked(p->k, full)) < 0
+			 ? -1 : map_fd(p->k, "-module", full, fd, &m);
+	close_fd(&fd);
+	plan_softs(p, name, &m, "post:");
+	plan_emit(p, kind, path, name);
+	plan_softs(p, name, &m, "pre:");
+	at = colon != NULL ? colon + 1 : m.at;
+	if (colon != NULL || (m.size > 0
+			      && modinfo_next(&m, "depends=", &at, &end)))
+		plan_words(p, kind == PLAN_SOFT ? PLAN_SOFT : PLAN_NEEDED, at,
+			   end, NULL);
+	unmap_file(&m);
+	return result;
+}
+
+/* Plans a module with all that belongs to it. */
+static int plan_add(struct plan *p, char kind, const char *what)
+{
+	char item[2 * PATH_SIZE];
+	struct text *t = &p->todo;
+	int result = 0;
+
+	plan_push(p, kind, what, strlen(what));
+	while (result == 0 && t->len > 0 && !t->full) {
+		size_t at = t->len - 1;
+
+		while (at > 0 && t->at[at - 1] != '\n')
+			at--;
+		(void)snprintf(item, sizeof item, "%.*s",
+			       (int)(t->len - 1 - at), t->at + at);
+		t->len = at;
+		t->at[at] = '\0';
+		if (item[0] == PLAN_EMIT)
+			text_printf(&p->out, "%s\n", item + 1);
+		else
+			result = plan_module(p, item[0], item + 1);
+	}
+	if (result == 0 && (t->full || p->out.full || p->seen.full))
+		return fail(p->k, "-module: too many modules (limit %d bytes"
+			    " of paths)", MODULES_SIZE);
+	return result;
+}
+
+/* One -module NAME|FILE[:PARAMETERS]. */
+static int plan_asked(struct plan *p, const char *asked)
+{
+	const size_t n = strcspn(asked, ":");
+	char file[PATH_SIZE], real[PATH_SIZE], name[NAME_SIZE];
+
+	if (strpbrk(asked, "\t\n") != NULL)
+		return fail(p->k, "-module %.100s: has a tab or a newline",
+			    asked);
+	if (path_set(p->k, file, "%.*s", (int)n, asked) < 0)
+		return -1;
+	if (module_is_file(asked)) {
+		if (realpath(file, real) == NULL)
+			return fail(p->k, "-module %s:", file);
+		(void)snprintf(p->beside, sizeof p->beside, "%.*s",
+			       (int)(strrchr(real, '/') - real), real);
+		return plan_add(p, PLAN_ASKED, real);
+	}
+	if (asked[n] != '\0' && module_name(file, name)
+	    && module_line(&p->builtin, name) != NULL)
+		return fail(p->k, "-module %s: is built in, say -cmdline"
+			    " %s.PARAM=VALUE", asked, name);
+	return plan_add(p, PLAN_ASKED, file);
 }
 
 /* What our devices need; returns how many. */
@@ -2464,58 +3254,77 @@ static size_t modules_ours(const struct ktest_options *o,
 	return n;
 }
 
-static int module_missing(struct ktest *k, const struct guest *g,
-			  const char *name, bool asked)
-{
-	if (asked)
-		return fail(k, "-module %.100s: is not in %s (modules.dep,"
-			    " modules.builtin)", name, g->modules_dir);
-	if (name[0] == '9')
-		return fail(k, "-%s: kernel %s has no 9p (CONFIG_9P_FS,"
-			    " CONFIG_NET_9P_VIRTIO): not in %s",
-			    k->o->rootfs != NULL ? "rootfs" : "mount",
-			    g->kernel.version, g->modules_dir);
-	return 0; /* built into a kernel whose list does not say so */
-}
-
 /* Fills g->modules: what our vports need and the kernel lacks built in, then
  * what -module names. */
 static int modules_plan(struct ktest *k, struct guest *g)
 {
+	static const char *const more[] = { "builtin", "softdep", "alias" };
 	const struct ktest_list *asked = &k->o->modules;
 	const char *ours[8];
 	const size_t own = modules_ours(k->o, g, ours);
+	const struct map none = { "", 0 };
+	struct plan p = { .k = k, .g = g, .list = none, .builtin = none,
+			  .soft = none, .alias = none };
+	struct map *const maps[] = { &p.builtin, &p.soft, &p.alias };
 	char path[PATH_SIZE];
-	struct map dep, builtin = { "", 0 };
-	struct text list;
-	int result;
+	int result = 0;
 
-	text_init(&list, g->modules, sizeof g->modules);
-	if (path_set(k, path, "%s/modules.dep", g->modules_dir) < 0
-	    || map_file(k, "-modules", path, &dep) < 0)
-		return -1;
-	result = memchr(dep.at, '\0', dep.size) != NULL
-		? fail(k, "-modules %s: is not a text", path)
-		: path_set(k, path, "%s/modules.builtin", g->modules_dir);
-	if (result == 0 && is_file(path))
-		result = map_file(k, "-modules", path, &builtin);
-	for (size_t i = 0; result == 0 && i < own + asked->count; i++) {
-		const char *name = i < own ? ours[i] : asked->item[i - own];
-		const char *line = module_line(&dep, name);
-
-		if (line != NULL)
-			module_add_line(&list, line, line_end(line,
-						dep.at + dep.size));
-		else if (module_line(&builtin, name) == NULL)
-			result = module_missing(k, g, name, i >= own);
+	text_init(&p.out, g->modules, sizeof g->modules);
+	text_init(&p.todo, p.todo_at, sizeof p.todo_at);
+	text_init(&p.seen, p.seen_at, sizeof p.seen_at);
+	if (g->modules_dir[0] != '\0')
+		result = modules_list(k, g, &p.list);
+	for (size_t i = 0; result == 0 && i < COUNT(more); i++) {
+		result = path_set(k, path, "%s/modules.%s", g->modules_dir,
+				  more[i]);
+		if (result == 0 && is_file(path))
+			result = map_file(k, "-modules", path, maps[i]);
 	}
-	if (result == 0 && list.full)
-		result = fail(k, "-module: too many modules (limit %d bytes"
-			      " of paths)", MODULES_SIZE);
-	unmap_file(&dep);
-	unmap_file(&builtin);
+	if (result == 0 && p.list.size > 0
+	    && memchr(p.list.at, '\0', p.list.size) != NULL)
+		result = fail(k, "-modules %s: modules.dep is not a text",
+			      g->modules_dir);
+	for (size_t i = 0; result == 0 && i < own; i++)
+		result = plan_add(&p, PLAN_OURS, ours[i]);
+	for (size_t i = 0; result == 0 && i < asked->count; i++)
+		result = plan_asked(&p, asked->item[i]);
+	unmap_file(&p.list);
+	for (size_t i = 0; i < COUNT(more); i++)
+		unmap_file(maps[i]);
 	return result;
 }
+
+/* The line of g->modules behind the one at p, whose file's path is put in path;
+ * NULL if that is too long. */
+static const char *module_next(struct ktest *k, const struct guest *g,
+			       const char *p, char *path)
+{
+	const char *end = p + strcspn(p, "\n"), *at = p + (*p == '-');
+	const int n = (int)strcspn(at, "\t\n");
+
+	return (at[0] == '/' ? path_set(k, path, "%.*s", n, at)
+		: path_set(k, path, "%s/%.*s", g->modules_dir, n, at)) < 0
+	       ? NULL : end + 1;
+}
+
+static void modules_step(struct ktest *k, const struct guest *g)
+{
+	char names[MODULES_SIZE];
+	struct text t;
+
+	text_init(&t, names, sizeof names);
+	for (const char *p = g->modules; *p != '\0'; p++)
+		text_bytes(&t, *p == '\n' || *p == '\t' ? " " : p, 1);
+	step(k, "modules: in %s: %s", g->modules_dir,
+	     t.len > 0 ? names : "all that is needed is built in");
+}
+
+/* ==== 7. Describe =======================================================
+ * options + the files they name -> struct guest: which program, init and
+ * firmware, what of the host is seen there; and every policy: accelerator, ACPI,
+ * sandbox. Reads files and changes nothing, so the caller's fds are looked at
+ * before there is one of ours that could be taken for them.
+ */
 
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
@@ -2710,6 +3519,37 @@ static int guest_mounts(struct ktest *k, struct guest *g)
 	if (o->net && o->rootfs != NULL && g->mount[0].rw)
 		warn(k, "-net user: /etc/resolv.conf is this host's, because"
 		     " -rootfs is rw");
+	return 0;
+}
+
+/* The modules belong at /lib/modules/VERSION in a root of the host's: they are
+ * there, or a link in the layer leads to where the root has them, or they are
+ * mounted, if there is room for one more device. Else there are none. */
+static int guest_modules(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	struct mount *m = &g->mount[g->mount_count];
+	const size_t most = MOUNTS_MAX - (size_t)(o->net != 0)
+			    - o->netfds.count - o->links.count;
+	char at[PATH_SIZE], there[PATH_SIZE], ours[PATH_SIZE];
+	bool found;
+
+	if (o->rootfs == NULL || g->modules_dir[0] == '\0' || g->mount[0].rw
+	    || g->no_overlay || g->kernel.version[0] == '\0')
+		return 0;
+	if (path_set(k, at, "/lib/modules/%s", g->kernel.version) < 0)
+		return -1;
+	found = root_path(g->mount[0].host, at, there);
+	if (realpath(g->modules_dir, ours) == NULL
+	    || (found && strcmp(there, ours) == 0))
+		return 0;
+	if (!found && guest_root(o, g) == NULL && !guest_hides(ours)) {
+		memcpy(g->modules_link, ours, sizeof ours);
+	} else if (g->mount_count < most) {
+		memcpy(m->host, ours, sizeof ours);
+		memcpy(m->guest, at, sizeof at);
+		g->mount_count++;
+	}
 	return 0;
 }
 
@@ -2911,9 +3751,34 @@ static int guest_cwd(struct ktest *k, struct guest *g)
 	return realpath(cwd, g->cwd) != NULL ? 0 : fail(k, "-cwd %s:", cwd);
 }
 
+/* Whether a file at -initrd-path begins as what Linux unpacks: cpio, or packed;
+ * zeros before it are skipped (init/initramfs.c). A pipe is believed. */
+static int guest_initrd(struct ktest *k)
+{
+	char magic[PACK_MAGIC] = "";
+	const char *path = k->o->initrd_path;
+	struct stat st;
+	ssize_t n = -1;
+	int fd;
+
+	if (path == NULL || stat(path, &st) < 0 || !S_ISREG(st.st_mode)
+	    || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+		return 0; /* who reads it says why not */
+	n = pread(fd, magic, sizeof magic, 0);
+	(void)close(fd);
+	if (n <= 0 || magic[0] == '\0' || memcmp(magic, "07070", 5) == 0
+	    || packed_with(magic, (size_t)n) != NULL)
+		return 0;
+	return fail(k, "-initrd-path %s: is no initramfs, neither cpio nor"
+		    " packed", path);
+}
+
 /* Options that say something of a program, when there is none. */
 static int guest_monogon(struct ktest *k)
 {
+	if (k->o->initrd_path == NULL && k->o->last_value != NULL)
+		return fail(k, "PROGRAM is missing: -%s has taken %.100s for"
+			    " its value", k->o->last_option, k->o->last_value);
 	if (k->o->initrd_path == NULL)
 		return fail(k, "PROGRAM is missing (or -initrd-path with a"
 			    " /tester in it); ktest -h explains");
@@ -2931,7 +3796,8 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	const char *kernel = g->kernel_path;
 
 	g->mode = o->argv != NULL ? MODE_PROGRAM : MODE_MONOGON;
-	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0)
+	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0
+	    || guest_initrd(k) < 0)
 		return -1;
 	if (g->mode == MODE_PROGRAM) {
 		if (!g->kernel.is64)
@@ -2942,7 +3808,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
 		    || guest_user(k, g) < 0 || guest_program(k, g) < 0
 		    || modules_find(k, g, kernel) < 0
-		    || (g->modules_dir[0] != '\0' && modules_plan(k, g) < 0))
+		    || modules_plan(k, g) < 0 || guest_modules(k, g) < 0)
 			return -1;
 		g->merged = o->tty || same_file(o->stdout_fd, o->stderr_fd);
 		if (g->modules_dir[0] != '\0')
@@ -2963,99 +3829,12 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	return 0;
 }
 
-/* ==== 6. Claim ==========================================================
- * options + struct guest -> what a run takes of the host, and gives back:
- * temporary files, helper programs, the terminal, ports, cables, sockets.
+/* ==== 8. Claim ==========================================================
+ * options + struct guest -> what a run takes of the host, and gives back: the
+ * clock's rate, the terminal, ports, cables, sockets.
  * claim() takes what the options name, claim_undo() gives all of it back,
  * however the run ends.
  */
-
-/* -- Temporary files -- */
-static int temporary_file(struct ktest *k)
-{
-	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
-	const char *first = getenv("TMPDIR");
-	char path[PATH_SIZE];
-	int fd = memfd_create("ktest", MFD_CLOEXEC);
-
-	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
-		const char *dir = i > 0 ? dirs[i - 1] : first;
-
-		if (dir == NULL || snprintf(path, sizeof path,
-			"%s/ktest.XXXXXX", dir) >= (int)sizeof path)
-			continue;
-		fd = mkostemp(path, O_CLOEXEC);
-		if (fd >= 0)
-			(void)unlink(path);
-	}
-	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
-				   " /tmp, /var/tmp or /dev/shm:");
-}
-
-/* -- Helper programs -- */
-struct child { /* a helper program whose output we read */
-	pid_t pid;
-	int out;
-};
-
-/* In a child: what main() ignores must not be ignored by QEMU. Handlers end
- * with exec by themselves, and what was ignored before us stays so. */
-static void child_signals(void)
-{
-	sigset_t none;
-
-	(void)signal(SIGPIPE, SIG_DFL);
-	(void)signal(SIGTTIN, SIG_DFL);
-	(void)signal(SIGXFSZ, SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* Runs argv with stdin from fd in (-1: /dev/null) and the environment envp
- * (NULL: ours). *c gets its stdout. A program that cannot be executed exits
- * with 127. */
-static int child_start(struct ktest *k, char *const *argv, char *const *envp,
-		       int in, struct child *c)
-{
-	int fd[2], null;
-
-	if (make_pipe(k, fd) < 0)
-		return -1;
-	c->pid = fork();
-	if (c->pid < 0) {
-		(void)close(fd[0]);
-		(void)close(fd[1]);
-		return fail(k, "fork:");
-	}
-	if (c->pid == 0) {
-		child_signals();
-		null = open("/dev/null", O_RDWR);
-		(void)dup2(in < 0 ? null : in, 0);
-		(void)dup2(fd[1], 1);
-		(void)dup2(null, 2);
-		if (envp != NULL)
-			(void)execve(argv[0], argv, envp);
-		else
-			(void)execvp(argv[0], argv);
-		_exit(127);
-	}
-	(void)close(fd[1]);
-	c->out = fd[0];
-	return 0;
-}
-
-/* Waits for its end; returns its exit status, 128+N for a signal. */
-static int child_end(struct child *c)
-{
-	int status;
-
-	close_fd(&c->out);
-	while (waitpid(c->pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return 127;
-	return WIFEXITED(status) ? WEXITSTATUS(status)
-				 : 128 + WTERMSIG(status);
-}
 
 /* -- The guest's clock under TCG --
  * Its TSC is the host's tick counter (QEMU's cpu_get_host_ticks(), include/
@@ -3705,12 +4484,13 @@ static void claim_undo(struct ktest *k)
 	}
 	close_fd(&k->initramfs);
 	close_fd(&k->initrd);
+	close_fd(&k->kernel);
 	close_fd(&k->snapshot.fd);
 	close_fd(&k->snapshot.memory);
 	part_remove(&k->snapshot);
 }
 
-/* ==== 7. Initramfs ======================================================
+/* ==== 9. Initramfs ======================================================
  * struct guest + the files it names -> one unlinked temporary file that QEMU
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
@@ -3731,6 +4511,7 @@ struct cpio {
 	uint32_t ino;
 	const char *file;      /* the -file that is being added, or NULL */
 	bool setuid_said;
+	bool optional;         /* what a file needs may be missing */
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
 	char libraries[16384]; /* what a loader lists */
@@ -3919,64 +4700,39 @@ static int cpio_file(struct cpio *c, const char *path, const char *name,
 }
 
 /* -- The machine's part -- */
-/* A module, through the host's decompressor where it has to be. */
 static int initramfs_module(struct cpio *c, const char *path,
 			    const char *name)
 {
-	static const struct {
-		const char *suffix, *tool;
-	} packed[] = { { ".xz", "xz" }, { ".zst", "zstd" }, { ".gz", "gzip" } };
-	const char *suffix = strrchr(path, '.');
-	char *argv[] = { NULL, (char *)(uintptr_t)"-dc", NULL };
 	struct member m;
-	struct child child = { 0, -1 };
-	int fd, result;
+	int fd = open_unpacked(c->k, path), result;
 
-	for (size_t i = 0; suffix != NULL && i < COUNT(packed); i++)
-		if (strcmp(suffix, packed[i].suffix) == 0)
-			argv[0] = (char *)(uintptr_t)packed[i].tool;
-	if (argv[0] == NULL)
-		return cpio_file(c, path, name, S_IFREG | 0644);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return fail(c->k, "%s:", path);
-	result = cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0 ? -1
-		 : child_start(c->k, argv, NULL, fd, &child);
-	(void)close(fd);
-	if (result < 0)
-		return -1;
-	result = cpio_copy(c, path, child.out);
-	if (result < 0)
-		(void)kill(child.pid, SIGKILL);
-	if (child_end(&child) != 0 && result == 0)
-		result = fail(c->k, "%s: cannot be unpacked with %s -dc"
-			      " (is it installed?)", path, argv[0]);
-	return result < 0 ? -1 : cpio_end(c, &m, path);
+	result = fd < 0 || cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0
+		 || cpio_copy(c, path, fd) < 0 ? -1 : cpio_end(c, &m, path);
+	close_fd(&fd);
+	return result;
 }
 
+/* The modules, and their list for init. */
 static int initramfs_modules(struct cpio *c, const struct guest *g)
 {
 	char path[PATH_SIZE], name[PATH_SIZE], list_at[MODULES_SIZE];
 	struct text list;
-	size_t len;
 
 	text_init(&list, list_at, sizeof list_at);
-	for (const char *p = g->modules; *p != '\0'; p += len + 1) {
-		const char *base = p;
-		int base_len;
+	for (const char *p = g->modules, *next; *p != '\0'; p = next) {
+		const char *base, *tab = p + strcspn(p, "\t\n");
 
-		len = strcspn(p, "\n");
-		for (size_t i = 0; i < len; i++)
-			if (p[i] == '/')
-				base = p + i + 1;
-		base_len = (int)strcspn(base, ".\n");
-		if (path_set(c->k, path, "%s/%.*s", g->modules_dir, (int)len,
-			     p) < 0
-		    || path_set(c->k, name, ".ktest/%.*s.ko", base_len,
-				base) < 0
+		if ((next = module_next(c->k, g, p, path)) == NULL)
+			return -1;
+		base = path + path_base(path);
+		if (path_set(c->k, name, ".ktest/%.*s.ko",
+			     (int)strcspn(base, "."), base) < 0
 		    || initramfs_module(c, path, name) < 0)
 			return -1;
-		text_printf(&list, "%.*s\n", base_len, base);
+		text_printf(&list, "%s%.*s%s%.*s\n", *p == '-' ? "-" : "",
+			    (int)strcspn(base, "."), base, *tab == '\t' ? " "
+			    : "", *tab == '\t' ? (int)(next - tab) - 2 : 0,
+			    tab + 1);
 	}
 	return cpio_member(c, ".ktest/modules", S_IFREG | 0644, 0, list.at,
 			   list.len);
@@ -4128,12 +4884,12 @@ static int job_library(struct cpio *c, const char *program, char *line)
 {
 	char *arrow = strstr(line, "=> "), *path, *end;
 
-	path = arrow != NULL ? arrow + 3 : line + strspn(line, " \t");
+	line += strspn(line, " \t");
+	path = arrow != NULL ? arrow + 3 : line;
 	if (arrow != NULL && strncmp(path, "not found", 9) == 0)
-		return fail(c->k, "%s: needs the library %.*s, which its"
-			    " interpreter does not find", program,
-			    (int)strcspn(line + strspn(line, " \t"), " "),
-			    line + strspn(line, " \t"));
+		return c->optional ? 0 : fail(c->k, "%s: needs the library %.*s,"
+			    " which its interpreter does not find", program,
+			    (int)strcspn(line, " "), line);
 	end = strstr(path, " (0x");
 	if (path[0] != '/' || end == NULL)
 		return 0;
@@ -4154,7 +4910,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 	int status;
 
 	if (child_start(c->k, argv, (char *const *)(uintptr_t)
-			c->k->guest.env, -1, &child) < 0)
+			c->k->guest.env, -1, -1, &child) < 0)
 		return -1;
 	while ((n = run_read(c->k, child.out, text + len,
 			     sizeof c->libraries - 1 - len)) > 0)
@@ -4174,7 +4930,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 		if (job_library(c, program, line) < 0)
 			return -1;
 	}
-	if (status != 0)
+	if (status != 0 && !c->optional)
 		return fail(c->k, "%s: its interpreter %s --list ended with"
 			    " status %d", program, loader, status);
 	return 0;
@@ -4260,12 +5016,29 @@ static int job_dynamic(struct cpio *c, const char *path, const char *interp,
 		return -1;
 	if (!audits && loader_known(interp, loader))
 		return job_libraries(c, path, loader);
-	if (!c->k->job_said)
+	if (!c->k->job_said && !c->optional)
 		warn(c->k, "%s: its libraries are not looked for (-file brings"
 		     " them): %s%s", path, audits ? "it asks for others that"
 		     " audit it" : interp, audits ? ""
 		     : " is not a dynamic loader that ktest knows");
 	return 0;
+}
+
+/* The loader for a library of this host's processor, which names none. */
+static bool library_loader(const struct map *m, char *out)
+{
+	static const char *const loaders[] = { "/lib64/ld-linux-x86-64.so.2",
+		"/lib/ld-musl-x86_64.so.1", "/lib/ld-linux.so.2",
+		"/lib/ld-musl-i386.so.1" };
+	struct elf_segment s = { 0 };
+	size_t i = 0;
+
+	while (s.type != PT_DYNAMIC_TYPE)
+		if (!elf_segment(m->at, m->size, i++, &s))
+			return false;
+	i = get_le(m->at + ELF_MACHINE, 2) == ELF_X86_64 ? 0 : 2;
+	(void)snprintf(out, PATH_SIZE, "%s", loaders[i + !is_file(loaders[i])]);
+	return true;
 }
 
 /* Adds what a program needs to start: interpreter and libraries. One that is
@@ -4278,10 +5051,12 @@ static int job_needs(struct cpio *c, const char *path, int depth)
 
 	if (map_file(c->k, "PROGRAM", path, &m) < 0)
 		return -1;
-	any = program_interpreter(&m, interp, word, &script);
+	any = program_interpreter(&m, interp, word, &script)
+	      || (c->optional && library_loader(&m, interp));
 	audits = any && !script && program_audits(&m);
 	unmap_file(&m);
-	if (!any || interp[0] != '/' || !is_file(interp))
+	if (!any || interp[0] != '/' || !is_file(interp)
+	    || (script && c->optional))
 		return 0;
 	if (job_same_file(c, interp) < 0)
 		return -1;
@@ -4325,9 +5100,29 @@ static int job_root_needs(struct cpio *c, const struct guest *g)
 	return 0;
 }
 
+/* What a file that -file brings needs, if it is a program or a library. One in
+ * a tree, or a library, may be there for other reasons than to be loaded: for
+ * that is taken what there is. */
+static int job_entry_needs(struct cpio *c, const char *path, unsigned mode,
+			   bool named)
+{
+	const struct ktest_options *o = c->k->o;
+	const bool library = strstr(strrchr(path, '/'), ".so") != NULL;
+	int result;
+
+	if ((!library && (mode & 0111) == 0)
+	    || (o->rootfs != NULL && guest_root(o, &c->k->guest) == NULL))
+		return 0;
+	c->optional = library || !named;
+	result = job_needs(c, path, 0);
+	c->optional = false;
+	return result;
+}
+
 /* Adds what stands at host as guest (absolute), symlinks as they are; returns
  * 1 if it is a directory, whose content is to follow. */
-static int job_entry(struct cpio *c, const char *host, const char *guest)
+static int job_entry(struct cpio *c, const char *host, const char *guest,
+		     bool named)
 {
 	char link[PATH_SIZE];
 	struct stat st;
@@ -4338,7 +5133,8 @@ static int job_entry(struct cpio *c, const char *host, const char *guest)
 	if (S_ISREG(st.st_mode) && access(host, R_OK) != 0)
 		return fail(c->k, "-file %s:", host);
 	if (S_ISREG(st.st_mode))
-		return cpio_file(c, host, guest + 1, 0);
+		return cpio_file(c, host, guest + 1, 0) < 0 ? -1
+		       : job_entry_needs(c, host, st.st_mode, named);
 	if (S_ISDIR(st.st_mode))
 		return cpio_member(c, guest + 1, st.st_mode, st.st_mtime, "",
 				   0) < 0 ? -1 : 1;
@@ -4363,7 +5159,7 @@ static int job_tree(struct cpio *c, char *host, char *guest)
 		struct dir dir;
 		size_t guest;  /* length of its path there */
 	} level[TREE_DEPTH], *l = level;
-	int result = job_entry(c, host, guest);
+	int result = job_entry(c, host, guest, true);
 
 	for (;;) {
 		const char *name;
@@ -4393,7 +5189,7 @@ static int job_tree(struct cpio *c, char *host, char *guest)
 				      " too long (limit %d bytes)", host,
 				      PATH_SIZE - 1);
 		} else {
-			result = job_entry(c, host, guest);
+			result = job_entry(c, host, guest, false);
 		}
 	}
 	while (l > level)
@@ -4413,6 +5209,9 @@ static int job_file(struct cpio *c, const char *value)
 			    " bytes)", value, PATH_SIZE - 1);
 	(void)path_set(c->k, host, "%s", value);
 	to = guest_part(host);
+	if (stat(host, &st) < 0 && strchr(host, '/') == NULL
+	    && path_search(NULL, host, real))
+		memcpy(host, real, sizeof host);
 	if (stat(host, &st) < 0)
 		return fail(c->k, "-file %s%s:", value, strchr(value, ':')
 			    != NULL && to == NULL
@@ -4429,10 +5228,7 @@ static int job_file(struct cpio *c, const char *value)
 	}
 	if (realpath(host, real) == NULL)
 		return fail(c->k, "-file %s:", host);
-	if (job_tree(c, real, guest) < 0)
-		return -1;
-	return S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0
-	       ? job_needs(c, real, 0) : 0;
+	return job_tree(c, real, guest);
 }
 
 /* A directory that the run needs, where nothing of the host is touched. */
@@ -4444,18 +5240,42 @@ static int job_dir(struct cpio *c, const struct guest *g, const char *path)
 	return cpio_member(c, path + 1, S_IFDIR | 0755, 0, "", 0);
 }
 
+/* The root's own directories that lead to others here, as in a merged /usr, do
+ * so there: what is named by such a path is found by it. */
+static int job_links(struct cpio *c)
+{
+	static const char *const names[] = { "/bin", "/lib", "/lib32",
+		"/lib64", "/libx32", "/sbin" };
+	char link[PATH_SIZE];
+
+	for (size_t i = 0; i < COUNT(names); i++) {
+		const ssize_t n = readlink(names[i], link, sizeof link - 1);
+
+		if (n <= 0 || link[0] == '/' || link[0] == '.')
+			continue;
+		link[n] = '\0';
+		if (cpio_member(c, link, S_IFDIR | 0755, 0, "", 0) < 0
+		    || cpio_member(c, names[i] + 1, S_IFLNK | 0777, 0, link,
+				   (size_t)n) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* What the program finds around it. */
 static int job_skeleton(struct cpio *c, const struct guest *g)
 {
 	static const char dns[] = "nameserver 10.42.0.3\n",
-		hosts[] = "127.0.0.1 localhost\n::1 localhost\n";
+		hosts[] = "127.0.0.1 localhost ktest\n::1 localhost\n";
 	const struct ktest_options *o = c->k->o;
+	char link[PATH_SIZE];
 
 	if (o->rootfs == NULL
 	    && (cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
 		|| (o->initrd_path == NULL
-		    && cpio_member(c, "etc/hosts", S_IFREG | 0644, 0, hosts,
-				   sizeof hosts - 1) < 0)))
+		    && (job_links(c) < 0
+			|| cpio_member(c, "etc/hosts", S_IFREG | 0644, 0,
+				       hosts, sizeof hosts - 1) < 0))))
 		return -1;
 	if (o->net && (o->rootfs == NULL || !g->mount[0].rw)
 	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,
@@ -4464,6 +5284,11 @@ static int job_skeleton(struct cpio *c, const struct guest *g)
 	for (size_t i = 0; i < g->mount_count; i++)
 		if (job_dir(c, g, g->mount[i].guest) < 0)
 			return -1;
+	(void)snprintf(link, sizeof link, "lib/modules/%s", g->kernel.version);
+	if (g->modules_link[0] != '\0'
+	    && cpio_member(c, link, S_IFLNK | 0777, 0, g->modules_link,
+			   strlen(g->modules_link)) < 0)
+		return -1;
 	return job_dir(c, g, g->cwd);
 }
 
@@ -4563,7 +5388,7 @@ static int job_build(struct ktest *k, const struct guest *g)
 	return c.fd < 0 ? -1 : archive_done(&c, "job");
 }
 
-/* ==== 8. QEMU argv ======================================================
+/* ==== 10. QEMU argv =====================================================
  * struct guest -> struct qemu: QEMU's arguments and the kernel's command
  * line. One capability is one function, which writes its part of both.
  * QEMU inherits its fds from 3 up, in the order of enum qemu_fd; what is not
@@ -4572,7 +5397,8 @@ static int job_build(struct ktest *k, const struct guest *g)
 enum fd_kind { FD_NONE, FD_SOCKET, FD_FROM_QEMU, FD_TO_QEMU, FD_FILE };
 
 enum { /* what has to be for a fd to exist */
-	WITH_PROGRAM = 1, WITH_STDERR = 2, WITH_SNAPSHOT = 4, WITH_RESTORE = 8
+	WITH_PROGRAM = 1, WITH_STDERR = 2, WITH_SNAPSHOT = 4, WITH_RESTORE = 8,
+	WITH_KERNEL = 16
 };
 
 static const struct {
@@ -4589,6 +5415,7 @@ static const struct {
 	[FD_MEMORY] = { FD_FILE, WITH_SNAPSHOT },
 	[FD_MONITOR] = { FD_SOCKET, WITH_SNAPSHOT },
 	[FD_STATE] = { FD_TO_QEMU, WITH_RESTORE },
+	[FD_KERNEL] = { FD_FILE, WITH_KERNEL },
 };
 
 /* What that fd is in this attempt, FD_NONE if QEMU does not get it. */
@@ -4599,7 +5426,8 @@ static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
 	const unsigned have = (g->mode == MODE_PROGRAM ? WITH_PROGRAM : 0u)
 		| (!g->merged || warm ? WITH_STDERR : 0u)
 		| (warm ? WITH_SNAPSHOT : 0u)
-		| (a->boot == BOOT_RESTORE ? WITH_RESTORE : 0u);
+		| (a->boot == BOOT_RESTORE ? WITH_RESTORE
+		   : g->kernel.unpack >> a->accel & 1 ? WITH_KERNEL : 0u);
 
 	return qemu_fds[fd].with & ~have ? FD_NONE : qemu_fds[fd].kind;
 }
@@ -4945,8 +5773,12 @@ static int qemu_kernel(struct ktest *k, struct qemu *q)
 			    max < CMDLINE_SIZE ? max : CMDLINE_SIZE - 1);
 	if (q->a->boot == BOOT_RESTORE) /* all of this is in memory */
 		return 0;
-	qemu_arg(q, "-kernel");
-	qemu_arg(q, q->g->kernel_path);
+	if (fd_kind_of(q->g, q->a, FD_KERNEL) != FD_NONE) {
+		qemu_add(q, "-kernel", FD_PATH, FD_FIRST + FD_KERNEL);
+	} else {
+		qemu_arg(q, "-kernel");
+		qemu_arg(q, q->g->kernel_path);
+	}
 	qemu_arg(q, "-append");
 	qemu_arg(q, q->cmdline.at);
 	if (q->g->mode == MODE_PROGRAM) {
@@ -5075,7 +5907,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 	log_args(NULL, fd, name, argv);
 }
 
-/* ==== 9. Snapshot =======================================================
+/* ==== 11. Snapshot ======================================================
  * struct guest and its files -> the file of a saved machine that fits, or why
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
@@ -5127,11 +5959,6 @@ static uint64_t hash_string(uint64_t h, const char *s)
 	return hash_bytes(h, s, strlen(s) + 1);
 }
 
-static uint64_t stat_ns(const struct timespec *t)
-{
-	return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
-}
-
 /* -- What the machine is made of -- */
 /* The files, whose paths follow each other in s->paths. */
 static int input_add(struct ktest *k, const char *what, const char *path)
@@ -5164,7 +5991,6 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 	const struct ktest_options *o = k->o;
 	struct snapshot *s = &k->snapshot;
 	char path[PATH_SIZE];
-	size_t len;
 
 	text_init(&s->paths, s->paths_at, sizeof s->paths_at);
 	if (input_add(k, "the kernel", g->kernel_path) < 0
@@ -5179,13 +6005,10 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 	if (input_add(k, "QEMU", strchr(o->qemu, '/') != NULL ? o->qemu
 							       : path) < 0)
 		return -1;
-	for (const char *p = g->modules; *p != '\0'; p += len + 1) {
-		len = strcspn(p, "\n");
-		if (path_set(k, path, "%s/%.*s", g->modules_dir, (int)len,
-			     p) < 0
+	for (const char *p = g->modules; *p != '\0';)
+		if ((p = module_next(k, g, p, path)) == NULL
 		    || input_add(k, strrchr(path, '/') + 1, path) < 0)
 			return -1;
-	}
 	return 0;
 }
 
@@ -5252,7 +6075,7 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 	const char *before = "";
 	int result = qemu_build(k, &a);
 
-	*hash = hash_string(0, k->guest.modules);
+	*hash = hash_string(k->guest.kernel.unpack, k->guest.modules);
 	for (size_t i = 1; result == 0 && i < q->argc; i++) {
 		if (strcmp(before, "-kernel") != 0
 		    && (strcmp(before, "-bios") != 0
@@ -5841,7 +6664,7 @@ static int snapshot_find(struct ktest *k)
 	return 0;
 }
 
-/* ==== 10. Spawn =========================================================
+/* ==== 12. Spawn =========================================================
  * struct qemu -> a QEMU process, and our ends of its fds in struct vm. QEMU,
  * and what it was started through, are one process group. Its leader is the
  * warden, a child that does nothing but to wait for the end of ktest, however
@@ -6003,6 +6826,7 @@ static int vm_open(struct ktest *k, int *source)
 			return -1;
 		if (kind == FD_FILE)
 			source[i] = i == FD_INITRAMFS ? k->initramfs
+				    : i == FD_KERNEL ? k->kernel
 				    : save ? s->memory : s->fd;
 	}
 	return spawn_pipe(k, &v->fd[FD_LOG], &source[FD_END], false);
@@ -6109,7 +6933,7 @@ static int vm_spawn(struct ktest *k)
 	return 0;
 }
 
-/* ==== 11. Supervise ======================================================
+/* ==== 13. Supervise =====================================================
  * struct vm -> struct vm: moves bytes between QEMU and the caller, and speaks
  * with QEMU's monitor, until there is a reason to stop, k->end; then leaves
  * no process behind. Everything is an event of one loop: vm_poll() waits and
@@ -6889,7 +7713,7 @@ static void vm_supervise(struct ktest *k)
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 12. Verdict =======================================================
+/* ==== 14. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
  * guest's kernel and QEMU said last. ktest_run() stands here.
@@ -6964,13 +7788,19 @@ static void explain_qemu(struct ktest *k)
 	else if (v->phase == PHASE_OUTPUT)
 		explain_lost(k);
 	else if (find_line(k->scratch, n, PANIC, line, sizeof line))
-		(void)fail(k, "the guest panicked: %s", line + strlen(PANIC));
+		(void)fail(k, strstr(line, "memory") == NULL
+			   ? "the guest panicked: %s"
+			   : "the guest panicked: %s (-memory is %lldM)",
+			   line + strlen(PANIC), k->o->memory);
 	else if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
-		(void)fail(k, "init gave up: %s (%s)", line + 9,
-			   k->guest.modules_dir[0] != '\0'
-			   ? "see -v, -modules, -acpi"
-			   : "no modules were found for this kernel: -modules,"
-			   " and -v says where they were looked for");
+		(void)fail(k, "init gave up: %s%s", line + 9,
+			   strstr(line, "no virtio") == NULL ? ""
+			   : k->guest.modules_dir[0] != '\0'
+			   ? " (see -v, -modules, -acpi)"
+			   : " (no modules were found for this kernel: unpack"
+			   " the package that has them beside it, or name their"
+			   " directory with -modules; -v says where they were"
+			   " looked for)");
 	else if (find_line(k->scratch, n, "firmware: ", line, sizeof line))
 		(void)fail(k, "the firmware gave up: %s (-memory is %lldM)",
 			   line + 10, k->o->memory);
@@ -7291,6 +8121,11 @@ static int attempt_files(struct ktest *k)
 
 	close_fd(&k->initramfs);
 	close_fd(&s->memory);
+	close_fd(&k->kernel);
+	if (!k->o->dry_run
+	    && fd_kind_of(&k->guest, &k->attempt, FD_KERNEL) != FD_NONE
+	    && (k->kernel = kernel_attempt(k, &k->guest)) < 0)
+		return -1;
 	if (k->guest.mode == MODE_MONOGON || k->o->dry_run
 	    || boot == BOOT_RESTORE)
 		return 0;
@@ -7437,7 +8272,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-/* ==== 13. Suite =========================================================
+/* ==== 15. Suite =========================================================
  * struct ktest_options with several kernels -> a run for each, as many at a
  * time as -jobs says; what they wrote, whole and in order; and who passed. A
  * run is a child process that calls ktest_run(), with no stdin and with its
@@ -7767,7 +8602,7 @@ static int runs_all(struct ktest_options *o)
 	return status;
 }
 
-/* ==== 14. main ==========================================================
+/* ==== 16. main ==========================================================
  * argv -> ktest_run(), or the suite; the exit status, or death by the signal
  * that ended the run.
  */

@@ -316,49 +316,50 @@ static void fuzz_kernel(const char *s, size_t n)
 
 /* ==== m: modules.dep =================================================== */
 
-/* The list holds paths of the file only, whole and once. */
-static void check_modules(const struct text *list, const struct map *dep)
+/* The plan holds paths of the list only, whole and once. */
+static void check_modules(const struct text *out, const struct map *list)
 {
-	const char *end = list->at + list->len, *stop;
+	const char *end = out->at + out->len, *stop;
 
-	for (const char *p = list->at; p < end; p = stop + 1) {
+	for (const char *p = out->at; p < end; p = stop + 1) {
+		const char *path = p + (*p == '-');
+
 		stop = memchr(p, '\n', (size_t)(end - p));
-		REQUIRE(stop != NULL && stop > p);
-		REQUIRE(naive_find(dep->at, dep->size, p,
-				   (size_t)(stop - p)) != NULL);
-		for (const char *q = list->at; q < p;
+		REQUIRE(stop != NULL && stop > path);
+		REQUIRE(naive_find(list->at, list->size, path,
+				   (size_t)(stop - path)) != NULL);
+		for (const char *q = out->at; q < p;
 		     q = (const char *)memchr(q, '\n', (size_t)(end - q)) + 1)
 			REQUIRE(memcmp(q, p, (size_t)(stop - p) + 1) != 0);
 	}
 }
 
-/* The size of the list / 16; the module's name, NUL; modules.dep. */
+/* The size of the plan / 16; the module's name, NUL; modules.dep, and the same
+ * text as every other list. */
 static void fuzz_modules(const char *s, size_t n)
 {
-	static char list_at[MODULES_SIZE];
-	const char *nul = n > 1 ? memchr(s + 1, '\0', n - 1) : NULL, *line;
-	struct map dep;
-	struct text list;
+	static struct guest g;
+	static struct plan p;
+	const char *nul = n > 1 ? memchr(s + 1, '\0', n - 1) : NULL;
+	struct map list;
 
-	if (nul == NULL)
+	if (nul == NULL || nul == s + 1 || memchr(s + 1, '/', n - 1) == s + 1
+	    || memchr(nul + 1, ':', n - (size_t)(nul + 1 - s)) == NULL)
 		return;
-	dep.size = n - (size_t)(nul + 1 - s);
-	dep.at = copy(nul + 1, dep.size);
-	text_init(&list, list_at, s[0] == 0 ? sizeof list_at
+	list.size = n - (size_t)(nul + 1 - s);
+	list.at = copy(nul + 1, list.size);
+	k.o = &o;
+	p = (struct plan){ .k = &k, .g = &g };
+	p.list = p.builtin = p.soft = p.alias = list;
+	text_init(&p.out, g.modules, s[0] == 0 ? sizeof g.modules
 		  : (size_t)(unsigned char)s[0] * 16);
-	for (const char *name = "virtio_mmio"; name != NULL;
-	     name = name == s + 1 ? NULL : s + 1) {
-		line = *name != '\0' ? module_line(&dep, name) : NULL;
-		if (line == NULL)
-			continue;
-		REQUIRE(line == dep.at || line[-1] == '\n');
-		module_add_line(&list, line,
-				line_end(line, dep.at + dep.size));
-	}
-	REQUIRE(list.len < list.size && list.at[list.len] == '\0');
-	if (memchr(dep.at, '\0', dep.size) == NULL)
-		check_modules(&list, &dep);
-	free((void *)(uintptr_t)dep.at);
+	text_init(&p.todo, p.todo_at, sizeof p.todo_at);
+	text_init(&p.seen, p.seen_at, sizeof p.seen_at);
+	if (plan_add(&p, PLAN_ASKED, s + 1) == 0
+	    && memchr(list.at, '\0', list.size) == NULL)
+		check_modules(&p.out, &list);
+	REQUIRE(p.out.len < p.out.size && p.out.at[p.out.len] == '\0');
+	free((void *)(uintptr_t)list.at);
 }
 
 /* ==== i: a program's interpreter ======================================= */

@@ -86,7 +86,7 @@ for n in root 0:7 1234:0; do
 done
 {
 	cat "$tree/one" "$tree/sub/odd size" "$tree/good"
-	printf '127.0.0.1 localhost\n::1 localhost\n'
+	printf '127.0.0.1 localhost ktest\n::1 localhost\n'
 } >"$T/files"
 
 # -- Modules --

@@ -14,7 +14,10 @@ printf '\177ELFgarbage' >"$T/garbage"
 cloud_job badinit -acpi on -init "$T/garbage" -- "$GUEST" exit 0
 cloud_job noinitauto -cmdline 'rdinit=/nonexistent init=/nonexistent' \
     -- "$GUEST" exit 0
-"$GUEST" random 100000 6 >"$T/noise"
+{
+	printf 070701
+	"$GUEST" random 100000 6
+} >"$T/noise"
 cloud_job badinitrd -acpi on -initrd-path "$T/noise" -- "$GUEST" exit 0
 cloud_job panic -- "$GUEST" sysrq c
 cloud_job terminal -- "$GUEST" terminal

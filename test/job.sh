@@ -222,7 +222,10 @@ is "$status $(starts)" '143 0' '-initrd-path of a FIFO: SIGTERM'
 # A second attempt has what the first has read; one writer.
 FAKE_ACPI_OFF='hello;clock;go;x=7'
 export FAKE_ACPI_OFF
-for n in 1 2 3 4 5 6 7 8 9; do head -c 99999 "$KTEST"; done >"$T/large"
+{
+	printf 070701
+	for n in 1 2 3 4 5 6 7 8 9; do head -c 99999 "$KTEST"; done
+} >"$T/large"
 fake 'exit=0' -initrd-path "$T/large" -v -- "$GUEST"
 size=$(sed -n 's/.*initramfs: \([0-9]*\) bytes/\1/p' "$err" | sort -u)
 cat "$T/large" >"$T/fifo" &

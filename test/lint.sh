@@ -53,8 +53,8 @@ ktest_lines=8000
 init_lines=2800
 bios_lines=900		# one room
 ktest_rooms='0._Interface 1._Constants 2._Types 3._Utilities 4._Options
-	5._Describe 6._Claim 7._Initramfs 8._QEMU_argv 9._Snapshot 10._Spawn
-	11._Supervise 12._Verdict 13._Suite 14._Main'
+	5._Kernel 6._Modules 7._Describe 8._Claim 9._Initramfs 10._QEMU_argv
+	11._Snapshot 12._Spawn 13._Supervise 14._Verdict 15._Suite 16._Main'
 # and some more between them
 init_rooms='... Protocol Architecture Strings Sys Reports Mounts Modules Ports
 	Job Program Relay Verdict Entry'

@@ -7,14 +7,15 @@
  * describes, 2.15, with VERSION as its version string and an empty body),
  * short (the same without its last 100 bytes), old (protocol 2.02), pvh (an
  * ELF vmlinux with Xen's PVH entry note), nopvh (one without), arm64elf,
- * arm64 (an Image), gzip.
+ * arm64 (an Image), gzip, and uki: a PE file, whose section .linux, the second,
+ * is what is read from stdin.
  */
 #include <stdio.h>
 #include <string.h>
 
 enum { SETUP_SECTORS = 1, BODY = 4096, HEADER = (SETUP_SECTORS + 1) * 512 };
 
-static unsigned char file[65536];
+static unsigned char file[1 << 25];
 
 static void
 le(size_t at, unsigned long long value, int bytes)
@@ -66,6 +67,25 @@ elf(const char *version, unsigned machine, unsigned note)
 	return 4096;
 }
 
+static size_t
+uki(void)
+{
+	const size_t body = 1024;
+	size_t n = fread(file + body, 1, sizeof file - body, stdin);
+
+	memcpy(file, "MZ", 2);
+	le(0x3c, 128, 4);
+	memcpy(file + 128, "PE\0", 4);
+	le(128 + 6, 2, 2);		/* sections */
+	le(128 + 20, 16, 2);		/* of the optional header */
+	memcpy(file + 168, ".osrel", 6);
+	memcpy(file + 208, ".linux", 6);
+	le(208 + 8, n, 4);		/* VirtualSize */
+	le(208 + 16, (n + 511) & ~511u, 4);
+	le(208 + 20, body, 4);
+	return body + ((n + 511) & ~511u);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -89,6 +109,8 @@ main(int argc, char **argv)
 		memcpy(file, "MZ", 2);
 		memcpy(file + 56, "ARMd", 4);
 		n = 4096;
+	} else if (!strcmp(kind, "uki")) {
+		n = uki();
 	} else if (!strcmp(kind, "gzip")) {
 		memcpy(file, "\37\213\10", 3);
 		n = 4096;

@@ -46,14 +46,14 @@ for on in kvm tcg; do
 	    )filter-dump,id=dump0,netdev=usernet0,file=$T/a,,b c' +" \
 	    "$on: -pcap"
 	is "$(args -link "$T/l1" -link "$T/l2")" "$(:
-	    )-netdev socket,id=cable13,fd=13 $(:
-	    )-device virtio-net-device,netdev=cable13,mac=MAC $(:
 	    )-netdev socket,id=cable14,fd=14 $(:
-	    )-device virtio-net-device,netdev=cable14,mac=MAC +" "$on: -link"
+	    )-device virtio-net-device,netdev=cable14,mac=MAC $(:
+	    )-netdev socket,id=cable15,fd=15 $(:
+	    )-device virtio-net-device,netdev=cable15,mac=MAC +" "$on: -link"
 	is "$(args -chardev log,1="$T/log file" -chardev b=9 9>"$T/nine")" "$(:
-	    )-chardev file,id=extra0,path=/proc/self/fd/13,append=on $(:
+	    )-chardev file,id=extra0,path=/proc/self/fd/14,append=on $(:
 	    )-device virtserialport,chardev=extra0,name=log,,1 $(:
-	    )-chardev file,id=extra1,path=/proc/self/fd/14,append=on $(:
+	    )-chardev file,id=extra1,path=/proc/self/fd/15,append=on $(:
 	    )-device virtserialport,chardev=extra1,name=b +" "$on: -chardev"
 	is "$(args -gdb unix:"$T/g,db")" \
 	    "-gdb unix:$T/g,,db,server=on,wait=off -S + nokaslr" "$on: -gdb"
@@ -219,7 +219,7 @@ fake 'hello;clock;go;x=0' -- "$GUEST"
 inherits 'a plain run'
 fake 'hello;clock;go;x=0' -net user -port 80 -port 81/udp -chardev \
     a="$T/a" -chardev b=1 -- "$GUEST"
-inherits 'two extra ports' 13 14
+inherits 'two extra ports' 14 15
 export FAKE_DO='hello;clock;go;x=7'
 rm -f "$T/log"/*
 run "$N" fds-open 300 "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \

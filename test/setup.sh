@@ -22,6 +22,9 @@ check,bench	flex				flex
 check,bench	bison				bison
 check,bench	bc				bc
 check,bench	/usr/include/libelf.h		libelf-dev
+check		zstd				zstd
+check		lz4				lz4
+check		git				git
 check		cpio				cpio
 check		tcpdump				tcpdump
 check		valgrind			valgrind
@@ -41,8 +44,9 @@ check,lint	clang-tidy			clang-tidy
 matrix		debootstrap			debootstrap
 '
 # xz unpacks the modules of Debian 13 and tiny's source, which flex to libelf-dev
-# build; cpio reads our archives and tcpdump our captures; clang's runtime is for
-# sanitizers and fuzzing; go to bazel start programs by ktest (runners.sh).
+# build; zstd and lz4 unpack kernels, git bisects some; cpio reads our archives
+# and tcpdump our captures; clang's runtime is for sanitizers and fuzzing; go to
+# bazel start programs by ktest (runners.sh).
 
 PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
 

@@ -23,7 +23,7 @@ set -u
 LC_ALL=C
 export LC_ALL
 umask 022
-unset KTEST_KERNEL KTEST_QEMU
+unset KTEST_KERNEL KTEST_QEMU KTEST_OPTIONS
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=${here%/*}

@@ -130,7 +130,7 @@ static void fresh(void)
 	o.log_fd = -1;
 	k.o = &o;
 	k.wake_fd = -1;
-	k.log.fd = k.initrd = k.initramfs = -1;
+	k.log.fd = k.initrd = k.initramfs = k.kernel = -1;
 	k.snapshot.fd = k.snapshot.memory = k.snapshot.part = -1;
 	vm_reset(&k.vm);
 }
@@ -1272,12 +1272,7 @@ static const struct {
 	{ "x", 1, "is neither a bzImage nor an ELF vmlinux" },
 	{ "\177EL", 3, "is neither a bzImage" },
 	{ "\177ELF", 4, "is a truncated ELF" },
-	{ "\x1f\x8b\x08", 3, "is compressed with gzip" },
-	{ "\xfd" "7zXZ", 6, "is compressed with xz" },
-	{ "\x28\xb5\x2f\xfd", 4, "is compressed with zstd" },
 	{ "\x28\xb5\x2f", 3, "is neither" },
-	{ "\x02\x21\x4c\x18", 4, "is compressed with lz4" },
-	{ "BZh9", 4, "is compressed with bzip2" },
 	{ "070701", 6, "is an initramfs" },
 	{ "#!/bin/sh\n", 10, "is a script" },
 	{ "MZ", 2, "is an EFI program" },
@@ -1357,6 +1352,128 @@ static void test_kernel_facts(void)
 	is_text(HERE, kernel.version, "", "ELF: no version behind its banner");
 }
 
+/* A bzImage's payload, as its header says: one outside of the file is none. */
+static const struct {
+	const char *name;
+	uint64_t offset, length;
+	const char *magic, *tool;
+	size_t size;
+} payload_table[] = {
+	{ "gzip", 0x20, 100, "\x1f\x8b\x08", "gzip", 100 },
+	{ "xz", 0x20, 100, "\xfd" "7zXZ", "xz", 96 },
+	{ "zstd", 0x20, 100, "\x28\xb5\x2f\xfd", "zstd", 96 },
+	{ "lz4", 0x20, 100, "\x02\x21\x4c\x18", "lz4", 96 },
+	{ "bzip2", 0x20, 100, "BZh9", "bzip2", 96 },
+	{ "lzo", 0x20, 100, "\x89LZO", "lzop", 96 },
+	{ "none", 0x20, 100, "ELF", NULL, 100 },
+	{ "3 bytes", 0x20, 3, "BZh", NULL, 3 },
+	{ "to the end", 0x20, BZ_SIZE - 1024 - 0x20, "BZh", "bzip2",
+	  BZ_SIZE - 1024 - 0x24 },
+	{ "a byte more", 0x20, BZ_SIZE - 1024 - 0x1f, "BZh", NULL, 0 },
+	{ "behind the end", 0x10000, 100, "BZh", NULL, 100 },
+	{ "at 2^32-1", 0xffffffff, 100, "BZh", NULL, 100 },
+	{ "of 2^32-1", 0x20, 0xffffffff, "BZh", NULL, 0 },
+};
+
+static void test_kernel_payload(void)
+{
+	static char image[BZ_SIZE];
+	struct kernel kernel;
+
+	for (size_t i = 0; i < COUNT(payload_table); i++) {
+		const char *name = name_of("payload: %s",
+					   payload_table[i].name);
+
+		make_bzimage(image);
+		put_le(image + 0x248, payload_table[i].offset, 4);
+		put_le(image + 0x24c, payload_table[i].length, 4);
+		memcpy(image + 1024 + 0x20, payload_table[i].magic,
+		       strlen(payload_table[i].magic));
+		parse_image(&kernel, image, BZ_SIZE);
+		is_text(HERE, kernel.tool, payload_table[i].tool, name);
+		if (payload_table[i].tool != NULL)
+			is_int(HERE, (long long)kernel.size,
+			       (long long)payload_table[i].size, name);
+	}
+}
+
+enum { UKI_SIZE = 1024 + BZ_SIZE };
+
+/* A PE file with two sections, of which the second, at 208, is .linux. */
+static void make_uki(char *p)
+{
+	memset(p, 0, UKI_SIZE);
+	memcpy(p, "MZ", 2);
+	put_le(p + 0x3c, 128, 4);
+	memcpy(p + 128, "PE", 2);
+	put_le(p + 134, 2, 2);
+	put_le(p + 148, 16, 2);
+	memcpy(p + 208, ".linux", 6);
+	put_le(p + 216, BZ_SIZE, 4);
+	put_le(p + 224, BZ_SIZE, 4);
+	put_le(p + 228, 1024, 4);
+	make_bzimage(p + 1024);
+}
+
+/* Bytes of it that are overwritten, and whether it is one still. */
+static const struct {
+	const char *name;
+	size_t at, bytes;
+	uint64_t value;
+	bool taken;
+} uki_table[] = {
+	{ "as it is", 0, 0, 0, true },
+	{ "a larger VirtualSize", 216, 4, 0xffffffff, true },
+	{ "a VirtualSize too small for a kernel", 216, 4, 8, false },
+	{ "no PE", 128, 1, 0, false },
+	{ "PE at the end", 0x3c, 4, UKI_SIZE - 24, false },
+	{ "PE behind the end", 0x3c, 4, UKI_SIZE, false },
+	{ "PE at 2^32-1", 0x3c, 4, 0xffffffff, false },
+	{ "one section", 134, 2, 1, false },
+	{ "65535 sections", 134, 2, 65535, true },
+	{ "65535 bytes of options", 148, 2, 65535, false },
+	{ "another name", 214, 1, '2', false },
+	{ "a byte too long", 224, 4, BZ_SIZE + 1, false },
+	{ "at 2^32-1", 228, 4, 0xffffffff, false },
+	{ "itself inside", 228, 4, 0, false },
+};
+
+static void test_kernel_uki(void)
+{
+	static char image[UKI_SIZE];
+	struct kernel kernel;
+
+	for (size_t i = 0; i < COUNT(uki_table); i++) {
+		const char *name = name_of("uki: %s", uki_table[i].name);
+		struct map m;
+
+		make_uki(image);
+		put_le(image + uki_table[i].at, uki_table[i].value,
+		       uki_table[i].bytes);
+		m = map_copy(image, UKI_SIZE);
+		fresh();
+		if (is_int(HERE, kernel_parse(&k, "K", &m, &kernel),
+			   uki_table[i].taken ? 0 : -1, name)
+		    && uki_table[i].taken)
+			is_text(HERE, kernel.wrapped && kernel.at == 1024
+				? kernel.version : "", "6.1.0-9-unit", name);
+		map_free(&m);
+	}
+}
+
+/* Versions that names say, so that nothing need be unpacked to know it. */
+static void test_kernel_named(void)
+{
+	struct kernel kernel = { 0 };
+
+	is_true(HERE, kernel_named(&kernel, "a-9.b/vmlinux-6.4.0-1-default.xz"),
+		"named: a version");
+	is_text(HERE, kernel.version, "6.4.0-1-default", "named: a version");
+	is_true(HERE, !kernel_named(&kernel, "a-9.b/vmlinux.xz")
+		&& !kernel_named(&kernel, "vmlinux-debug.xz")
+		&& !kernel_named(&kernel, "vmlinux-6"), "named: none");
+}
+
 /* Which file is taken: the option, and how it is named when it is none. */
 static void test_guest_kernel(void)
 {
@@ -1371,7 +1488,7 @@ static void test_guest_kernel(void)
 	is_text(HERE, g.kernel_path, "kernel,x", "guest_kernel: its path");
 	o.kernel_path = "dir";
 	(void)guest_kernel(&k, &g);
-	is_error(HERE, "-kernel-path dir: is a directory, not a file",
+	is_error(HERE, "-kernel-path dir: is a directory without arch/",
 		 "guest_kernel: a directory");
 	fresh();
 	o.kernel_path = "no";
@@ -1420,7 +1537,16 @@ static const char dep_text[] =
 	" kernel/lib/crc16.ko.xz\n"
 	"kernel/fs/jbd2.ko.xz: kernel/lib/crc16.ko.xz\n"
 	"kernel/snd/snd-hda.ko:  kernel/snd/snd.ko \n"
+	"kernel/soft.ko: kernel/first.ko\n"
+	"kernel/aliased.ko:\nkernel/after.ko:\n"
 	"kernel/last.ko: kernel/first.ko";
+static const char soft_text[] =
+	"# comment\nsoftdep other pre: nope\nsoftdep softer pre: nope\n"
+	"softdep soft pre: crc_32 loop gone post: after\nsoftdep soft last";
+static const char alias_text[] =
+	"alias pci:v* last\nalias crc-32 aliased\nalias crc-32 soft\n"
+	"alias by_alias aliased\nalias by_alias after\nalias by_alias gone\n"
+	"alias gone crc-32\n";
 static const char builtin_text[] =
 	"kernel/c/virtio-rng.ko\nkernel/c/loop.ko\nkernel/c/tail.ko";
 
@@ -1441,10 +1567,18 @@ static const struct {
 	{ { "last" }, OURS "kernel/first.ko\nkernel/last.ko\n", NULL },
 	{ { "loop", "virtio_rng", "tail" }, OURS, NULL },
 	{ { "virtio_mmio" }, OURS, NULL },
+	{ { "soft" }, OURS "kernel/first.ko\n-kernel/aliased.ko\nkernel/soft.ko\n"
+	  "-kernel/after.ko\n", NULL },
+	{ { "by-alias" }, OURS "-kernel/first.ko\n-kernel/soft.ko\n"
+	  "-kernel/after.ko\n-kernel/aliased.ko\n", NULL },
+	{ { "last:a=1", "last:b=x y" }, OURS "kernel/first.ko\n"
+	  "kernel/last.ko\ta=1 b=x y\n", NULL },
+	{ { "loop:a=1" }, NULL, "is built in, say -cmdline loop.PARAM=VALUE" },
+	{ { "last:a\nb" }, NULL, "has a tab or a newline" },
 	{ { "nope" }, NULL, "-module nope: is not in mods" },
 	{ { "crc16" }, NULL, "-module crc16: is not in mods" },
-	{ { "ext4.ko" }, NULL, "-module ext4.ko: is not in mods" },
-	{ { "fs/ext4" }, NULL, "-module fs/ext4: is not in mods" },
+	{ { "ext4.ko" }, NULL, "-module ext4.ko: No such file" },
+	{ { "fs/ext4" }, NULL, "-module fs/ext4: No such file" },
 };
 
 static void test_modules_plan(void)
@@ -1454,6 +1588,8 @@ static void test_modules_plan(void)
 	make_directory("mods");
 	make_text("mods/modules.dep", dep_text);
 	make_text("mods/modules.builtin", builtin_text);
+	make_text("mods/modules.softdep", soft_text);
+	make_text("mods/modules.alias", alias_text);
 	for (size_t i = 0; i < COUNT(plan_table); i++) {
 		const char *name = name_of("modules: plan for %s",
 			plan_table[i].asked[0] == NULL ? "our ports"
@@ -1520,8 +1656,8 @@ static void test_modules_limits(void)
 	is_error(HERE, "-module: too many modules (limit 16384 bytes",
 		 "modules: too many");
 	fresh();
-	(void)strcpy(g.modules_dir, "dir");
-	is_int(HERE, modules_plan(&k, &g), -1, "modules: no modules.dep");
+	(void)strcpy(g.modules_dir, "no");
+	is_int(HERE, modules_plan(&k, &g), -1, "modules: no directory");
 	make_file("huge/modules.dep", "", 0, 0644);
 	fresh();
 	(void)strcpy(g.modules_dir, "huge");
@@ -1544,15 +1680,14 @@ static const struct {
 	{ "tree/direct", "K", NULL, "tree/direct", NULL },
 	{ "tree/lib/modules", "K", NULL, "tree/lib/modules/1.2", NULL },
 	{ "tree", "K", NULL, "tree/lib/modules/1.2", NULL },
-	{ "dir", "K", NULL, NULL, "-modules dir: no modules for kernel 1.2,"
-	  " there is none of dir/modules.dep, dir/1.2/modules.dep,"
-	  " dir/lib/modules/1.2/modules.dep" },
+	{ "dir", "K", NULL, NULL, "-modules dir: no modules for kernel 1.2"
+	  " in any of dir, dir/1.2, dir/lib/modules/1.2" },
 	{ NULL, "tree/boot/vmlinuz", NULL, "tree/boot/../lib/modules/1.2",
 	  NULL },
 	{ NULL, "tree/direct/vmlinuz", NULL, "tree/direct", NULL },
 	{ NULL, "dir/K", NULL, "", NULL },
 	{ NULL, "dir/K", "ext4", NULL, "-module ext4: no modules for kernel"
-	  " 1.2, there is none of dir/modules.dep" },
+	  " 1.2 in any of dir, " },
 };
 
 static void test_modules_find(void)
@@ -2486,7 +2621,7 @@ static void test_initramfs_errors(const char *scratch)
 		int fd;
 
 		make_run(&g, scratch);
-		make_text("mods/bad.ko.gz", "no gzip");
+		make_text("mods/bad.ko.gz", "\x1f\x8b no gzip");
 		if (broken_table[i].file != NULL)
 			o.files.item[o.files.count++] = broken_table[i].file;
 		if (broken_table[i].module != NULL)
@@ -2724,8 +2859,8 @@ static void test_golden_run(void)
 		"-netdev\nuser,id=usernet0,net=10.42.0.0/24,"
 		"dhcpstart=10.42.0.10,ipv6=off\n"
 		"-device\nvirtio-net-device,netdev=usernet0,mac="
-		KTEST_HOST_MAC "\n-netdev\nhubport,id=cable13,hubid=13\n"
-		"-device\nvirtio-net-device,netdev=cable13,"
+		KTEST_HOST_MAC "\n-netdev\nhubport,id=cable14,hubid=14\n"
+		"-device\nvirtio-net-device,netdev=cable14,"
 		"mac=02:4b:00:00:00:00\n-chardev\nnull,id=extra1\n"
 		"-device\nvirtserialport,chardev=extra1,name=log\n"
 		"-fsdev\nlocal,id=fs0,path=/,security_model=none,"
@@ -2739,9 +2874,9 @@ static void test_golden_run(void)
 		"-device\nvirtio-net-device,netdev=usernet0,mac="
 		KTEST_HOST_MAC "\n-object\n"
 		"filter-dump,id=dump0,netdev=usernet0,file=P\n"
-		"-netdev\nsocket,id=cable13,fd=13\n"
-		"-device\nvirtio-net-device,netdev=cable13,"
-		"mac=02:4b:00:00:00:00\n-chardev\nsocket,id=extra1,fd=14\n"
+		"-netdev\nsocket,id=cable14,fd=14\n"
+		"-device\nvirtio-net-device,netdev=cable14,"
+		"mac=02:4b:00:00:00:00\n-chardev\nsocket,id=extra1,fd=15\n"
 		"-device\nvirtserialport,chardev=extra1,name=log\n"
 		"-fsdev\nlocal,id=fs0,path=/here,security_model=none,"
 		"multidevs=remap\n"
@@ -4219,6 +4354,9 @@ static void test_all(const char *scratch, const char *copy)
 	test_kernel_truncated();
 	test_kernel_other();
 	test_kernel_facts();
+	test_kernel_payload();
+	test_kernel_uki();
+	test_kernel_named();
 	test_guest_kernel();
 	test_module_is();
 	test_modules_plan();

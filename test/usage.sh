@@ -157,7 +157,7 @@ refused 'is for kernel 1.2.3' '-modules of another kernel' \
     -modules "$T/1.2.3" $p
 for v in -cwd=/ -env=A=b "-file=$GUEST" -module=loop; do
 	refused "${v%%=*}: needs a PROGRAM" "${v%%=*} without a program" \
-	    -initrd-path "$GUEST" "$v"
+	    -initrd-path /dev/null "$v"
 done
 for v in "$T/none:/x" :/x; do
 	refused "-file $v: No such file" "-file $v" -file "$v" $p
@@ -165,10 +165,15 @@ done
 for v in "$GUEST:x" "$GUEST:" :; do
 	refused "-file $v (GUEST has to be absolute)" "-file $v" -file "$v" $p
 done
-for v in nosuchmodule 'a,b' '../../etc/passwd'; do
+refused "-initrd-path $GUEST: is no initramfs, neither cpio nor packed" \
+    'an initrd that is a program' -initrd-path "$GUEST" $p
+for v in ../../no/such.ko such.ko /no/such; do
+	refused "-module $v: No such file" "-module $v" -module "$v" $p
+done
+for v in nosuchmodule 'a,b'; do
 	refused "-module $v: is not in " "-module $v" -module "$v" $p
 done
-refused '-module x^Jy: is not in ' '-module of two lines' \
+refused '-module x^Jy: has a tab or a newline' '-module of two lines' \
     -module "x${nl}y" $p
 for v in '=x' '=a,b'; do
 	refused "-env $v: has no name" "-env $v" -env "$v" $p
@@ -216,7 +221,7 @@ kernel old 'is too old a kernel'
 kernel nopvh 'is an ELF file without a PVH note'
 kernel arm64elf 'is an ELF file for another architecture'
 kernel arm64 'is a kernel for arm64'
-kernel gzip 'is compressed with gzip'
+kernel gzip 'cannot be unpacked with gzip'
 kernel empty 'is empty'
 kernel stub 'is an EFI program without a Linux header'
 kernel elfstub 'is a truncated ELF file'

@@ -150,7 +150,7 @@ like "$err" 'live\^\[\[2J' '-console: shown live, made visible'
 
 # -- The original's mode: one raw byte --
 original() { # SCRIPT [OPTIONS...]
-	fake "$@" -initrd-path "$T/random"
+	fake "$@" -initrd-path /dev/null
 }
 original 'say=con:hello\n;byte=7;exit=0'
 is "$status" 7 'original: the byte is the status'

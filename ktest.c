@@ -7951,8 +7951,8 @@ static enum remedy_word remedy_lack(struct ktest *k, struct attempt *a)
 		const char *said;
 		enum qemu_age age;
 	} ages[] = {
-		{ ".ioapic2' not found", QEMU_BEFORE_6 },
-		{ ".fsrs' not found", QEMU_BEFORE_8 },
+		{ "ioapic2' not found", QEMU_BEFORE_6 },
+		{ "fsrs' not found", QEMU_BEFORE_8 },
 		{ "PC_MACHINE", QEMU_SGX },
 	};
 	char why[512];

@@ -4373,7 +4373,10 @@ static bool wire_is_ours(const struct ktest *k, int fd)
 {
 	return (k->log.ours && fd == k->log.fd) || (k->out.ours && fd == k->out.fd)
 	       || (k->err.ours && fd == k->err.fd)
-	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd));
+	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd))
+	       /* the suite's, which is main()'s alone: the caller's came to us */
+	       || ((k->o->each || k->o->tap || k->o->junit != NULL)
+		   && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
 }
 
 /* A fd of the caller's: decimal digits. What it is decides what it can be. */

@@ -10028,6 +10028,7 @@ static void run_find(const struct runs *rs, size_t i, struct run *r)
 		       program ? r->program : "");
 }
 
+#define RUN_WORDS "-each: a line has more than %d words"
 /* Its options; -1: its line has too many words. They stay in k->scratch. */
 static int run_options(struct runs *rs, const struct run *r)
 {
@@ -10125,15 +10126,16 @@ static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 static void junit_case(struct runs *rs, const struct run *r,
 		       const struct tap *point, enum fate fate)
 {
+	const size_t n = strnlen(r->program, PATH_SIZE); /* it may be a long line */
 	struct sink *to = &rs->junit;
 
 	rs->cases[fate]++;
 	runs_print(rs, to, "<testcase classname=\"%s", r->kernel);
 	if (point != NULL)
-		runs_print(rs, to, ".%s\" name=\"%z %s\"", r->program,
+		runs_print(rs, to, ".%n\" name=\"%z %s\"", n, r->program,
 			   point->points, point->name);
 	else
-		runs_print(rs, to, "\" name=\"%s\"", r->program);
+		runs_print(rs, to, "\" name=\"%n\"", n, r->program);
 	runs_print(rs, to, " time=\"%t\">\n", r->ms);
 	if (fates[fate].junit != NULL)
 		runs_print(rs, to, "<%s type=\"%s\" message=\"",
@@ -10202,7 +10204,7 @@ static void junit_point(struct runs *rs, const struct run *r,
 			const struct tap *t, bool ok)
 {
 	junit_case(rs, r, t, t->directive != NULL
-		   && !(ok && t->directive[0] != 'S') ? SKIPPED
+		   && !(ok && (t->directive[0] | 0x20) != 's') ? SKIPPED
 		   : ok ? PASSED : FATE_FAILED);
 	runs_print(rs, &rs->junit, "</testcase>\n");
 }
@@ -10384,8 +10386,7 @@ static int run_child(struct runs *rs, struct run *r, pid_t parent)
 	(void)close(old[0]);
 	(void)close(old[1]);
 	if (run_options(rs, r) < 0) {
-		(void)dprintf(2, "ktest: -each: a line has more than %d words\n",
-			      LIST_MAX);
+		(void)dprintf(2, "ktest: " RUN_WORDS "\n", LIST_MAX);
 		return KTEST_NO_VERDICT;
 	}
 	if (getppid() != parent)
@@ -10424,7 +10425,11 @@ static void runs_start(struct runs *rs)
 	if (rs->o->dry_run) {
 		static struct ktest_result result;
 
-		(void)run_options(rs, r);
+		if (run_options(rs, r) < 0) {
+			rs->k->over = END_OUTPUT;
+			(void)fail(rs->k, RUN_WORDS, LIST_MAX);
+			return;
+		}
 		(void)ktest_run(rs->o, &result);
 		rs->status = rs->status != 0 ? rs->status : result.status;
 		rs->printed = ++rs->started;

@@ -2889,7 +2889,7 @@ static unsigned kernel_unpacks(struct ktest *k, const struct kernel *kernel)
 	if (kernel->wrapped)
 		return all;
 	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF
-	    || k->o->argv == NULL)
+	    || k->guest.mode == MODE_MONOGON)
 		return 0;
 	if (!path_search(NULL, kernel->tool, path)) {
 		step(k, "kernel: it unpacks itself: there is no %s here",

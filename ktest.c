@@ -163,7 +163,7 @@ struct ktest_options {
 	void *on_port_arg;
 	struct ktest_list kernels; /* all of -kernel-path; ktest_run() takes
 				    * kernel_path, which is the first */
-	/* The suite's, at which ktest's main() alone looks */
+	/* The suite's. A run asks of them only whether 4 and 77 skip: each */
 	int each, tap;     /* flags */
 	const char *junit;
 	long long jobs, retries; /* jobs 0: as many as suit */
@@ -7719,11 +7719,18 @@ static int health_expect(struct ktest *k, int status)
 	return 0;
 }
 
+/* With -each: kselftest's exit status, and Automake's. */
+static bool status_skips(int status)
+{
+	return status == 4 || status == 77;
+}
+
 /* The status of a run whose program has it, or whose guest died. */
 static int health_judge(struct ktest *k, int status)
 {
 	struct health *h = &k->vm.health;
 	const struct ktest_options *o = k->o;
+	const bool skips = o->each && status_skips(status);
 
 	if (k->end != END_VERDICT && health_asked(o))
 		console_rest(k);
@@ -7735,7 +7742,7 @@ static int health_judge(struct ktest *k, int status)
 		return status;
 	if (o->expect != EXPECT_NONE)
 		return health_expect(k, status);
-	if (status == 0 && (h->count[FAILED] > 0
+	if ((status == 0 || skips) && (h->count[FAILED] > 0
 	    || (h->count[WARNED] > 0 && o->health == HEALTH_WARN)))
 		return KTEST_KERNEL_FAILED;
 	return status;
@@ -10376,7 +10383,7 @@ static void run_judge(struct runs *rs, struct run *r,
 	r->status = result->status;
 	r->fate = r->status == 0 ? PASSED
 		  : result->error[0] != '\0' && why == result->error ? BROKEN
-		  : rs->o->each && (r->status == 4 || r->status == 77) ? SKIPPED
+		  : rs->o->each && status_skips(r->status) ? SKIPPED
 		  : FATE_FAILED;
 	if (rs->judge)
 		run_show(rs, r, 1, FORM_NONE, &t);

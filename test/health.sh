@@ -33,6 +33,8 @@ is "$(sed -n '2p;$p' "$err")" "[    0.000003] BUG: kernel NULL pointer$(:
     ) 0000000000000000 ]---" 'an oops: then its trace'
 told 7 "an oops, the program's own status" "say=log:$oops;x=7"
 like "$err" '^ktest: the kernel failed: BUG' 'the own status: it is said, too'
+told 123 'an oops, and -each: a status that skips is none' \
+    "say=log:$oops;x=77" -each
 told 0 'an oops, -health off' "say=log:;taint=0x80;x=0" -health off
 empty "$err" 'an oops, -health off: not a word'
 told 0 'a warning' "say=log:$warning;taint=0x200;x=0"

@@ -2381,6 +2381,8 @@ static int file_expect(struct ktest *k, const char *what, const char *path)
 	return 0;
 }
 
+enum { UNPACKED_MAX = INT_MAX }; /* bytes that a helper may write to a file */
+
 struct child { /* a helper program whose output we read */
 	pid_t pid;
 	int out;
@@ -2405,6 +2407,7 @@ static void child_signals(void)
 static int child_start(struct ktest *k, char *const *argv, char *const *envp,
 		       int in, int to, struct child *c)
 {
+	const struct rlimit most = { UNPACKED_MAX, UNPACKED_MAX };
 	int fd[2], null;
 
 	if (make_pipe(k, fd) < 0)
@@ -2421,6 +2424,8 @@ static int child_start(struct ktest *k, char *const *argv, char *const *envp,
 		(void)dup2(in < 0 ? null : in, 0);
 		(void)dup2(to < 0 ? fd[1] : to, 1);
 		(void)dup2(to < 0 ? null : fd[1], 2);
+		if (to >= 0) /* a few bytes may unpack to what fills memory */
+			(void)setrlimit(RLIMIT_FSIZE, &most);
 		if (envp != NULL)
 			(void)execve(argv[0], argv, envp);
 		else
@@ -2496,7 +2501,8 @@ static int unpack(struct ktest *k, const char *option, const char *path,
 	if (n == 0)
 		(void)fail(k, "%s%s: cannot be unpacked with %s -dc%s%.*s",
 			   option, path, tool, status == 127
-			   ? " (is it installed?)" : len > 0 ? ": " : "",
+			   ? " (is it installed?)" : status == 128 + SIGXFSZ
+			   ? ": it has more than 2 GiB" : len > 0 ? ": " : "",
 			   (int)len, said);
 	close_fd(&fd);
 	return -1;
@@ -2506,7 +2512,7 @@ static int unpack(struct ktest *k, const char *option, const char *path,
 static int open_unpacked(struct ktest *k, const char *path)
 {
 	char magic[PACK_MAGIC];
-	int fd = open(path, O_RDONLY | O_CLOEXEC), packed = fd;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), packed = fd;
 	ssize_t n = fd < 0 ? -1 : pread(fd, magic, sizeof magic, 0);
 	const char *tool = n < 0 ? NULL : packed_with(magic, (size_t)n);
 

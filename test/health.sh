@@ -87,7 +87,7 @@ FAKE_DO="$well;say=log:${cut}4,9,3,-\\sWARNING: CPU: 0 PID: 1 at it's:1\\n$end;x
 run "$KTEST" -tap -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
     "$FAKE_KERNEL" -accel tcg -health warn -- "$GUEST" exit 0
 like "$out" "^not ok 1 - " '-tap: not ok'
-like "$out" "^  kernel: 'WARNING: CPU: 0 PID: 1 at it''s:1'$" '-tap: the finding'
+like "$out" "^# WARNING: CPU: 0 PID: 1 at it's:1$" '-tap: the finding'
 run "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -accel tcg \
     -kernel-path "$FAKE_KERNEL" -kernel-path "$FAKE_KERNEL" -- "$GUEST" exit 0
 like "$err" '^ktest: passed   0 .*: WARNING: CPU: 0 PID: 1' 'two kernels: the finding'
@@ -100,7 +100,7 @@ for bad in '-health bad' '-expect bad' '-health-ignore='; do
 done
 for option in '-expect oops' '-kmemleak' '-health-ignore x'; do
 	# shellcheck disable=SC2086 # words
-	run "$KTEST" $option -kernel-path "$FAKE_KERNEL" -initrd-path "$GUEST"
+	run "$KTEST" $option -kernel-path "$FAKE_KERNEL" -initrd-path /dev/null
 	is "$status" 125 "$option without a program: status"
 	like "$err" "^ktest: ${option%% *}: needs a PROGRAM" "$option: a line"
 done

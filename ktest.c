@@ -2126,8 +2126,7 @@ static int words_open(struct ktest *k, struct ktest_options *o,
 	if (w == stack + FILE_DEPTH)
 		return fail(k, "@FILE %s: too many FILEs in each other (limit"
 			    " %d)", word, FILE_DEPTH);
-	(void)stat(word, &st);
-	for (const struct words *up = w; up > stack; up--)
+	for (const struct words *up = w; stat(word, &st) == 0 && up > stack; up--)
 		if (up->dev == st.st_dev && up->ino == st.st_ino)
 			return fail(k, "@FILE %s: includes itself", word);
 	if (map_file(k, "@FILE", word, &m) < 0)
@@ -3028,12 +3027,14 @@ static bool index_next(const struct map *m, const char *key, const char *name,
 static bool modinfo_next(const struct map *m, const char *key, const char **at,
 			 const char **end)
 {
-	const char *stop = m->at + m->size;
-	const char *p = find_bytes(*at, (size_t)(stop - *at), key, strlen(key));
+	const char *stop = m->at + m->size, *p;
 
-	if (p == NULL)
-		return false;
-	*at = p + strlen(key);
+	do { /* what text is before it is another string */
+		p = find_bytes(*at, (size_t)(stop - *at), key, strlen(key));
+		if (p == NULL)
+			return false;
+		*at = p + strlen(key);
+	} while (p > m->at && p[-1] >= ' ' && p[-1] < 0x7f);
 	*end = memchr(*at, '\0', (size_t)(stop - *at));
 	return *end != NULL;
 }
@@ -3226,14 +3227,16 @@ static void plan_push(struct plan *p, char kind, const char *s, size_t n)
 	text_add(&p->todo, "\n");
 }
 
-/* The words [s, end), between blanks or commas; `when`: those behind it. */
+/* The words [s, end), between blanks, controls or commas; `when`: those behind
+ * it. */
 static void plan_words(struct plan *p, char kind, const char *s,
 		       const char *end, const char *when)
 {
 	bool these = when == NULL;
 
 	for (size_t n; s < end; s += n + (s + n < end)) {
-		for (n = 0; s + n < end && s[n] != ' ' && s[n] != ',';)
+		for (n = 0; s + n < end && s[n] != ',' && (s[n] < '\0'
+						|| s[n] > ' ');)
 			n++;
 		if (n > 0 && s[n - 1] == ':')
 			these = when != NULL && n == strlen(when)
@@ -3337,6 +3340,30 @@ static int plan_other(struct plan *p, char kind, const char *name)
 		: module_missing(p->k, p->g, name, kind);
 }
 
+/* The FILE of an option that is that module: it goes before all others of the
+ * name, whoever needs it, and keeps its name where it is a symlink. */
+static bool plan_own(struct plan *p, const char *name, char *path)
+{
+	const struct ktest_list *asked = &p->k->o->modules;
+	char file[PATH_SIZE], real[PATH_SIZE], other[NAME_SIZE];
+
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *s = asked->item[i];
+
+		if (!module_is_file(s) || !module_name(s, other)
+		    || strcmp(name, other) != 0
+		    || snprintf(file, sizeof file, "%.*s",
+				(int)strcspn(s, ":"), s) >= PATH_SIZE
+		    || realpath(file, real) == NULL)
+			continue;
+		(void)snprintf(p->beside, sizeof p->beside, "%.*s",
+			       (int)(strrchr(real, '/') - real), real);
+		return path_absolute(p->k, file, path) == 0
+		       && strpbrk(path, "\t\n") == NULL;
+	}
+	return false;
+}
+
 /* Puts a module on the stack, what it needs above it, and what is to follow
  * below. */
 static int plan_module(struct plan *p, char kind, const char *what)
@@ -3353,6 +3380,7 @@ static int plan_module(struct plan *p, char kind, const char *what)
 	if (text_has_line(&p->seen, name, strlen(name)))
 		return 0;
 	text_printf(&p->seen, "%s\n", name);
+	what = plan_own(p, name, beside) ? beside : what;
 	line = what[0] != '/' ? module_line(&p->list, name) : NULL;
 	if (line == NULL && kind == PLAN_NEEDED && p->beside[0] != '\0'
 	    && snprintf(full, sizeof full, "%s/%s.ko", p->beside, what)
@@ -3431,15 +3459,22 @@ static int plan_asked(struct plan *p, const char *asked)
 	if (module_is_file(asked)) {
 		if (realpath(file, real) == NULL)
 			return fail(p->k, "-module %s:", file);
-		(void)snprintf(p->beside, sizeof p->beside, "%.*s",
-			       (int)(strrchr(real, '/') - real), real);
-		return plan_add(p, PLAN_ASKED, real);
+		if (module_name(file, name) && strchr(name, ' ') != NULL)
+			return fail(p->k, "-module %s: has a blank in its name",
+				    file);
+		return plan_add(p, PLAN_ASKED, file);
 	}
 	if (asked[n] != '\0' && module_name(file, name)
 	    && module_line(&p->builtin, name) != NULL)
 		return fail(p->k, "-module %s: is built in, say -cmdline"
 			    " %s.PARAM=VALUE", asked, name);
-	return plan_add(p, PLAN_ASKED, file);
+	if (plan_add(p, PLAN_ASKED, file) < 0)
+		return -1;
+	return asked[n] == '\0' || !module_name(file, name)
+	       || module_line(&p->list, name) != NULL
+	       || plan_own(p, name, real) ? 0
+	       : fail(p->k, "-module %s: is an alias, parameters are for a"
+		      " module's own name", asked);
 }
 
 static bool snapshot_wanted(const struct ktest_options *o)

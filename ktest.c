@@ -163,7 +163,7 @@ struct ktest_options {
 	void *on_port_arg;
 	struct ktest_list kernels; /* all of -kernel-path; ktest_run() takes
 				    * kernel_path, which is the first */
-	/* The suite's, at which ktest's main() alone looks */
+	/* The suite's. A run asks of them only whether 4 and 77 skip: each */
 	int each, tap;     /* flags */
 	const char *junit;
 	long long jobs, retries; /* jobs 0: as many as suit */
@@ -2100,8 +2100,7 @@ static int words_open(struct ktest *k, struct ktest_options *o,
 	if (w == stack + FILE_DEPTH)
 		return fail(k, "@FILE %s: too many FILEs in each other (limit"
 			    " %d)", word, FILE_DEPTH);
-	(void)stat(word, &st);
-	for (const struct words *up = w; up > stack; up--)
+	for (const struct words *up = w; stat(word, &st) == 0 && up > stack; up--)
 		if (up->dev == st.st_dev && up->ino == st.st_ino)
 			return fail(k, "@FILE %s: includes itself", word);
 	if (map_file(k, "@FILE", word, &m) < 0)
@@ -2355,6 +2354,8 @@ static int file_expect(struct ktest *k, const char *what, const char *path)
 	return 0;
 }
 
+enum { UNPACKED_MAX = INT_MAX }; /* bytes that a helper may write to a file */
+
 struct child { /* a helper program whose output we read */
 	pid_t pid;
 	int out;
@@ -2379,6 +2380,7 @@ static void child_signals(void)
 static int child_start(struct ktest *k, char *const *argv, char *const *envp,
 		       int in, int to, struct child *c)
 {
+	const struct rlimit most = { UNPACKED_MAX, UNPACKED_MAX };
 	int fd[2], null;
 
 	if (make_pipe(k, fd) < 0)
@@ -2395,6 +2397,8 @@ static int child_start(struct ktest *k, char *const *argv, char *const *envp,
 		(void)dup2(in < 0 ? null : in, 0);
 		(void)dup2(to < 0 ? fd[1] : to, 1);
 		(void)dup2(to < 0 ? null : fd[1], 2);
+		if (to >= 0) /* a few bytes may unpack to what fills memory */
+			(void)setrlimit(RLIMIT_FSIZE, &most);
 		if (envp != NULL)
 			(void)execve(argv[0], argv, envp);
 		else
@@ -2470,7 +2474,8 @@ static int unpack(struct ktest *k, const char *option, const char *path,
 	if (n == 0)
 		(void)fail(k, "%s%s: cannot be unpacked with %s -dc%s%.*s",
 			   option, path, tool, status == 127
-			   ? " (is it installed?)" : len > 0 ? ": " : "",
+			   ? " (is it installed?)" : status == 128 + SIGXFSZ
+			   ? ": it has more than 2 GiB" : len > 0 ? ": " : "",
 			   (int)len, said);
 	close_fd(&fd);
 	return -1;
@@ -2480,7 +2485,7 @@ static int unpack(struct ktest *k, const char *option, const char *path,
 static int open_unpacked(struct ktest *k, const char *path)
 {
 	char magic[PACK_MAGIC];
-	int fd = open(path, O_RDONLY | O_CLOEXEC), packed = fd;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), packed = fd;
 	ssize_t n = fd < 0 ? -1 : pread(fd, magic, sizeof magic, 0);
 	const char *tool = n < 0 ? NULL : packed_with(magic, (size_t)n);
 
@@ -2863,7 +2868,7 @@ static unsigned kernel_unpacks(struct ktest *k, const struct kernel *kernel)
 	if (kernel->wrapped)
 		return all;
 	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF
-	    || k->o->argv == NULL)
+	    || k->guest.mode == MODE_MONOGON)
 		return 0;
 	if (!path_search(NULL, kernel->tool, path)) {
 		step(k, "kernel: it unpacks itself: there is no %s here",
@@ -2996,12 +3001,14 @@ static bool index_next(const struct map *m, const char *key, const char *name,
 static bool modinfo_next(const struct map *m, const char *key, const char **at,
 			 const char **end)
 {
-	const char *stop = m->at + m->size;
-	const char *p = find_bytes(*at, (size_t)(stop - *at), key, strlen(key));
+	const char *stop = m->at + m->size, *p;
 
-	if (p == NULL)
-		return false;
-	*at = p + strlen(key);
+	do { /* what text is before it is another string */
+		p = find_bytes(*at, (size_t)(stop - *at), key, strlen(key));
+		if (p == NULL)
+			return false;
+		*at = p + strlen(key);
+	} while (p > m->at && p[-1] >= ' ' && p[-1] < 0x7f);
 	*end = memchr(*at, '\0', (size_t)(stop - *at));
 	return *end != NULL;
 }
@@ -3194,14 +3201,16 @@ static void plan_push(struct plan *p, char kind, const char *s, size_t n)
 	text_add(&p->todo, "\n");
 }
 
-/* The words [s, end), between blanks or commas; `when`: those behind it. */
+/* The words [s, end), between blanks, controls or commas; `when`: those behind
+ * it. */
 static void plan_words(struct plan *p, char kind, const char *s,
 		       const char *end, const char *when)
 {
 	bool these = when == NULL;
 
 	for (size_t n; s < end; s += n + (s + n < end)) {
-		for (n = 0; s + n < end && s[n] != ' ' && s[n] != ',';)
+		for (n = 0; s + n < end && s[n] != ',' && (s[n] < '\0'
+						|| s[n] > ' ');)
 			n++;
 		if (n > 0 && s[n - 1] == ':')
 			these = when != NULL && n == strlen(when)
@@ -3305,6 +3314,30 @@ static int plan_other(struct plan *p, char kind, const char *name)
 		: module_missing(p->k, p->g, name, kind);
 }
 
+/* The FILE of an option that is that module: it goes before all others of the
+ * name, whoever needs it, and keeps its name where it is a symlink. */
+static bool plan_own(struct plan *p, const char *name, char *path)
+{
+	const struct ktest_list *asked = &p->k->o->modules;
+	char file[PATH_SIZE], real[PATH_SIZE], other[NAME_SIZE];
+
+	for (size_t i = 0; i < asked->count; i++) {
+		const char *s = asked->item[i];
+
+		if (!module_is_file(s) || !module_name(s, other)
+		    || strcmp(name, other) != 0
+		    || snprintf(file, sizeof file, "%.*s",
+				(int)strcspn(s, ":"), s) >= PATH_SIZE
+		    || realpath(file, real) == NULL)
+			continue;
+		(void)snprintf(p->beside, sizeof p->beside, "%.*s",
+			       (int)(strrchr(real, '/') - real), real);
+		return path_absolute(p->k, file, path) == 0
+		       && strpbrk(path, "\t\n") == NULL;
+	}
+	return false;
+}
+
 /* Puts a module on the stack, what it needs above it, and what is to follow
  * below. */
 static int plan_module(struct plan *p, char kind, const char *what)
@@ -3321,6 +3354,7 @@ static int plan_module(struct plan *p, char kind, const char *what)
 	if (text_has_line(&p->seen, name, strlen(name)))
 		return 0;
 	text_printf(&p->seen, "%s\n", name);
+	what = plan_own(p, name, beside) ? beside : what;
 	line = what[0] != '/' ? module_line(&p->list, name) : NULL;
 	if (line == NULL && kind == PLAN_NEEDED && p->beside[0] != '\0'
 	    && snprintf(full, sizeof full, "%s/%s.ko", p->beside, what)
@@ -3399,15 +3433,22 @@ static int plan_asked(struct plan *p, const char *asked)
 	if (module_is_file(asked)) {
 		if (realpath(file, real) == NULL)
 			return fail(p->k, "-module %s:", file);
-		(void)snprintf(p->beside, sizeof p->beside, "%.*s",
-			       (int)(strrchr(real, '/') - real), real);
-		return plan_add(p, PLAN_ASKED, real);
+		if (module_name(file, name) && strchr(name, ' ') != NULL)
+			return fail(p->k, "-module %s: has a blank in its name",
+				    file);
+		return plan_add(p, PLAN_ASKED, file);
 	}
 	if (asked[n] != '\0' && module_name(file, name)
 	    && module_line(&p->builtin, name) != NULL)
 		return fail(p->k, "-module %s: is built in, say -cmdline"
 			    " %s.PARAM=VALUE", asked, name);
-	return plan_add(p, PLAN_ASKED, file);
+	if (plan_add(p, PLAN_ASKED, file) < 0)
+		return -1;
+	return asked[n] == '\0' || !module_name(file, name)
+	       || module_line(&p->list, name) != NULL
+	       || plan_own(p, name, real) ? 0
+	       : fail(p->k, "-module %s: is an alias, parameters are for a"
+		      " module's own name", asked);
 }
 
 static bool snapshot_wanted(const struct ktest_options *o)
@@ -7697,11 +7738,18 @@ static int health_expect(struct ktest *k, int status)
 	return 0;
 }
 
+/* With -each: kselftest's exit status, and Automake's. */
+static bool status_skips(int status)
+{
+	return status == 4 || status == 77;
+}
+
 /* The status of a run whose program has it, or whose guest died. */
 static int health_judge(struct ktest *k, int status)
 {
 	struct health *h = &k->vm.health;
 	const struct ktest_options *o = k->o;
+	const bool skips = o->each && status_skips(status);
 
 	if (k->end != END_VERDICT && health_asked(o))
 		console_rest(k);
@@ -7713,7 +7761,7 @@ static int health_judge(struct ktest *k, int status)
 		return status;
 	if (o->expect != EXPECT_NONE)
 		return health_expect(k, status);
-	if (status == 0 && (h->count[FAILED] > 0
+	if ((status == 0 || skips) && (h->count[FAILED] > 0
 	    || (h->count[WARNED] > 0 && o->health == HEALTH_WARN)))
 		return KTEST_KERNEL_FAILED;
 	return status;
@@ -8008,8 +8056,11 @@ static void explain_line(struct ktest *k, char *out, size_t size)
 	} else if (k->guest.mode == MODE_MONOGON) {
 		text_add(&t, "no verdict");
 	} else if (v->phase < PHASE_RUN) {
-		text_add(&t, "the guest still boots, ");
-		explain_cpus(e, console, n, true, &t);
+		text_add(&t, "the guest still boots");
+		if (k->attempt.boot != BOOT_SAVE || e->timeout) {
+			text_add(&t, ", ");
+			explain_cpus(e, console, n, true, &t);
+		}
 	} else if (e->answered && task_worst(e, e->program, false) != NULL) {
 		explain_task(e, console, n, &t);
 	} else {
@@ -8282,13 +8333,23 @@ static int monitor_saved(struct ktest *k)
 	return monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
 
+/* Whether nobody else speaks with it. A machine that is to be saved needs its
+ * greeting for that; but not if the run ends. */
+static bool monitor_free(const struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+
+	return v->fd[FD_MONITOR] >= 0 && v->phase != PHASE_MONITOR
+	       && v->phase != PHASE_SAVED
+	       && (k->attempt.boot != BOOT_SAVE || k->explain.timeout);
+}
+
 /* Asks QEMU's monitor, when nobody else speaks with it. */
 static void monitor_ask(struct ktest *k, const char *request, int fd)
 {
 	struct vm *v = &k->vm;
 
-	if (v->fd[FD_MONITOR] < 0 || v->phase == PHASE_MONITOR
-	    || v->phase == PHASE_SAVED)
+	if (!monitor_free(k))
 		return;
 	if ((!v->monitor_open && monitor_send(k, QMP_CAPABILITIES, -1) < 0)
 	    || monitor_send(k, request, fd) < 0)
@@ -9004,8 +9065,9 @@ static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
 		/* Monogon's console is the output; a greeting waits for us */
 		const bool skip = fd == FD_CONSOLE ? g->mode == MODE_MONOGON
 			: fd == FD_MONITOR && v->phase != PHASE_MONITOR
-			  && k->explain.step == EXPLAIN_NONE
-			  && k->o->dump == NULL;
+			  && (!monitor_free(k)
+			      || (k->explain.step == EXPLAIN_NONE
+				  && k->o->dump == NULL));
 
 		p[AT_READERS + i] = (struct pollfd){
 			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };
@@ -10340,7 +10402,7 @@ static void run_judge(struct runs *rs, struct run *r,
 	r->status = result->status;
 	r->fate = r->status == 0 ? PASSED
 		  : result->error[0] != '\0' && why == result->error ? BROKEN
-		  : rs->o->each && (r->status == 4 || r->status == 77) ? SKIPPED
+		  : rs->o->each && status_skips(r->status) ? SKIPPED
 		  : FATE_FAILED;
 	if (rs->judge)
 		run_show(rs, r, 1, FORM_NONE, &t);

@@ -254,6 +254,13 @@ awk 'BEGIN { printf "./p1"; while (i++ < 300) printf " a"; print "" }' \
 each_in "$T/words.in"
 is "$status" 125 'a line of 300 words'
 like "$err" 'more than 256 words' 'a line of 300 words: why'
+refused "$T/words.in" '-each: a line has more' 'a line of 300 words, -n' -n
+awk 'BEGIN { printf "./p1 "; while (i++ < 60000) printf "\001"; print "" }' \
+    >"$T/words.in"
+lines 'say=stdout:1..1\nok 1 # skip why\n;x=0'
+each_in "$T/words.in" -junit r.xml
+valid 'a line of 60,000 bytes, each of which is shown as more'
+counts 'skip in small letters' 2 0 0 1
 
 # -- Many, in order, while the first takes its time --
 awk 'BEGIN { while (i++ < 400) print "./p1 " i }' >"$T/many.in"

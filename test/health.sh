@@ -33,6 +33,8 @@ is "$(sed -n '2p;$p' "$err")" "[    0.000003] BUG: kernel NULL pointer$(:
     ) 0000000000000000 ]---" 'an oops: then its trace'
 told 7 "an oops, the program's own status" "say=log:$oops;x=7"
 like "$err" '^ktest: the kernel failed: BUG' 'the own status: it is said, too'
+told 123 'an oops, and -each: a status that skips is none' \
+    "say=log:$oops;x=77" -each
 told 0 'an oops, -health off' "say=log:;taint=0x80;x=0" -health off
 empty "$err" 'an oops, -health off: not a word'
 told 0 'a warning' "say=log:$warning;taint=0x200;x=0"
@@ -85,7 +87,7 @@ FAKE_DO="$well;say=log:${cut}4,9,3,-\\sWARNING: CPU: 0 PID: 1 at it's:1\\n$end;x
 run "$KTEST" -tap -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
     "$FAKE_KERNEL" -accel tcg -health warn -- "$GUEST" exit 0
 like "$out" "^not ok 1 - " '-tap: not ok'
-like "$out" "^  kernel: 'WARNING: CPU: 0 PID: 1 at it''s:1'$" '-tap: the finding'
+like "$out" "^# WARNING: CPU: 0 PID: 1 at it's:1$" '-tap: the finding'
 run "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -accel tcg \
     -kernel-path "$FAKE_KERNEL" -kernel-path "$FAKE_KERNEL" -- "$GUEST" exit 0
 like "$err" '^ktest: passed   0 .*: WARNING: CPU: 0 PID: 1' 'two kernels: the finding'
@@ -98,7 +100,7 @@ for bad in '-health bad' '-expect bad' '-health-ignore='; do
 done
 for option in '-expect oops' '-kmemleak' '-health-ignore x'; do
 	# shellcheck disable=SC2086 # words
-	run "$KTEST" $option -kernel-path "$FAKE_KERNEL" -initrd-path "$GUEST"
+	run "$KTEST" $option -kernel-path "$FAKE_KERNEL" -initrd-path /dev/null
 	is "$status" 125 "$option without a program: status"
 	like "$err" "^ktest: ${option%% *}: needs a PROGRAM" "$option: a line"
 done

@@ -74,6 +74,20 @@ modules -kernel-path "$T/link" -module "$T/own/own.ko:a=1 b=2" -module \
     own:c=3
 is "$said" "${ours}beside own a=1 b=2 c=3 " \
     'a module by its file, what is beside it, parameters'
+ln -s own.ko "$T/own/alias.ko"
+module "$T/own/virtio.ko" depends=virtio_ring
+modules -kernel-path "$T/link" -module "$T/own/alias.ko:a=1" -module \
+    "$T/own/virtio.ko"
+is "$said" "${ours}beside alias a=1 " 'a module by a symlink, its parameters'
+like "$err" " $T/own/virtio\.ko " 'a module by its file, which others need, too'
+module "$T/own/odd.ko" "parm=xdepends=no" "$(printf 'depends=beside\ne/etc/passwd')"
+modules -kernel-path "$T/link" -module "$T/own/odd.ko"
+is "$said" '' 'a module that needs a line: nothing'
+like "$err" '^ktest: -module passwd: is not in .*another needs it$' \
+    'a module that needs a line: why'
+module "$T/own/a b.ko" depends=
+modules -kernel-path "$T/link" -module "$T/own/a b.ko"
+like "$err" '^ktest: -module .*has a blank in its name' 'a blank in a name'
 modules -kernel-path "$T/link" -module lost
 like "$err" '^ktest: -module nowhere: is not in .*another needs it$' \
     'what a module needs is missing'

@@ -239,7 +239,8 @@ row() {
 		is "$status$(cat "$out")" 0 "$1: runs init as built by $init"
 	done
 	# shellcheck disable=SC2046 # one word each
-	printf '%-11s %-7s %-7s %-7s' $(sed '$d' "$T/$1.is") >>"$T/table"
+	printf '%-11s %-7s %-7s %-8s' $(sed '$d' "$T/$1.is") >>"$T/table"
+	width=11
 	for kernel in $suites; do
 		verdict=
 		for mode in $modes; do
@@ -250,7 +251,8 @@ row() {
 			[ "$status" = 0 ] || verdict="$verdict,$mode"
 		done
 		verdict=${verdict#,}
-		printf ' %-11s' "${verdict:-ok}" >>"$T/table"
+		printf " %-${width}s" "${verdict:-ok}" >>"$T/table"
+		width=5
 	done
 	echo >>"$T/table"
 }
@@ -267,9 +269,11 @@ for suite in $suites; do
 	in_release "$suite" && found="$found $suite"
 done
 suites=$found
-printf '%-11s %-7s %-7s %-7s' Debian gcc clang QEMU >"$T/table"
+printf '%-11s %-7s %-7s %-8s' Debian gcc clang QEMU >"$T/table"
+width=11 word='Linux '
 for suite in $suites; do
-	printf ' Linux %-5s' "$(sed -n 5p "$T/$suite.is")" >>"$T/table"
+	printf " %-${width}s" "$word$(sed -n 5p "$T/$suite.is")" >>"$T/table"
+	width=5 word=
 done
 echo >>"$T/table"
 for suite in $suites; do

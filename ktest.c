@@ -8030,8 +8030,11 @@ static void explain_line(struct ktest *k, char *out, size_t size)
 	} else if (k->guest.mode == MODE_MONOGON) {
 		text_add(&t, "no verdict");
 	} else if (v->phase < PHASE_RUN) {
-		text_add(&t, "the guest still boots, ");
-		explain_cpus(e, console, n, true, &t);
+		text_add(&t, "the guest still boots");
+		if (k->attempt.boot != BOOT_SAVE || e->timeout) {
+			text_add(&t, ", ");
+			explain_cpus(e, console, n, true, &t);
+		}
 	} else if (e->answered && task_worst(e, e->program, false) != NULL) {
 		explain_task(e, console, n, &t);
 	} else {
@@ -8304,13 +8307,23 @@ static int monitor_saved(struct ktest *k)
 	return monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
 
+/* Whether nobody else speaks with it. A machine that is to be saved needs its
+ * greeting for that; but not if the run ends. */
+static bool monitor_free(const struct ktest *k)
+{
+	const struct vm *v = &k->vm;
+
+	return v->fd[FD_MONITOR] >= 0 && v->phase != PHASE_MONITOR
+	       && v->phase != PHASE_SAVED
+	       && (k->attempt.boot != BOOT_SAVE || k->explain.timeout);
+}
+
 /* Asks QEMU's monitor, when nobody else speaks with it. */
 static void monitor_ask(struct ktest *k, const char *request, int fd)
 {
 	struct vm *v = &k->vm;
 
-	if (v->fd[FD_MONITOR] < 0 || v->phase == PHASE_MONITOR
-	    || v->phase == PHASE_SAVED)
+	if (!monitor_free(k))
 		return;
 	if ((!v->monitor_open && monitor_send(k, QMP_CAPABILITIES, -1) < 0)
 	    || monitor_send(k, request, fd) < 0)
@@ -9026,8 +9039,9 @@ static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
 		/* Monogon's console is the output; a greeting waits for us */
 		const bool skip = fd == FD_CONSOLE ? g->mode == MODE_MONOGON
 			: fd == FD_MONITOR && v->phase != PHASE_MONITOR
-			  && k->explain.step == EXPLAIN_NONE
-			  && k->o->dump == NULL;
+			  && (!monitor_free(k)
+			      || (k->explain.step == EXPLAIN_NONE
+				  && k->o->dump == NULL));
 
 		p[AT_READERS + i] = (struct pollfd){
 			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };

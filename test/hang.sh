@@ -114,7 +114,7 @@ event='{"timestamp": 1, "event": "MIGRATION", "data": {"status": "'
 none='{"return": {}}\n'
 FAKE_MONITOR='say=qmp:{"QMP": {}}\n;sleep=200;hello;say=qmp:'
 FAKE_MONITOR=$FAKE_MONITOR$none$none$none$none$event'completed"}}\n;state=abc;stay'
-FAKE_INCOMING='say=qmp:{"QMP": {}}\n'$none$none\
+FAKE_INCOMING='say=qmp:{"QMP": {}}\n'$none$none$none\
 '{"timestamp": 1, "event": "RESUME"}\n;clock;say=control:l;go;x=5'
 export FAKE_MONITOR FAKE_INCOMING
 FAKE_WARM=

@@ -7528,14 +7528,16 @@ static void klog_text(struct ktest *k, const char *s, const char *prefix,
 	struct health *h = &k->vm.health;
 	struct text t;
 	unsigned c;
+	int n;
 
 	do {
 		text_init(&t, h->last, sizeof h->last);
 		text_add(&t, prefix);
 		for (c = 0; *s != '\0' && c != '\n'; s++) {
 			c = (unsigned char)*s;
-			if (c == '\\' && sscanf(s, "\\x%2x", &c) == 1)
-				s += 3;
+			n = 0;
+			if (c == '\\' && sscanf(s, "\\x%2x%n", &c, &n) == 1)
+				s += n - 1;
 			if (c != '\n' && c != '\0')
 				text_bytes(&t, &(char){ (char)c }, 1);
 		}

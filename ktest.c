@@ -8699,7 +8699,8 @@ static void guest_done(struct ktest *k)
 /* What the monitor says while the guest runs: registers, or news of it. */
 static void monitor_said(struct ktest *k, const char *line)
 {
-	explain_registers(&k->explain, line);
+	if (k->explain.step != EXPLAIN_NONE)
+		explain_registers(&k->explain, line);
 	if (strstr(line, "\"id\": \"dump\"") != NULL)
 		dump_answer(k, line);
 	else if (strstr(line, "\"id\": \"pause\"") != NULL
@@ -9005,7 +9006,7 @@ static bool vm_done(struct ktest *k)
 	if (deadline_passed(v->deadline[END_SAVED])) /* it is old enough now */
 		monitor_start(k);
 	for (int i = 0; i < ENDINGS; i++)
-		if (deadline_passed(v->deadline[i])
+		if (i != END_TIMEOUT && deadline_passed(v->deadline[i])
 		    && (i != END_BOOT_HUNG || vm_boot_hung(k)))
 			run_stop(k, i != END_STALL || program
 				 ? (enum ending)i : END_VERDICT);

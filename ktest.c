@@ -9208,6 +9208,12 @@ static void explain_lost(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 
+	if (v->out.total == v->want_out && v->err.total == v->want_err) {
+		(void)fail(k, "the kernel's log was lost: %llu of %llu bytes"
+			   " came", (unsigned long long)v->health.total,
+			   (unsigned long long)v->want_log);
+		return;
+	}
 	(void)fail(k, "output was lost: %llu of %llu bytes of stdout and %llu"
 		   " of %llu of stderr came",
 		   (unsigned long long)v->out.total,

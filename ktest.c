@@ -7547,14 +7547,16 @@ static void klog_text(struct ktest *k, const char *s, const char *prefix,
 	struct health *h = &k->vm.health;
 	struct text t;
 	unsigned c;
+	int n;
 
 	do {
 		text_init(&t, h->last, sizeof h->last);
 		text_add(&t, prefix);
 		for (c = 0; *s != '\0' && c != '\n'; s++) {
 			c = (unsigned char)*s;
-			if (c == '\\' && sscanf(s, "\\x%2x", &c) == 1)
-				s += 3;
+			n = 0;
+			if (c == '\\' && sscanf(s, "\\x%2x%n", &c, &n) == 1)
+				s += n - 1;
 			if (c != '\n' && c != '\0')
 				text_bytes(&t, &(char){ (char)c }, 1);
 		}
@@ -8723,7 +8725,8 @@ static void guest_done(struct ktest *k)
 /* What the monitor says while the guest runs: registers, or news of it. */
 static void monitor_said(struct ktest *k, const char *line)
 {
-	explain_registers(&k->explain, line);
+	if (k->explain.step != EXPLAIN_NONE)
+		explain_registers(&k->explain, line);
 	if (strstr(line, "\"id\": \"dump\"") != NULL)
 		dump_answer(k, line);
 	else if (strstr(line, "\"id\": \"pause\"") != NULL
@@ -9029,7 +9032,7 @@ static bool vm_done(struct ktest *k)
 	if (deadline_passed(v->deadline[END_SAVED])) /* it is old enough now */
 		monitor_start(k);
 	for (int i = 0; i < ENDINGS; i++)
-		if (deadline_passed(v->deadline[i])
+		if (i != END_TIMEOUT && deadline_passed(v->deadline[i])
 		    && (i != END_BOOT_HUNG || vm_boot_hung(k)))
 			run_stop(k, i != END_STALL || program
 				 ? (enum ending)i : END_VERDICT);
@@ -9231,6 +9234,12 @@ static void explain_lost(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 
+	if (v->out.total == v->want_out && v->err.total == v->want_err) {
+		(void)fail(k, "the kernel's log was lost: %llu of %llu bytes"
+			   " came", (unsigned long long)v->health.total,
+			   (unsigned long long)v->want_log);
+		return;
+	}
 	(void)fail(k, "output was lost: %llu of %llu bytes of stdout and %llu"
 		   " of %llu of stderr came",
 		   (unsigned long long)v->out.total,

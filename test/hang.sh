@@ -112,9 +112,9 @@ is "$code $(ls -A "$T" | grep -c dump)" '123 0' '-dump: QEMU ends meanwhile'
 # a machine that is saved needs the greeting, which comes long before that
 event='{"timestamp": 1, "event": "MIGRATION", "data": {"status": "'
 none='{"return": {}}\n'
-FAKE_MONITOR='say=qmp:{"QMP": {}}\n;sleep=200;hello;hear=qmp:capabilities;say=qmp:'
+FAKE_MONITOR='say=qmp:{"QMP": {}}\n;sleep=200;hello;say=qmp:'
 FAKE_MONITOR=$FAKE_MONITOR$none$none$none$none$event'completed"}}\n;state=abc;stay'
-FAKE_INCOMING='say=qmp:{"QMP": {}}\n'$none$none\
+FAKE_INCOMING='say=qmp:{"QMP": {}}\n'$none$none$none\
 '{"timestamp": 1, "event": "RESUME"}\n;clock;say=control:l;go;x=5'
 export FAKE_MONITOR FAKE_INCOMING
 FAKE_WARM=

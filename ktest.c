@@ -348,6 +348,7 @@ enum mode { /* how the guest is used */
 
 enum qemu_age { /* what is known of QEMU */
 	QEMU_ANY,
+	QEMU_SGX,              /* -cpu host is a PC's alone, where SGX is */
 	QEMU_BEFORE_8,         /* cmpxchg16b may leave garbage in EFLAGS */
 	QEMU_BEFORE_6          /* ... and BMI2 is wrong; one IO-APIC at most */
 };
@@ -359,7 +360,6 @@ struct attempt { /* what ktest decides by itself, and may decide anew */
 	bool sandbox;
 	bool acpi_turned;      /* the other acpi= was tried */
 	enum qemu_age age;
-	bool no_sgx;           /* -cpu host without it: see remedy_sgx() */
 	int port_tries;        /* how often free ports were chosen anew */
 	int boot_tries;        /* boots that hung */
 	unsigned long tick_khz; /* TCG's TSC, 0: not known */
@@ -1592,41 +1592,31 @@ static const struct opt opt_table[] = {
 	  .offset = AT(cmdline), .may_be_empty = true, .dashes = true,
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
-	  .path = PATH_ALL,
-	  .program = true,
-	  .help = "where its modules are",
+	  .path = PATH_ALL, .program = true, .help = "where its modules are",
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME[:PARAM=VALUE]",
 	  .kind = OPT_LIST, .offset = AT(modules), .path = PATH_NAME,
-	  .program = true,
-	  .help = "load it, or FILE.ko (repeatable)" },
+	  .program = true, .help = "load it, or FILE.ko (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
-	  .offset = AT(env),
-	  .program = true,
+	  .offset = AT(env), .program = true,
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
 	{ .name = "env-all", .kind = OPT_FLAG, .offset = AT(env_all),
-	  .program = true,
-	  .help = "all of our environment, before -env" },
+	  .program = true, .help = "all of our environment, before -env" },
 	{ .name = "user", .value = "UID[:GID]|NAME", .offset = AT(user),
-	  .program = true,
-	  .help = "whom it runs as; GID is UID if not given",
+	  .program = true, .help = "whom it runs as; GID is UID if not given",
 	  .def = "root" },
 	{ .name = "cwd", .value = "DIR", .offset = AT(cwd), .path = PATH_ALL,
-	  .program = true,
-	  .help = "its working directory, made if missing",
+	  .program = true, .help = "its working directory, made if missing",
 	  .def = "/" },
 	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
-	  .offset = AT(files), .path = PATH_ALL,
-	  .program = true,
+	  .offset = AT(files), .path = PATH_ALL, .program = true,
 	  .help = "a file or tree to take along (repeatable)" },
 	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
-	  .offset = AT(mounts), .path = PATH_ALL,
-	  .program = true,
+	  .offset = AT(mounts), .path = PATH_ALL, .program = true,
 	  .help = "a directory of ours to be seen there (repeatable)" },
 	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
-	  .path = PATH_ALL,
-	  .program = true,
+	  .path = PATH_ALL, .program = true,
 	  .help = "its root is this directory; rw: may change it" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
 	  .program = true,
@@ -1637,11 +1627,9 @@ static const struct opt opt_table[] = {
 	  .help = "each word is a PROGRAM; without any, stdin's lines" },
 	{ .name = "retries", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(retries), .max = 100,
-	  .help = "what failed runs again, up to N times",
-	  .def = "0" },
+	  .help = "what failed runs again, up to N times", .def = "0" },
 	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
-	  .offset = AT(timeout),
-	  .help = "end the guest after 90, 1m30s, 500ms",
+	  .offset = AT(timeout), .help = "end the guest after 90, 1m30s, 500ms",
 	  .def = "never" },
 	{ .name = NULL, .help = "The kernel's health" },
 	{ .name = "health", .value = "off|oops|warn", .kind = OPT_CHOICE,
@@ -1656,53 +1644,41 @@ static const struct opt opt_table[] = {
 	  .help = "nor may there be memory that kmemleak finds lost" },
 	{ .name = "expect", .value = "panic|oops|warn|restart",
 	  .kind = OPT_CHOICE, .offset = AT(expect), .choices = expect_names,
-	  .program = true,
-	  .help = "0 if PROGRAM brings it about, else 123" },
+	  .program = true, .help = "0 if PROGRAM brings it about, else 123" },
 	{ .name = NULL, .help = "The machine" },
 	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
 	  .offset = AT(accel), .choices = accel_names,
-	  .help = "auto: kvm where it works",
-	  .def = "auto" },
+	  .help = "auto: kvm where it works", .def = "auto" },
 	{ .name = "snapshot", .value = "FILE|auto|none", .offset = AT(snapshot),
-	  .path = PATH_NAME,
-	  .help = "restore the machine, or save it",
+	  .path = PATH_NAME, .help = "restore the machine, or save it",
 	  .def = "$KTEST_SNAPSHOT" },
 	{ .name = "memory", .value = "SIZE", .kind = OPT_SIZE,
 	  .offset = AT(memory), .min = 32, .max = 1 << 20,
-	  .help = "32M to 1T, a bare number is in MiB",
-	  .def = "1G" },
+	  .help = "32M to 1T, a bare number is in MiB", .def = "1G" },
 	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(cpus), .min = 1, .max = 255,
-	  .help = "processors, 1 to 255",
-	  .def = "1" },
+	  .help = "processors, 1 to 255", .def = "1" },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names,
-	  .help = "how devices are announced",
-	  .def = "auto" },
+	  .help = "how devices are announced", .def = "auto" },
 	{ .name = "sandbox", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(sandbox), .choices = sandbox_names,
-	  .help = "QEMU's seccomp filter; auto: if it has one",
-	  .def = "auto" },
+	  .help = "QEMU's seccomp filter; auto: if it has one", .def = "auto" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
-	  .path = PATH_NAME,
-	  .help = "the emulator",
+	  .path = PATH_NAME, .help = "the emulator",
 	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
 	  .offset = AT(qemu_args), .dashes = true,
 	  .help = "passed to QEMU as it is (repeatable)" },
 	{ .name = "bios", .value = "FILE", .offset = AT(bios),
-	  .path = PATH_NAME,
-	  .help = "firmware",
+	  .path = PATH_NAME, .help = "firmware",
 	  .def = "bios/bios.bin beside ktest" },
-	{ .name = "init", .value = "FILE", .offset = AT(init),
-	  .path = PATH_ALL,
-	  .help = "process 1 of the guest",
-	  .def = "init beside ktest" },
+	{ .name = "init", .value = "FILE", .offset = AT(init), .path = PATH_ALL,
+	  .help = "process 1 of the guest", .def = "init beside ktest" },
 	{ .name = NULL, .help = "The network" },
 	{ .name = "net", .value = "none|user", .kind = OPT_CHOICE,
 	  .offset = AT(net), .choices = net_names,
-	  .help = "user: 10.42.0.0/24, this host is 10.42.0.2",
-	  .def = "none" },
+	  .help = "user: 10.42.0.0/24, this host is 10.42.0.2", .def = "none" },
 	{ .name = "port", .value = "[HOST:]GUEST", .kind = OPT_LIST,
 	  .offset = AT(ports),
 	  .help = "127.0.0.1:HOST is GUEST[/udp] (repeatable)",
@@ -1740,13 +1716,11 @@ static const struct opt opt_table[] = {
 	{ .name = "tap", .kind = OPT_FLAG, .offset = AT(tap),
 	  .help = "results as TAP on stdout" },
 	{ .name = "junit", .value = "FILE", .offset = AT(junit),
-	  .path = PATH_ALL,
-	  .help = "results as JUnit's XML" },
+	  .path = PATH_ALL, .help = "results as JUnit's XML" },
 	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
 	  .help = "print the QEMU command line and exit" },
 	{ .name = "name", .value = "NAME", .offset = AT(name),
-	  .help = "what -v calls the run",
-	  .def = "ktest" },
+	  .help = "what -v calls the run", .def = "ktest" },
 	{ .name = "version", .kind = OPT_FLAG, .offset = AT(version),
 	  .help = "print the version and exit" },
 	{ .name = "h", .kind = OPT_FLAG, .offset = AT(help),
@@ -4414,7 +4388,10 @@ static bool wire_is_ours(const struct ktest *k, int fd)
 {
 	return (k->log.ours && fd == k->log.fd) || (k->out.ours && fd == k->out.fd)
 	       || (k->err.ours && fd == k->err.fd)
-	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd));
+	       || (k->o->wake_fd >= 0 && same_file(fd, k->o->wake_fd))
+	       /* the suite's, which is main()'s alone: the caller's came to us */
+	       || ((k->o->each || k->o->tap || k->o->junit != NULL)
+		   && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
 }
 
 /* A fd of the caller's: decimal digits. What it is decides what it can be. */
@@ -5837,7 +5814,8 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
 	qemu_arg(q, "-cpu");
-	qemu_arg(q, kvm ? q->a->no_sgx ? "host,-sgx" : "host" : qemu_tcg_cpu(q));
+	qemu_arg(q, !kvm ? qemu_tcg_cpu(q)
+		 : q->a->age == QEMU_SGX ? "host,-sgx" : "host");
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
@@ -6228,7 +6206,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * host is not booted anew; else it is read and compared once.
  */
 #define SNAPSHOT_MAGIC "ktest snapshot\n"
-enum { SNAPSHOT_FORMAT = 2, STAMP_SLACK = 3 /* seconds */ };
+enum { SNAPSHOT_FORMAT = 3, STAMP_SLACK = 3 /* seconds */ };
 
 static uint64_t hash_step(uint64_t h, uint64_t word)
 {
@@ -9463,15 +9441,16 @@ static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 	return AGAIN;
 }
 
-/* This QEMU is older than the options of the machine. */
-static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
+/* This QEMU lacks something: it goes without. */
+static enum remedy_word remedy_lack(struct ktest *k, struct attempt *a)
 {
 	static const struct {
 		const char *said;
 		enum qemu_age age;
 	} ages[] = {
-		{ ".ioapic2' not found", QEMU_BEFORE_6 },
-		{ ".fsrs' not found", QEMU_BEFORE_8 },
+		{ "ioapic2' not found", QEMU_BEFORE_6 },
+		{ "fsrs' not found", QEMU_BEFORE_8 },
+		{ "PC_MACHINE", QEMU_SGX },
 	};
 	char why[512];
 
@@ -9480,28 +9459,12 @@ static enum remedy_word remedy_age(struct ktest *k, struct attempt *a)
 		    || !find_line(k->said, k->said_len, ages[i].said, why,
 				  sizeof why))
 			continue;
-		step(k, "QEMU is older than %s", ages[i].age == QEMU_BEFORE_6
-		     ? "6.0" : "8.0");
+		step(k, "QEMU trips: trying without: %s", why);
 		k->error[0] = '\0';
 		a->age = ages[i].age;
 		return AGAIN;
 	}
 	return NO_REMEDY;
-}
-
-/* QEMU 6.2 to 8 on an Intel host with SGX: its -cpu host takes every machine
- * for a PC ("PC_MACHINE: Object ... is not an instance", QEMU issue 2142). */
-static enum remedy_word remedy_sgx(struct ktest *k, struct attempt *a)
-{
-	char why[512];
-
-	if (!qemu_failed(k) || a->accel != ACCEL_KVM || a->no_sgx
-	    || !find_line(k->said, k->said_len, "PC_MACHINE", why, sizeof why))
-		return NO_REMEDY;
-	step(k, "QEMU trips over SGX: trying without: %s", why);
-	k->error[0] = '\0';
-	a->no_sgx = true;
-	return AGAIN;
 }
 
 /* A machine that was not restored, or does not live, is stale: it is saved
@@ -9613,9 +9576,8 @@ static const struct {
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
+	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_lack },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
-	{ WHEN(END_QEMU) | WHEN(END_MONITOR), remedy_age },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sgx },
 	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
 	  | WHEN(END_LIFELESS), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
@@ -10133,6 +10095,7 @@ static void run_find(const struct runs *rs, size_t i, struct run *r)
 		       program ? r->program : "");
 }
 
+#define RUN_WORDS "-each: a line has more than %d words"
 /* Its options; -1: its line has too many words. They stay in k->scratch. */
 static int run_options(struct runs *rs, const struct run *r)
 {
@@ -10230,15 +10193,16 @@ static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 static void junit_case(struct runs *rs, const struct run *r,
 		       const struct tap *point, enum fate fate)
 {
+	const size_t n = strnlen(r->program, PATH_SIZE); /* it may be a long line */
 	struct sink *to = &rs->junit;
 
 	rs->cases[fate]++;
 	runs_print(rs, to, "<testcase classname=\"%s", r->kernel);
 	if (point != NULL)
-		runs_print(rs, to, ".%s\" name=\"%z %s\"", r->program,
+		runs_print(rs, to, ".%n\" name=\"%z %s\"", n, r->program,
 			   point->points, point->name);
 	else
-		runs_print(rs, to, "\" name=\"%s\"", r->program);
+		runs_print(rs, to, "\" name=\"%n\"", n, r->program);
 	runs_print(rs, to, " time=\"%t\">\n", r->ms);
 	if (fates[fate].junit != NULL)
 		runs_print(rs, to, "<%s type=\"%s\" message=\"",
@@ -10307,7 +10271,7 @@ static void junit_point(struct runs *rs, const struct run *r,
 			const struct tap *t, bool ok)
 {
 	junit_case(rs, r, t, t->directive != NULL
-		   && !(ok && t->directive[0] != 'S') ? SKIPPED
+		   && !(ok && (t->directive[0] | 0x20) != 's') ? SKIPPED
 		   : ok ? PASSED : FATE_FAILED);
 	runs_print(rs, &rs->junit, "</testcase>\n");
 }
@@ -10489,8 +10453,7 @@ static int run_child(struct runs *rs, struct run *r, pid_t parent)
 	(void)close(old[0]);
 	(void)close(old[1]);
 	if (run_options(rs, r) < 0) {
-		(void)dprintf(2, "ktest: -each: a line has more than %d words\n",
-			      LIST_MAX);
+		(void)dprintf(2, "ktest: " RUN_WORDS "\n", LIST_MAX);
 		return KTEST_NO_VERDICT;
 	}
 	if (getppid() != parent)
@@ -10529,7 +10492,11 @@ static void runs_start(struct runs *rs)
 	if (rs->o->dry_run) {
 		static struct ktest_result result;
 
-		(void)run_options(rs, r);
+		if (run_options(rs, r) < 0) {
+			rs->k->over = END_OUTPUT;
+			(void)fail(rs->k, RUN_WORDS, LIST_MAX);
+			return;
+		}
 		(void)ktest_run(rs->o, &result);
 		rs->status = rs->status != 0 ? rs->status : result.status;
 		rs->printed = ++rs->started;

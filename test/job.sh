@@ -22,7 +22,7 @@ refuse '-snapshot: needs a value: FILE.auto.none; -snapshot=-- if that' \
     -snapshot -- "$GUEST"
 ok 'no snapshot is named --' [ ! -e "$T/--" ]
 refuse '-mount /proc: /proc is the guest.s own' -mount /proc -- "$GUEST"
-refuse '-shell: is for one machine, not for 2' -kernel-path "$FAKE_KERNEL" \
+refuse '-shell: is for one machine, not for several' -kernel-path "$FAKE_KERNEL" \
     -shell
 
 # -- -sandbox: asked for by name it is there, or the run ends --

@@ -17,7 +17,7 @@
 #	build/kernels/cloud/lib/modules/VERSION/
 #	build/kernels/full/		likewise
 #	build/kernels/tiny/vmlinux	and vmlinux.config, what it was built from
-#	build/kernels/debug/		likewise, and kmemleak-test.ko
+#	build/kernels/debug/		likewise, and two modules
 #	build/kernels/NAME/from		the package it came from, or packages
 #
 # What is there is used as it is, without a look at the network; only what was
@@ -163,7 +163,8 @@ build_source() { # NAME
 	    fail "$1: the build failed"
 	mv vmlinux "$new/vmlinux"
 	mv .config "$new/vmlinux.config"
-	[ "$1" = tiny ] || mv samples/kmemleak/kmemleak-test.ko "$new"
+	[ "$1" = tiny ] ||
+	    mv samples/kmemleak/kmemleak-test.ko lib/list-test.ko "$new"
 	cd "$test"
 }
 

@@ -20,16 +20,16 @@ guard=2700
 # What runs in the outer guest. Lines "NAME: GOT: WANT" are the results.
 cat >"$T/inner.sh" <<'end'
 tiny() {
-	timeout 300 "$KTEST" -accel kvm -memory 256M -kernel-path "$KTEST_TINY" \
+	"$KTEST" -timeout 5m -accel kvm -memory 256M -kernel-path "$KTEST_TINY" \
 	    "$@" 2>"$tmp/err"
 }
 cloud() {
-	timeout 300 "$KTEST" -accel kvm -memory 512M -kernel-path \
+	"$KTEST" -timeout 5m -accel kvm -memory 512M -kernel-path \
 	    "$KTEST_CLOUD" "$@" 2>"$tmp/err"
 }
 is() { # NAME GOT WANT
 	echo "$1: $2: $3"
-	[ "$2" = "$3" ] || tail -n 5 "$tmp/err" | sed 's/^/# /'
+	[ "$2" = "$3" ] || sed 's/^/# /' "$tmp/err"
 }
 sum() {
 	cksum | cut -d ' ' -f 1
@@ -58,7 +58,7 @@ for n in 2 4; do
 	is "$n processors" $? 0
 done
 for size in 2G 3584M; do
-	timeout 300 "$KTEST" -accel kvm -memory $size -kernel-path \
+	"$KTEST" -timeout 5m -accel kvm -memory $size -kernel-path \
 	    "$KTEST_TINY" -- "$GUEST" exit 3 2>"$tmp/err"
 	is "-memory $size" $? 3
 done
@@ -75,7 +75,8 @@ n=0 right=0
 while [ $n -lt "$RESTORES" ]; do
 	n=$((n + 1))
 	cloud -v -snapshot "$tmp/snap" -- "$GUEST" timers >"$tmp/out" &&
-	    grep -q fits "$tmp/err" && right=$((right + 1))
+	    grep -q fits "$tmp/err" && right=$((right + 1)) ||
+	    sed 's/^/# /' "$tmp/err"
 done
 is 'cloud, restored' "$right" "$RESTORES"
 "$KTEST" -v -memory 256M -kernel-path "$KTEST_TINY" -- "$GUEST" exit 5 \

@@ -87,6 +87,8 @@ show_suite() {
 TIME=$(command -v time) || TIME=/usr/bin/time
 if part programs && [ -x "$TIME" ]; then
 	export XDG_CACHE_HOME="$T/cache"
+	load=$(cut -d ' ' -f 1 /proc/loadavg)
+	busy=${load%.*}
 	single() {
 		"$TIME" -o "$T/time" -f 'wall %e\nuser %U\nsystem %S' "$KTEST" \
 		    -kernel-path "$KTEST_CLOUD" -accel "$ACCEL" -snapshot auto \
@@ -123,9 +125,15 @@ if part programs && [ -x "$TIME" ]; then
 	    awk -v n="$programs" '{ print ($2 - $1) / (n - 10) }'); alone:" \
 	    "$(sort -n "$T/single.cpu" | sed -n 9p)"
 	diag "seconds a test: $suite_each; alone: $alone"
-	ok 'a test takes at most 0.6 of one that runs alone' [ "$(awk \
-	    -v a="$alone" -v e="$suite_each" \
-	    'BEGIN { print (e <= 0.6 * a) }')" = 1 ]
+	# Others' load keeps a second job from its second processor.
+	if [ "$busy" -gt 0 ]; then
+		skip "the machine was busy: load $load before it" \
+		    'a test takes at most 0.6 of one that runs alone'
+	else
+		ok 'a test takes at most 0.6 of one that runs alone' [ "$(awk \
+		    -v a="$alone" -v e="$suite_each" \
+		    'BEGIN { print (e <= 0.6 * a) }')" = 1 ]
+	fi
 fi
 
 # -- The kernel's selftests, from the distribution's source --
@@ -177,7 +185,7 @@ if ! part kunit; then
 elif grep -q '^CONFIG_KUNIT_DEBUGFS=y' "$kunit.config" 2>/dev/null &&
     test=$(grep '^CONFIG_LIST_KUNIT_TEST=' "$kunit.config"); then
 	module=
-	[ "${test#*=}" = y ] || module='-module list-test'
+	[ "${test#*=}" = y ] || module="-module ${kunit%/*}/list-test.ko"
 	# shellcheck disable=SC2086 # two words
 	run "$KTEST" -kernel-path "$kunit" -accel "$ACCEL" $module -junit \
 	    k.xml -- /bin/cat /sys/kernel/debug/kunit/list-kunit-test/results

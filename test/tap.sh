@@ -380,7 +380,7 @@ fake() {
 # machines FILE: how many ran, in what -v said; an old QEMU is asked for one that
 # it does not know first
 machines() {
-	echo $(($(grep -c 'QEMU runs' "$1") - $(grep -c 'QEMU is older' "$1")))
+	echo $(($(grep -c 'QEMU runs' "$1") - $(grep -c 'QEMU trips' "$1")))
 }
 
 # starts: how often the stand-in was started

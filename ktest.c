@@ -9890,13 +9890,15 @@ static struct tap_level *tap_level(struct tap *t, size_t indent)
 	return &t->level[t->depth];
 }
 
-/* The directive of a point, whose text ends before it from now on. */
+/* The directive of a point, whose text ends before it from now on. "\#" begins
+ * none. */
 static const char *tap_directive(char *s)
 {
 	static const char *const words[] = { "SKIP", "TODO", "XFAIL" };
 
-	for (; (s = strchr(s, '#')) != NULL; s++)
-		for (size_t i = 0; i < COUNT(words); i++) {
+	for (char *p = s; (s = strchr(s, '#')) != NULL; s++)
+		for (size_t i = s > p && s[-1] == '\\' ? COUNT(words) : 0;
+		     i < COUNT(words); i++) {
 			const size_t n = strlen(words[i]);
 			const char *word = s + 1 + strspn(s + 1, " ");
 
@@ -9949,6 +9951,9 @@ static enum tap_kind tap_line(struct tap *t, const char *s, size_t n)
 		if (number == 0 && t->depth == t->base)
 			(void)snprintf(t->skip, sizeof t->skip, "%s",
 				       t->directive != NULL ? t->directive : p);
+	} else if (kind == TAP_PLAN && t->why[0] == '\0' && l->plan != number) {
+		(void)snprintf(t->why, sizeof t->why, "two plans, 1..%lld and"
+			       " 1..%lld", l->plan, number);
 	}
 	l->points += kind == TAP_OK || kind == TAP_NOT_OK;
 	t->points += kind == TAP_OK || kind == TAP_NOT_OK;

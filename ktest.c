@@ -4783,8 +4783,7 @@ struct cpio {
 };
 
 struct member { /* one that is being written */
-	uint64_t header_at, data_at;
-	uint64_t size;         /* as its header says */
+	uint64_t header_at, data_at, size; /* size: as its header says */
 };
 
 /* Writes what is buffered, unless the run is to end, or the guest would not
@@ -9324,7 +9323,6 @@ static void explain_timeout(struct ktest *k)
 static int verdict(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
-	int status = KTEST_NO_VERDICT;
 	char line[512];
 
 	switch (k->end) {
@@ -9342,8 +9340,7 @@ static int verdict(struct ktest *k)
 		return explain_qemu(k);
 	case END_TIMEOUT:
 		explain_timeout(k);
-		status = KTEST_TIMEOUT;
-		break;
+		return KTEST_TIMEOUT;
 	case END_INIT:
 		explain_init(k);
 		break;
@@ -9368,9 +9365,9 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "the guest spoke before it had a program");
 		break;
 	default: /* END_OUTPUT: the line is there */
-		return status;
+		break;
 	}
-	return status;
+	return KTEST_NO_VERDICT;
 }
 
 /* Shows the guest's and QEMU's last words after the line that says why. */

@@ -553,7 +553,8 @@ struct explanation { /* of what the guest does, see room 14 */
 	bool timeout;          /* with it the run ends: -timeout ran out */
 	bool asked, answered;  /* init was, init has */
 	long long until;       /* ms */
-	uint64_t console;      /* ring_total when it began */
+	uint64_t console;      /* where that is when it begins */
+	uint64_t nmi;          /* where it is at our NMI, and 1; 0: none */
 	int program;           /* its process */
 	size_t task_count, cpu_count;
 	struct task task[TASKS_MAX];
@@ -7631,9 +7632,12 @@ static void console_rest(struct ktest *k)
 	const size_t new = k->console.total - h->from < n
 			   ? (size_t)(k->console.total - h->from) : n;
 	const char *end = k->scratch + n, *p = end - new, *text, *at;
+	const uint64_t ours = k->explain.nmi == 0 ? 0 /* a panic of our making */
+			      : k->console.total - (k->explain.nmi - 1);
 	long long last = -1, us = 0;
 	char *line = h->record;
 
+	end -= ours < n ? (size_t)ours : n;
 	(void)line_text(h->last, &last);
 	while (h->last[0] != '\0'
 	       && (at = line_find(p, end, h->last, strlen(h->last))) != NULL) {
@@ -8672,6 +8676,8 @@ static void explain_next(struct ktest *k)
 		return;
 	}
 	e->step = EXPLAIN_NMI;
+	console_drain(k);
+	e->nmi = k->console.total + 1;
 	monitor_ask(k, "{'execute': 'inject-nmi'}\n", -1);
 	k->vm.deadline[END_TIMEOUT] = e->until;
 }

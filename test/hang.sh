@@ -44,6 +44,11 @@ fake 'hello;clock;say=qmp:\0\e{"return": "RIP=zFL=CPL=HLT=\n;stay' \
 in_time 'the monitor says nonsense'
 fake 'hello;clock;close=qmp;stay' -timeout 1 -- "$GUEST" exit 0
 in_time 'the monitor hangs up'
+nmi='say=con:BUG: mine\n;hear=qmp:inject-nmi;say=con:Kernel panic - not'
+fake "hello;clock;$nmi syncing: NMI\n;stay" -timeout 1 -- "$GUEST" exit 0
+in_time 'a panic by our NMI'
+like "$err" '^ktest: the kernel failed: BUG: mine$' 'what came before it counts'
+unlike "$err" '^ktest: the kernel failed: .*(panic|more)' 'the panic does not'
 told='hear=control:d;say=control:tprogram 7\nttask 7 7 1'
 fake "hello;clock;$told"' S do_wait 61 sh\nt+do_wait+0x1/0x2\n'\
 'ttask 8 8 7 D x 0 a b\nt+lock+0x1/0x2 [m]\nt\n;stay' -timeout 1 -- \

@@ -4052,6 +4052,7 @@ static void test_explain(void)
 		k.explain.answered = hang_cases[i].init != NULL;
 		if (hang_cases[i].init != NULL)
 			told_lines(hang_cases[i].init, explain_init_line);
+		k.explain.step = EXPLAIN_ASK;
 		monitor_bytes(&k, hang_cases[i].monitor,
 			      strlen(hang_cases[i].monitor));
 		console_bytes(&k, hang_cases[i].console,
@@ -4564,6 +4565,8 @@ static void test_log(void)
 		+ strlen(h->last) + 1, "log: a record of two lines");
 	klog_bytes(&k, "6,9,5,-,caller=T12;x\n", 21);
 	is_text(HERE, h->last, "[    0.000005][   T12] x", "log: a caller");
+	klog_bytes(&k, "6,9,5,-;a stale end\n6,9,5,-;a\\x4\n", 33);
+	is_text(HERE, h->last, "[    0.000005] a\4", "log: half an escape");
 	klog_bytes(&k, "6,9,5,-,caller=TTTTTTTTTTTTTTTTTTTTTTTT;x\n", 42);
 	is_text(HERE, h->last, "[    0.000005][TTTTTTTTTTTT] x",
 		"log: a caller that is too long");

@@ -9110,8 +9110,11 @@ static void vm_poll(struct ktest *k)
 	deadlines_pause(k, until);
 	woken = now_ms();
 	for (size_t i = 0; i < COUNT(readers); i++)
-		if (p[AT_READERS + i].revents != 0)
+		if (p[AT_READERS + i].revents != 0) {
 			drain(k, &v->fd[readers[i].fd], readers[i].bytes);
+			if (readers[i].fd == FD_KLOG)
+				deadlines_move(k); /* it is of the output */
+		}
 	if (p[AT_STATE].revents != 0 && monitor_move(k) < 0)
 		run_stop(k, END_MONITOR);
 	if (v->phase == PHASE_MONITOR && v->fd[FD_MONITOR] < 0) {

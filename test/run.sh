@@ -204,8 +204,8 @@ shift $((OPTIND - 1))
 [ "$at_once" -gt 0 ] || die "-j $at_once: is not a number above 0"
 
 # Those of a minute and more
-longest='cold:runners cold:warm cold:stream cold:rootfs cold:exit cold:guest
-	cold:hostile cold:net cold:bios warm:rootfs cold:lint cold:reader
+longest='cold:kvm cold:runners cold:warm cold:stream cold:health cold:hang
+	cold:each cold:kernel cold:rootfs cold:exit cold:guest cold:hostile cold:net cold:bios warm:rootfs cold:lint cold:reader
 	cold:unit cold:embed cold:verdict'
 warm=
 [ $# -gt 0 ] || {
@@ -215,7 +215,7 @@ warm=
 [ $# -gt 0 ] || for script in "$here"/*.sh; do
 	case ${script##*/} in
 	bench.sh | bios-bench.sh | bios-guest.sh | demo.sh | kernels.sh) ;;
-	kvm.sh | matrix.sh | suite.sh) ;;
+	matrix.sh | suite.sh) ;;
 	run.sh | setup.sh | tap.sh) ;;
 	*) set -- "$@" "$script" ;;
 	esac

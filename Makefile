@@ -69,7 +69,7 @@ kvm:
 	@sh test/setup.sh check
 	@sh test/kernels.sh cloud full tiny >/dev/null
 	@$(MAKE) --no-print-directory all
-	@sh test/run.sh -t 3000 test/kvm.sh
+	@sh test/run.sh -t 5400 test/kvm.sh
 
 suite:
 	@sh test/setup.sh suite

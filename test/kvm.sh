@@ -14,7 +14,7 @@ need_cloud
 [ -f "${KTEST_TINY:-}" ] || skip_all 'no KTEST_TINY'
 unset KTEST_SNAPSHOT
 # shellcheck disable=SC2034 # for tap.sh
-guard=1700
+guard=$((1600 + 10 * ${KTEST_KVM_RESTORES:-10}))
 
 # What runs in the outer guest. Lines "NAME: GOT: WANT" are the results.
 cat >"$T/inner.sh" <<'end'
@@ -94,7 +94,7 @@ echo 'end: reached: reached'
 end
 cp "$GUEST" "$T/guest"
 cd "$top" || exit 1	# it is seen in the guest, even if it is in /tmp
-run "$KTEST" -accel tcg -cpus 2 -memory 6G -timeout 28m -kernel-path "$KTEST_FULL" \
+run "$KTEST" -accel tcg -cpus 2 -memory 6G -timeout $((guard - 60)) -kernel-path "$KTEST_FULL" \
     -rootfs / -mount "$T" -module kvm-amd -env KTEST="$KTEST" -env GUEST="$T/guest" \
     -env KTEST_TINY="$KTEST_TINY" -env KTEST_CLOUD="$KTEST_CLOUD" \
     -env RESTORES="${KTEST_KVM_RESTORES:-10}" -- sh "$T/inner.sh"

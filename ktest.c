@@ -4017,6 +4017,13 @@ static int guest_monogon(struct ktest *k)
 	return 0;
 }
 
+/* Whether what the kernel did before the program counts: with -module it is
+ * what is tested. */
+static bool health_boot(const struct ktest_options *o)
+{
+	return o->health == HEALTH_WARN || o->modules.count > 0;
+}
+
 /* Whether the kernel's log is looked at. */
 static bool health_asked(const struct ktest_options *o)
 {
@@ -5082,7 +5089,7 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
 	    || (o->tty && job_string(c, "t", tty) < 0)
 	    || (g->merged && job_string(c, "m", "") < 0)
-	    || (health_asked(o) && job_string(c, "k", o->health == HEALTH_WARN
+	    || (health_asked(o) && job_string(c, "k", health_boot(o)
 					      ? "b" : "") < 0)
 	    || (o->kmemleak && job_string(c, "s", "") < 0))
 		return -1;
@@ -7702,7 +7709,7 @@ static const struct {
 static void health_taints(struct ktest *k)
 {
 	struct health *h = &k->vm.health;
-	const uint64_t before = k->o->health == HEALTH_WARN ? 0 : h->taint[0];
+	const uint64_t before = health_boot(k->o) ? 0 : h->taint[0];
 
 	for (size_t i = 0; i < COUNT(taints); i++) {
 		struct finding *f = &h->first[taints[i].severity];
@@ -7731,9 +7738,10 @@ static int health_expect(struct ktest *k, int status)
 
 	if (happened != k->o->expect) {
 		(void)snprintf(k->finding, sizeof k->finding, "-expect %s: it"
-			       " did not happen (but %s)",
-			       expect_names[k->o->expect],
-			       expect_names[happened]);
+			       " did not happen%s%s", expect_names[k->o->expect],
+			       happened != EXPECT_NONE ? ", but " : "",
+			       happened != EXPECT_NONE
+			       ? expect_names[happened] : "");
 		warn(k, "%s", k->finding);
 		return KTEST_KERNEL_FAILED;
 	}
@@ -8235,7 +8243,7 @@ static void control_answer(struct ktest *k, int job)
 	s->to = v->fd[FD_CONTROL];
 	v->phase = job >= 0 ? PHASE_JOB : PHASE_RUN;
 	deadline_set(k, END_LIFELESS, job >= 0 ? ALIVE_WAIT_MS : 0);
-	v->health.from = k->o->health != HEALTH_WARN ? k->console.total : 0;
+	v->health.from = health_boot(k->o) ? 0 : k->console.total;
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
 	step(k, "init is there");
@@ -9515,7 +9523,8 @@ static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 	    && (k->end == END_KVM || !find_line(k->said, k->said_len, "", why,
 						sizeof why)
 		|| why[0] == '\0'))
-		(void)snprintf(why, sizeof why, "no sign of life");
+		(void)snprintf(why, sizeof why, "no sign of life (-accel tcg"
+			       " spares the attempt)");
 	warn(k, "using tcg, because kvm failed: %s", why);
 	a->accel = ACCEL_TCG;
 	return AGAIN;

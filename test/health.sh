@@ -311,6 +311,8 @@ elif cp "$here/sick.c" "$T/sick.c" && echo 'obj-m := sick.o' >"$T/Kbuild" &&
 		panic warn panic
 		write say
 	end
+	cloud_job sick.loaded -memory 256M -module "$T/sick.ko:later=1" -- \
+	    "$GUEST" exit 0
 else
 	fail 'a module is built'
 	show "$T/said"
@@ -358,5 +360,6 @@ if [ -n "$sick" ]; then
 	result sick.write
 	is "$status" 0 "a program's own BUG: status"
 	empty "$err" "a program's own BUG: not a word"
+	verdict sick.loaded 123 failed 'BUG: kernel NULL pointer dereference.*'
 fi
 finish

@@ -1,11 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * sick: a module in which the kernel does what is written to /proc/sick: warn,
- * oops, or panic.
+ * oops, or panic; with later=1 a worker of it oopses once it is loaded.
  */
 #include <linux/module.h>
 #include <linux/proc_fs.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
+
+static int later;
+module_param(later, int, 0);
+
+static void
+sick_work(struct work_struct *work)
+{
+	*(volatile int *)8 = 1;
+}
+
+static DECLARE_WORK(work, sick_work);
 
 static ssize_t
 sick_write(struct file *file, const char __user *from, size_t n, loff_t *at)
@@ -28,6 +40,8 @@ static const struct proc_ops sick_ops = { .proc_write = sick_write };
 static int __init
 sick_init(void)
 {
+	if (later)
+		schedule_work(&work);
 	return proc_create("sick", 0600, NULL, &sick_ops) ? 0 : -ENOMEM;
 }
 

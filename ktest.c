@@ -3452,14 +3452,8 @@ static int plan_asked(struct plan *p, const char *asked)
 		      " module's own name", asked);
 }
 
-static bool snapshot_wanted(const struct ktest_options *o)
-{
-	return o->snapshot != NULL && o->snapshot[0] != '\0'
-	       && strcmp(o->snapshot, "none") != 0;
-}
-
 /* What our devices need; returns how many. qemu_fw_cfg tells QEMU what a dump
- * has to say of the kernel; a machine that is saved may be restored for one. */
+ * has to say of the kernel. */
 enum { MODULES_OURS = 8 };
 
 static size_t modules_ours(const struct ktest_options *o,
@@ -3477,7 +3471,7 @@ static size_t modules_ours(const struct ktest_options *o,
 		ours[n++] = "9p";
 		ours[n++] = "overlay";
 	}
-	if (o->dump != NULL || snapshot_wanted(o))
+	if (o->dump != NULL)
 		ours[n++] = "qemu_fw_cfg";
 	return n;
 }
@@ -5865,7 +5859,7 @@ static void qemu_monitor(struct qemu *q)
 		return;
 	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
 	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
-	if (q->o->dump != NULL || q->a->boot != BOOT_COLD)
+	if (q->o->dump != NULL)
 		qemu_add(q, "-device", "vmcoreinfo");
 }
 
@@ -6931,7 +6925,7 @@ static int snapshot_find(struct ktest *k)
 	const char *name = k->o->snapshot, *env = getenv("KTEST_SNAPSHOT");
 	const char *against = snapshot_against(k);
 
-	if (!snapshot_wanted(k->o))
+	if (name == NULL || name[0] == '\0' || strcmp(name, "none") == 0)
 		return 0;
 	if (against != NULL) {
 		if (env == NULL || strcmp(env, name) != 0)

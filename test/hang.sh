@@ -164,6 +164,9 @@ module() { # HOW OPTIONS...
 }
 cloud -memory 128M -snapshot "$snapshot" -- "$GUEST" exit 0
 is "$status" 0 'a machine is saved'
+cloud -memory 128M -snapshot "$snapshot.dump" -dump "$T/none.dump" -- "$GUEST" \
+    exit 0
+is "$status" 0 'another is saved, for -dump'
 hangs pause -- "$GUEST" hang
 hangs futex -- "$GUEST" futex
 hangs user -- "$GUEST" spin
@@ -171,12 +174,12 @@ hangs stop -- "$GUEST" stop
 module mutex
 module state
 module spin
-module irqoff -dump "$T/irqoff.dump"
-[ -n "$why" ] || cloud_job oops -memory 128M -snapshot "$snapshot" \
+module irqoff -snapshot "$snapshot.dump" -dump "$T/irqoff.dump"
+[ -n "$why" ] || cloud_job oops -memory 128M -snapshot "$snapshot.dump" \
     -dump "$T/oops.dump" -file "$module:/hang.ko" -- /sbin/insmod /hang.ko \
     how=oops
-cloud_job panic -memory 128M -snapshot "$snapshot" -dump "$T/panic.dump" -- \
-    "$GUEST" sysrq c
+cloud_job panic -memory 128M -snapshot "$snapshot.dump" \
+    -dump "$T/panic.dump" -- "$GUEST" sysrq c
 jobs_run
 
 # hung NAME LINE: the one line that names it

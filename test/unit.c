@@ -2762,8 +2762,7 @@ static int build(const struct guest *g)
 
 #define STDERR_WANT "-chardev\nsocket,id=err0,fd=8\n" \
 	"-device\nvirtserialport,chardev=err0,name=ktest.stderr\n"
-#define SNAPSHOT_ARGS(share) "-device\nvmcoreinfo\n" \
-	"-object\nmemory-backend-file,id=ram0," \
+#define SNAPSHOT_ARGS(share) "-object\nmemory-backend-file,id=ram0," \
 	"size=1024M,mem-path=/proc/self/fd/11,share=" share "\n" \
 	"-M\nmemory-backend=ram0\n"
 

@@ -102,6 +102,8 @@ is "$status" 0 'the outer guest: status'
 [ "$(grep -c '^end: ' "$out")" = 1 ] || show "$out"
 like "$out" '^end: reached' 'the outer guest: all was tried'
 grep -v -e '^end: ' -e '^# ' "$out" >"$T/results"
+ok 'the outer guest: nothing but results' [ "$(grep -vc ': .*: ' \
+    "$T/results")" = 0 ]
 while IFS=: read -r name got want; do
 	is "$got" "$want" "kvm: $name"
 done <"$T/results"

@@ -351,7 +351,7 @@ is "$(grep -c 'snapshot /proc/self/fd/[0-9]*: fits' "$err")" 60 \
 unlike "$err" 'starting cold' 'real guests: none starts cold'
 like "$err" '^ktest: slowest' 'real guests: the slowest, with -v'
 valid 'real guests'
-counts 'real guests' 60 6 2 2
+counts 'real guests' 60 8 0 2
 
 # Killed QEMUs: their runs are named, and none passes that did not run.
 children() {

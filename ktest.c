@@ -10570,6 +10570,8 @@ static void runs_wait(struct runs *rs)
 		struct run *r = &rs->run[i % RUNS_AHEAD];
 		int status = KTEST_NO_VERDICT << 8;
 
+		if (rs->k->explain.wanted && r->pid > 0)
+			(void)kill(r->pid, SIGQUIT);
 		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
 			continue;
 		r->pid = 0;
@@ -10585,6 +10587,7 @@ static void runs_wait(struct runs *rs)
 		if (r->program == NULL && r->status != 0)
 			close_fd(&rs->snapshot); /* they start cold */
 	}
+	rs->k->explain.wanted = false;
 }
 
 static void runs_loop(struct runs *rs)

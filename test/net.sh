@@ -15,7 +15,8 @@ p5=$((port + 5)) p6=$((port + 6)) p7=$((port + 7))
 args() { # OPTIONS...: what they add to the command line, ports as PORT
 	"$KTEST" -qemu qemu -init "$GUEST" -kernel-path "$FAKE_KERNEL" \
 	    -n -accel "$on" "$@" -- "$GUEST" 2>"$T/args.err" |
-	    sed "s/.*name=ktest.stderr/ /; s/.*name=ktest.stdout/ /
+	    sed "s/.*name=ktest.log/ /; s/.*name=ktest.stderr/ /
+		s/.*name=ktest.stdout/ /
 		s/ -kernel .*-append/ +/; s/ -initrd.*//
 		s/ '*reboot=t console=hvc0 quiet panic=-1//; s/'\$//
 		s/ tsc_early_khz=[0-9]* tsc=reliable//; s/ earlyprintk=serial//

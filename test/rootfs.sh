@@ -12,7 +12,7 @@ FILES=$built
 args() { # OPTIONS...: what they add to the command line
 	(cd / && "$KTEST" -qemu qemu -init "$GUEST" -kernel-path \
 	    "$FAKE_KERNEL" -n -accel "$on" "$@" -- "$GUEST" 2>"$T/args.err") |
-	    sed "s/.*name=ktest.stderr/ /; s/ -kernel .*//; s/^ *//"
+	    sed "s/.*name=ktest.log/ /; s/.*name=ktest.stderr/ /; s/ -kernel .*//; s/^ *//"
 }
 
 none=security_model=none,multidevs=remap

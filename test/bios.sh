@@ -128,9 +128,9 @@ test_guest_ktest() {
 	chmod 755 "$tmp/qemu"
 	"$KTEST" -accel kvm -qemu "$tmp/qemu" \
 		-bios "$bios/bios.bin" -kernel-path "$tmp/guest.elf" \
-		-initrd-path "$tmp/initrd" -timeout 60 >"$tmp/stdout" \
+		-initrd-path "$tmp/cpio" -timeout 60 >"$tmp/stdout" \
 		2>"$tmp/out" </dev/null
-	[ $? = 125 ] && says entry=pvh 'initrd= 5 f6' \
+	[ $? = 125 ] && says entry=pvh 'initrd= 6 12f' \
 		'cmdline=reboot=t console=hvc0 quiet panic=-1 .*'
 	judge $? "$name"
 }
@@ -322,6 +322,7 @@ if ! command -v "$qemu" >/dev/null; then
 	skip_all "no $qemu"
 fi
 printf abcde | tr abcde '\001\002\003\160\200' >"$tmp/initrd"
+printf 070701 >"$tmp/cpio"
 head -c 1500000 /dev/zero >"$tmp/large"
 test_blob
 test_clang

@@ -47,14 +47,14 @@ for on in kvm tcg; do
 	    )filter-dump,id=dump0,netdev=usernet0,file=$T/a,,b c' +" \
 	    "$on: -pcap"
 	is "$(args -link "$T/l1" -link "$T/l2")" "$(:
-	    )-netdev socket,id=cable14,fd=14 $(:
-	    )-device virtio-net-device,netdev=cable14,mac=MAC $(:
 	    )-netdev socket,id=cable15,fd=15 $(:
-	    )-device virtio-net-device,netdev=cable15,mac=MAC +" "$on: -link"
+	    )-device virtio-net-device,netdev=cable15,mac=MAC $(:
+	    )-netdev socket,id=cable16,fd=16 $(:
+	    )-device virtio-net-device,netdev=cable16,mac=MAC +" "$on: -link"
 	is "$(args -chardev log,1="$T/log file" -chardev b=9 9>"$T/nine")" "$(:
-	    )-chardev file,id=extra0,path=/proc/self/fd/14,append=on $(:
+	    )-chardev file,id=extra0,path=/proc/self/fd/15,append=on $(:
 	    )-device virtserialport,chardev=extra0,name=log,,1 $(:
-	    )-chardev file,id=extra1,path=/proc/self/fd/15,append=on $(:
+	    )-chardev file,id=extra1,path=/proc/self/fd/16,append=on $(:
 	    )-device virtserialport,chardev=extra1,name=b +" "$on: -chardev"
 	is "$(args -gdb unix:"$T/g,db")" \
 	    "-gdb unix:$T/g,,db,server=on,wait=off -S + nokaslr" "$on: -gdb"
@@ -208,11 +208,11 @@ refuse '-port-file /dev/null: .*not a regular file' -net user -port 80 \
     -port-file /dev/null
 
 # -- What QEMU inherits --
-inherits() { # WHAT [FD...]: 0 to 9, and these
+inherits() { # WHAT [FD...]: 0 to 10, the monitor's, and these
 	inherits_what=$1
 	shift
 	is "$(sort -n "$T/log/start.1.fds" | sed 's/ .*//' | tr '\n' ' ')" \
-	    "$(seq -s ' ' 0 9) $(echo "$* " | sed 's/^ //')" \
+	    "$(seq -s ' ' 0 10) 12 $(echo "$* " | sed 's/^ //')" \
 	    "QEMU has the fds of $inherits_what"
 }
 
@@ -220,7 +220,7 @@ fake 'hello;clock;go;x=0' -- "$GUEST"
 inherits 'a plain run'
 fake 'hello;clock;go;x=0' -net user -port 80 -port 81/udp -chardev \
     a="$T/a" -chardev b=1 -- "$GUEST"
-inherits 'two extra ports' 14 15
+inherits 'two extra ports' 15 16
 export FAKE_DO='hello;clock;go;x=7'
 rm -f "$T/log"/*
 run "$N" fds-open 300 "$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
@@ -232,8 +232,8 @@ for closed in '<&-' '>&-' '2>&-' '<&- >&-' '<&- >&- 2>&-'; do
 	eval '"$KTEST" -snapshot none -qemu "$FAKE" -init "$GUEST" -kernel-path \
 	    "$FAKE_KERNEL" -accel tcg -- "$GUEST"' "$closed"
 	is "$?" 7 "ktest with $closed"
-	is "$(sort -n "$T/log/start.1.fds" | tail -1)" \
-	    '9 /memfd:ktest (deleted)' "QEMU's fds then"
+	is "$(grep '^10 ' "$T/log/start.1.fds")" \
+	    '10 /memfd:ktest (deleted)' "QEMU's fds then"
 done
 
 # -- Real traffic --

@@ -130,7 +130,7 @@ test_guest_ktest() {
 		-bios "$bios/bios.bin" -kernel-path "$tmp/guest.elf" \
 		-initrd-path "$tmp/cpio" -timeout 60 >"$tmp/stdout" \
 		2>"$tmp/out" </dev/null
-	[ $? = 125 ] && says entry=pvh 'initrd= 6 12f' \
+	[ $? = 125 ] && says entry=pvh 'initrd= 6 2f' \
 		'cmdline=reboot=t console=hvc0 quiet panic=-1 .*'
 	judge $? "$name"
 }

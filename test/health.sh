@@ -285,7 +285,7 @@ headers=/usr/src/linux-headers-$version
 sick=
 if [ ! -f "${KTEST_CLOUD:-}" ] || [ ! -d "$headers" ]; then
 	skip "no ${headers##*/}" 'a module'
-elif cp "$here/sick.c" "$T/sick.c" && echo 'obj-m := sick.o' >"$T/Kbuild" &&
+elif cp "$here/modules/sick.c" "$T/sick.c" && echo 'obj-m := sick.o' >"$T/Kbuild" &&
     make -s -C "$headers" M="$T" modules >"$T/said" 2>&1; then
 	sick=yes
 	cat >"$T/sicken" <<-'end'

@@ -2113,6 +2113,7 @@ static void task_file(const char *pid, const char *tid, const char *name,
 	text_add(&path, "/task/");
 	text_add(&path, tid);
 	text_add(&path, name);
+	bytes[0] = '\0';
 	file_text(path.s, bytes, size);
 }
 
@@ -2148,7 +2149,7 @@ static void stack_tell(const char *s)
  * process 2. */
 static int match_thread(const char *tid, const char *pid)
 {
-	char stat[256], bytes[2048], *name = stat, *s, *end = stat;
+	char stat[256] = "", bytes[2048], *name = stat, *s, *end = stat;
 	struct text t;
 
 	if (*tid < '0' || *tid > '9' || tasks_told > TASKS_TOLD)

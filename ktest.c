@@ -2275,7 +2275,7 @@ static int opt_parse(struct ktest *k, struct ktest_options *o,
 	stack[1] = (struct words){ .file = OPTIONS_ENV };
 	if (env != NULL && words_text(k, o, &stack[1], &text) < 0)
 		return -1;
-	for (char *p = stack[1].at; env != NULL && *p != '\0'; p++)
+	for (char *p = stack[1].at; p != NULL && *p != '\0'; p++)
 		*p = *p == ' ' || *p == '\t' ? '\n' : *p;
 	return opt_words(k, o, stack, stack + (env != NULL)) < 0
 	       ? -1 : opt_kernels(k, o);
@@ -7969,6 +7969,10 @@ static void explain_task(const struct explanation *e, const char *console,
 	const char *words = "is in an unknown state";
 	struct trace trace;
 
+	if (at == NULL) { /* it has none that the guest told of */
+		text_add(t, "the program is not there");
+		return;
+	}
 	for (size_t i = 0; i < TASKS_MAX && child != NULL; i++) {
 		at = child;
 		child = strncmp(at->where, "do_wait", 7) == 0
@@ -10316,7 +10320,7 @@ static void run_show(struct runs *rs, const struct run *r, int from,
 		runs_write(rs, to, m.at, m.size);
 		runs_write(rs, to, "\n", m.at[m.size - 1] != '\n');
 	}
-	for (; form != FORM_RAW && i < m.size; i += n + (n < PATH_SIZE)) {
+	for (; t != NULL && i < m.size; i += n + (n < PATH_SIZE)) {
 		const char *p = m.at + i;
 		enum tap_kind kind = TAP_OTHER;
 

@@ -374,10 +374,17 @@ static void behave(int all)
 		(void)poll(&p, 1, all ? -1 : 20);
 		monitor_answer(all || below(5) > 0);
 	}
+	if (restoring && resumed && (all || below(5) > 0)) {
+		if (recv(port[CONTROL], answer, sizeof answer, MSG_WAITALL)
+		    == sizeof answer)
+			send_text(CONTROL, "l");
+		if (all)
+			send_verdict(0, 0);
+	}
 	if (!all)
 		return;
-	if (recv(port[CONTROL], answer, sizeof answer, MSG_WAITALL)
-	    == sizeof answer)
+	if (!restoring && recv(port[CONTROL], answer, sizeof answer,
+			       MSG_WAITALL) == sizeof answer)
 		send_verdict(0, 0);
 	for (;;)
 		pause();

@@ -73,7 +73,7 @@ kvm:
 
 suite:
 	@sh test/setup.sh suite
-	@sh test/kernels.sh cloud full tiny >/dev/null
+	@sh test/kernels.sh cloud full tiny debug >/dev/null
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh -t 7200 test/suite.sh
 
@@ -111,4 +111,5 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check health kvm suite bench matrix lint install uninstall clean distclean
+.PHONY: all bios demo check health kvm suite bench matrix lint install \
+	uninstall clean distclean

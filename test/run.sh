@@ -205,7 +205,8 @@ shift $((OPTIND - 1))
 
 # Those of a minute and more
 longest='cold:kvm cold:runners cold:warm cold:stream cold:health cold:hang
-	cold:each cold:kernel cold:rootfs cold:exit cold:guest cold:hostile cold:net cold:bios warm:rootfs cold:lint cold:reader
+	cold:each cold:kernel cold:rootfs cold:exit cold:guest cold:hostile
+	cold:net cold:bios warm:rootfs cold:lint cold:reader
 	cold:unit cold:embed cold:verdict'
 warm=
 [ $# -gt 0 ] || {

@@ -4673,8 +4673,7 @@ static int dump_claim(struct ktest *k)
 	char path[PATH_SIZE];
 	int fd;
 
-	if (path_set(k, path, "%s.XXXXXX", k->o->dump) < 0
-	    || (unlink(k->o->dump) < 0 && errno != ENOENT))
+	if (path_set(k, path, "%s.XXXXXX", k->o->dump) < 0)
 		return -1;
 	fd = mkostemp(path, O_CLOEXEC);
 	if (fd < 0)

@@ -3361,7 +3361,7 @@ static int plan_module(struct plan *p, char kind, const char *what)
 	    && snprintf(full, sizeof full, "%s/%s.ko", p->beside, what)
 	       < PATH_SIZE && is_file(full))
 		what = memcpy(beside, full, sizeof full);
-	if (line == NULL && strstr(what, ".ko") == NULL)
+	if (line == NULL && what[0] != '/')
 		return plan_other(p, kind, name);
 	end = line == NULL ? what + strlen(what)
 			   : line_end(line, p->list.at + p->list.size);

@@ -35,7 +35,8 @@ go='sh -c "trap \"expr 1000 + 234\" CONT; expr 1000 + 111; while :; do sleep 1; 
 	at winch expect ready size 30 100 expect '30 100' send x -- \
 	    $K -rootfs / -tty -- sh -c 'trap "stty size; exit 3" WINCH
 		echo ready; read x; read x'
-	at killed raw kill-child -- $K -rootfs / -tty -- sleep 1000
+	at killed expect ready kill-child -- $K -rootfs / -tty -- sh -c \
+	    "echo ready; sleep 1000"
 	at left raw send '~.' -- $K -rootfs / -tty -- sleep 1000
 	at left-later expect '$ ' send 'ls ~.; echo s""till\r' expect still \
 	    send 'x\r~.' -- $K -env PS1 -shell

@@ -1231,19 +1231,17 @@ static void dir_close(struct dir *d)
  * name kept: what it is called here is what it is called in the guest. */
 static int path_absolute(struct ktest *k, const char *path, char *out)
 {
-	const char *slash = strrchr(path, '/'), *base = path;
+	const char *base = path + path_base(path);
 	char dir[PATH_SIZE], real[PATH_SIZE];
 
-	if (slash != NULL)
-		base = slash + 1;
 	if (strcmp(base, "") == 0 || strcmp(base, ".") == 0
 	    || strcmp(base, "..") == 0) { /* a directory, no name to keep */
 		if (realpath(path, out) == NULL)
 			return fail(k, "%s:", path);
 		return 0;
 	}
-	if (path_set(k, dir, "%.*s", slash == NULL ? 1 : (int)(base - path),
-		     slash == NULL ? "." : path) < 0)
+	if (path_set(k, dir, "%.*s", base == path ? 1 : (int)(base - path),
+		     base == path ? "." : path) < 0)
 		return -1;
 	if (realpath(dir, real) == NULL)
 		return fail(k, "%s:", path);
@@ -1415,14 +1413,11 @@ static void put_le(char *p, uint64_t v, size_t bytes)
 static void terminal_size(int fd, unsigned size[2])
 {
 	struct winsize w;
+	const bool known = ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_row > 0
+			   && w.ws_col > 0;
 
-	if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_row > 0 && w.ws_col > 0) {
-		size[0] = w.ws_row;
-		size[1] = w.ws_col;
-		return;
-	}
-	size[0] = 24;
-	size[1] = 80;
+	size[0] = known ? w.ws_row : 24;
+	size[1] = known ? w.ws_col : 80;
 }
 
 /* -- Files in memory: lines, and ELF's program headers (System V ABI) -- */
@@ -1747,16 +1742,14 @@ void ktest_usage(FILE *f)
 		" an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
-		char left[64];
 
 		if (opt->name == NULL) {
 			(void)fprintf(f, "\n%s\n", opt->help);
 			continue;
 		}
-		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
-			       opt->value == NULL ? "" : " ",
-			       opt->value == NULL ? "" : opt->value);
-		(void)fprintf(f, "  %-22s %s", left, opt->help);
+		(void)fprintf(f, "  -%s %-*s %s", opt->name,
+			      20 - (int)strlen(opt->name),
+			      opt->value != NULL ? opt->value : "", opt->help);
 		if (opt->def != NULL)
 			(void)fprintf(f, " [%s]", opt->def);
 		(void)fputc('\n', f);
@@ -1891,57 +1884,45 @@ static bool parse_address(const char **s, struct in_addr *ip, char *out,
 static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
 		      long long *out)
 {
+	static const char *const wanted[] = {
+		[OPT_SIZE] = "size (512M, 1G)", [OPT_COUNT] = "number",
+		[OPT_DURATION] = "duration (90, 1m30s, 500ms; 1 ms to 366 days,"
+			" 0 for none)",
+	};
 	const char *s = value;
-	bool ok;
 
-	if (opt->kind == OPT_DURATION) {
-		if (!parse_duration(value, out))
-			return fail(k, "-%s %.100s: is not a duration"
-				    " (90, 1m30s, 500ms; 1 ms to 366 days, 0"
-				    " for none)",
-				    opt->name, value);
-		return 0;
-	}
-	ok = opt->kind == OPT_SIZE ? parse_size(value, out)
-				   : parse_number(&s, out) && *s == '\0';
-	if (!ok)
+	if (opt->kind == OPT_DURATION ? !parse_duration(value, out)
+	    : opt->kind == OPT_SIZE ? !parse_size(value, out)
+	    : !parse_number(&s, out) || *s != '\0')
 		return fail(k, "-%s %.100s: is not a %s", opt->name, value,
-			    opt->kind == OPT_SIZE ? "size (512M, 1G)"
-						  : "number");
-	if (*out < opt->min || *out > opt->max)
+			    wanted[opt->kind]);
+	if (opt->max > 0 && (*out < opt->min || *out > opt->max))
 		return fail(k, "-%s %.100s: is not between %lld and %lld%s",
 			    opt->name, value, opt->min, opt->max,
 			    opt->kind == OPT_SIZE ? " MiB" : "");
 	return 0;
 }
 
+/* The number of a word in a list that NULL ends; false: it is not in it. */
+static bool opt_word(const char *const *words, const char *value, int *out)
+{
+	for (*out = 0; words[*out] != NULL; ++*out)
+		if (strcmp(value, words[*out]) == 0)
+			return true;
+	return false;
+}
+
 static int opt_flag(struct ktest *k, const struct opt *opt, const char *value,
 		    int *out)
 {
 	static const char *const words[] = { "0", "1", "f", "t", "F", "T",
-		"false", "true", "FALSE", "TRUE", "False", "True" };
+		"false", "true", "FALSE", "TRUE", "False", "True", NULL };
 
-	*out = 1;
-	for (size_t i = 0; value != NULL; i++) {
-		if (i == COUNT(words))
-			return fail(k, "-%s=%.100s: is not true or false",
-				    opt->name, value);
-		if (strcmp(value, words[i]) == 0) {
-			*out = (int)(i & 1);
-			break;
-		}
-	}
+	if (!opt_word(words, value != NULL ? value : "1", out))
+		return fail(k, "-%s=%.100s: is not true or false", opt->name,
+			    value);
+	*out &= 1;
 	return 0;
-}
-
-static int opt_choice(struct ktest *k, const struct opt *opt,
-		      const char *value, int *out)
-{
-	for (*out = 0; opt->choices[*out] != NULL; ++*out)
-		if (strcmp(value, opt->choices[*out]) == 0)
-			return 0;
-	return fail(k, "-%s %.100s: is not one of %s", opt->name, value,
-		    opt->value);
 }
 
 static int opt_set(struct ktest *k, struct ktest_options *o,
@@ -1973,7 +1954,9 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 		list->item[list->count++] = value;
 		return 0;
 	case OPT_CHOICE:
-		return opt_choice(k, opt, value, field);
+		return opt_word(opt->choices, value, field) ? 0
+		       : fail(k, "-%s %.100s: is not one of %s", opt->name,
+			      value, opt->value);
 	default:
 		return opt_number(k, opt, value, field);
 	}
@@ -7340,22 +7323,27 @@ static size_t ring_text(const struct ring *r, char *to)
 	return n;
 }
 
+/* The line at s, as far as it fits; returns where the next one is, or end. */
+static const char *line_copy(const char *s, const char *end, char *out,
+			     size_t size)
+{
+	const char *nl = line_end(s, end);
+
+	(void)snprintf(out, size, "%.*s", (int)(nl - s), s);
+	out[strcspn(out, "\r")] = '\0';
+	return nl + (nl < end);
+}
+
 /* The first line of text in which what stands, from there on. */
 static bool find_line(const char *s, size_t n, const char *what, char *out,
 		      size_t size)
 {
 	const char *p = find_bytes(s, n, what, strlen(what));
-	size_t len = 0;
 
 	out[0] = '\0';
-	if (p == NULL)
-		return false;
-	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
-	       && len < size - 1)
-		len++;
-	memcpy(out, p, len);
-	out[len] = '\0';
-	return true;
+	if (p != NULL)
+		(void)line_copy(p, s + n, out, size);
+	return p != NULL;
 }
 
 /* What stands behind the time and the caller of a line that the console shows,
@@ -7379,7 +7367,7 @@ static long long line_time(const char *s, const char *end, long long without)
 {
 	char head[64]; /* what sscanf() reads has to end */
 
-	(void)snprintf(head, sizeof head, "%.*s", (int)(line_end(s, end) - s), s);
+	(void)line_copy(s, end, head, sizeof head);
 	(void)line_text(head, &without);
 	return without;
 }
@@ -7388,13 +7376,11 @@ static long long line_time(const char *s, const char *end, long long without)
 static const char *line_find(const char *from, const char *end, const char *s,
 			     size_t n)
 {
-	for (const char *p = from, *next; p < end; p = next + 1) {
-		next = line_end(p, end);
-		if (n <= (size_t)(next - p) && memcmp(p, s, n) == 0
-		    && (next == p + n || p[n] == '\r'))
+	for (const char *p = from, *nl; p < end; p = nl + (nl < end)) {
+		nl = line_end(p, end);
+		if (n <= (size_t)(nl - p) && memcmp(p, s, n) == 0
+		    && (nl == p + n || p[n] == '\r'))
 			return p;
-		if (next == end)
-			break;
 	}
 	return NULL;
 }
@@ -7448,16 +7434,14 @@ static void health_end(struct ktest *k)
 {
 	struct health *h = &k->vm.health;
 	struct finding *f = &h->now, *first;
+	const enum severity is = f->symptom != NULL ? f->symptom->severity
+						    : NOTHING;
 
-	if (f->symptom == NULL || f->symptom->severity == NOTHING) {
-		f->symptom = NULL;
-		return;
-	}
-	first = &h->first[f->symptom->severity];
-	h->seen[f->symptom->severity] = true;
-	if (!health_ignored(k->o, f)) {
+	h->seen[is] = true;
+	if (is != NOTHING && !health_ignored(k->o, f)) {
+		first = &h->first[is];
 		f->excused = health_excuse(&k->vm, f);
-		h->count[f->symptom->severity] += !f->excused;
+		h->count[is] += !f->excused;
 		if (first->symptom == NULL || (first->excused && !f->excused)) {
 			*first = *f;
 			first->text.at = first->text_at;
@@ -7644,10 +7628,8 @@ static void console_rest(struct ktest *k)
 		p = line_end(at, end);
 		last = -1;
 	}
-	for (; p < end; p = line_end(p, end) + 1) {
-		(void)snprintf(line, sizeof h->record, "%.*s",
-			       (int)(line_end(p, end) - p), p);
-		line[strcspn(line, "\r")] = '\0';
+	while (p < end) {
+		p = line_copy(p, end, line, sizeof h->record);
 		text = line_text(line, &us);
 		if (us > last)
 			health_line(k, text, line);
@@ -7901,14 +7883,12 @@ struct trace { /* what the kernel printed of a processor */
 static bool trace_find(const char *s, size_t n, int cpu, int pid,
 		       struct trace *t)
 {
-	const char *end = s + n, *next, *p, *q;
+	const char *end = s + n, *p, *q;
 	char line[512];
 
 	*t = (struct trace){ .cpu = -1 };
-	for (; s < end; s = next + (next < end)) {
-		next = line_end(s, end);
-		(void)snprintf(line, sizeof line, "%.*s",
-			       (int)(next - s < 500 ? next - s : 500), s);
+	while (s < end) {
+		s = line_copy(s, end, line, sizeof line);
 		if ((p = strstr(line, "CPU: ")) != NULL
 		    && (q = strstr(p, "PID: ")) != NULL) {
 			t->cpu = atoi(p + 5);
@@ -7929,22 +7909,24 @@ static bool trace_find(const char *s, size_t n, int cpu, int pid,
 	return false;
 }
 
+/* The place of its state among some; their number, if it is not one of them. */
+static size_t task_state(const struct task *t, const char *states)
+{
+	return strcspn(states, (char[]){ t->state, '\0' });
+}
+
 /* The thread of a process, or of the children of one, that hangs most. */
 static const struct task *task_worst(const struct explanation *e, int pid,
 				     bool children)
 {
-	static const char order[] = "SRD";
 	const struct task *worst = NULL;
-	const char *rank, *best = NULL;
+	size_t best = SIZE_MAX;
 
 	for (size_t i = 0; i < e->task_count; i++) {
 		const struct task *t = &e->task[i];
+		const size_t rank = task_state(t, "DRS");
 
-		if ((children ? t->ppid : t->pid) != pid)
-			continue;
-		rank = strchr(order, t->state);
-		if (worst == NULL || (rank != NULL
-				      && (best == NULL || rank > best))) {
+		if ((children ? t->ppid : t->pid) == pid && rank < best) {
 			worst = t;
 			best = rank;
 		}
@@ -7955,17 +7937,12 @@ static const struct task *task_worst(const struct explanation *e, int pid,
 static void explain_task(const struct explanation *e, const char *console,
 			 size_t n, struct text *t)
 {
-	static const struct {
-		char state;
-		const char *words;
-	} states[] = {
-		{ 'S', "sleeps" }, { 'D', "waits uninterruptibly" },
-		{ 'R', "runs" }, { 'T', "is stopped" },
-		{ 't', "is stopped by its tracer" },
-		{ 'Z', "has ended, and nobody waits for it" },
+	static const char *const states[] = {
+		"sleeps", "waits uninterruptibly", "is stopped",
+		"is stopped by its tracer", "has ended, and nobody waits for it",
+		"is in an unknown state",
 	};
 	const struct task *at = task_worst(e, e->program, false), *child = at;
-	const char *words = "is in an unknown state";
 	struct trace trace;
 
 	if (at == NULL) { /* it has none that the guest told of */
@@ -7977,16 +7954,13 @@ static void explain_task(const struct explanation *e, const char *console,
 		child = strncmp(at->where, "do_wait", 7) == 0
 			? task_worst(e, at->pid, true) : NULL;
 	}
-	for (size_t i = 0; i < COUNT(states); i++)
-		if (states[i].state == at->state)
-			words = states[i].words;
 	text_add(t, "the program ");
 	if (at->pid != e->program)
 		text_printf(t, "waits for %s (pid %d), which ", at->name,
 			    at->pid);
 	if (at->state != 'R')
-		text_printf(t, "%s%s%s", words, at->where[0] != '\0' ? " in "
-			    : "", at->where);
+		text_printf(t, "%s%s%s", states[task_state(at, "SDTtZ")],
+			    at->where[0] != '\0' ? " in " : "", at->where);
 	else if (trace_find(console, n, -1, at->tid, &trace))
 		text_printf(t, "runs in the kernel: CPU %d spins in %s%s",
 			    trace.cpu, trace.symbol, trace.irqs_off

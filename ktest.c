@@ -260,6 +260,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	TASKS_MAX = 256,        /* of its threads, as many as init tells */
 	CPUS_MAX = 255,         /* of -cpus */
 	SYMBOL_SIZE = 96,       /* a kernel function and its module */
+	QUOTE_SIZE = 512,       /* a line of others' in a message of ours */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
@@ -580,7 +581,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	uint64_t want_out, want_err; /* ... that stdout and stderr have ... */
 	uint64_t want_log;     /* ... and the kernel's log */
 	struct health health;
-	size_t step;           /* of the monitor's */
+	const struct monitor_step *step; /* what the monitor is at */
 	char reply[4096];      /* of the monitor: a line, so far */
 	size_t reply_len;
 	bool monitor_open;     /* it takes commands */
@@ -7346,6 +7347,22 @@ static bool find_line(const char *s, size_t n, const char *what, char *out,
 	return p != NULL;
 }
 
+/* The same of what QEMU said, ... */
+static bool qemu_said(const struct ktest *k, const char *what,
+		      char line[QUOTE_SIZE])
+{
+	return find_line(k->said, k->said_len, what, line, QUOTE_SIZE);
+}
+
+/* ... and of the guest's console, which is in k->scratch then. */
+static bool console_said(struct ktest *k, const char *what,
+			 char line[QUOTE_SIZE])
+{
+	const size_t n = ring_text(&k->console, k->scratch);
+
+	return find_line(k->scratch, n, what, line, QUOTE_SIZE);
+}
+
 /* What stands behind the time and the caller of a line that the console shows,
  * "[    1.234567][   T12] TEXT" (kernel/printk/printk.c, info_print_prefix());
  * *us is the time, left as it is where there is none. */
@@ -7636,6 +7653,14 @@ static void console_rest(struct ktest *k)
 	}
 }
 
+/* Shows lines, of which the last one may have no end. */
+static void show_text(struct ktest *k, const char *s, size_t n)
+{
+	show(k, -1, s, n, true);
+	if (n > 0 && s[n - 1] != '\n')
+		show(k, -1, "\n", 1, true);
+}
+
 /* Shows what the console said last, and the lines of the log that it was not
  * to show, each once and in order. */
 static void show_black_box(struct ktest *k)
@@ -7660,9 +7685,7 @@ static void show_black_box(struct ktest *k)
 		show(k, -1, s, (size_t)(next - s) + (next < s_end), true);
 		p = to;
 	}
-	show(k, -1, p, (size_t)(end - p), true);
-	if (end > p && end[-1] != '\n')
-		show(k, -1, "\n", 1, true);
+	show_text(k, p, (size_t)(end - p));
 }
 
 /* -- Judgement -- */
@@ -8144,14 +8167,14 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 
 /* Whether KVM has stopped the guest, for ever, and QEMU stays (its accel/kvm/
  * kvm-all.c, kvm_cpu_exec()): the line that says so. */
-static bool kvm_stopped(const struct ktest *k, char *line, size_t size)
+static bool kvm_stopped(const struct ktest *k, char line[QUOTE_SIZE])
 {
 	static const char *const words[] = { "KVM internal error",
 		"KVM: entry failed", "KVM: unknown exit", "KVM: exception",
 		"kvm run failed" };
 
 	for (size_t i = 0; i < COUNT(words); i++)
-		if (find_line(k->said, k->said_len, words[i], line, size))
+		if (qemu_said(k, words[i], line))
 			return true;
 	return false;
 }
@@ -8160,13 +8183,13 @@ static bool kvm_stopped(const struct ktest *k, char *line, size_t size)
 static void log_bytes(struct ktest *k, const char *s, size_t n)
 {
 	size_t room = LOG_SIZE - k->said_len;
-	char line[512];
+	char line[QUOTE_SIZE];
 
 	memcpy(k->said + k->said_len, s, n < room ? n : room);
 	k->said_len += n < room ? n : room;
 	if (k->o->verbose)
 		show(k, -1, s, n, true);
-	if (k->attempt.accel == ACCEL_KVM && kvm_stopped(k, line, sizeof line))
+	if (k->attempt.accel == ACCEL_KVM && kvm_stopped(k, line))
 		run_stop(k, END_KVM);
 }
 
@@ -8275,13 +8298,18 @@ static int monitor_give_state(struct ktest *k)
 
 /* Whether the guest's clock would run right, whose rate was fixed when it was
  * booted, and whether this QEMU is the one that saved it. */
-static int monitor_fits(struct ktest *k)
+static int monitor_version(struct ktest *k)
 {
 	const struct trailer *t = &k->snapshot.saved;
-	unsigned long now = t->tick_khz != 0 ? tick_khz(k) : 0;
-	uint64_t off = now > t->tick_khz ? now - t->tick_khz
-					 : t->tick_khz - now;
+	unsigned long now;
+	uint64_t off;
 
+	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
+		       "%.255s", k->vm.reply);
+	if (k->attempt.boot != BOOT_RESTORE)
+		return 0;
+	now = t->tick_khz != 0 ? tick_khz(k) : 0;
+	off = now > t->tick_khz ? now - t->tick_khz : t->tick_khz - now;
 	if (off > t->tick_khz / TICK_TOLERANCE)
 		return fail(k, "the host's clock ticks with %lu kHz, the"
 			    " snapshot's with %lu", now,
@@ -8289,13 +8317,6 @@ static int monitor_fits(struct ktest *k)
 	if (strcmp(t->qemu, k->snapshot.now.qemu) != 0)
 		return fail(k, "QEMU's version: %s", k->snapshot.now.qemu);
 	return 0;
-}
-
-static int monitor_version(struct ktest *k)
-{
-	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
-		       "%.255s", k->vm.reply);
-	return k->attempt.boot == BOOT_RESTORE ? monitor_fits(k) : 0;
 }
 
 static int monitor_incoming(struct ktest *k)
@@ -8384,38 +8405,29 @@ static const struct monitor_step restore_steps[] = {
 /* Goes on to the next step that has something to wait for. */
 static int monitor_next(struct ktest *k)
 {
-	struct vm *v = &k->vm;
-	const bool save = k->attempt.boot == BOOT_SAVE;
-	const struct monitor_step *steps = save ? save_steps : restore_steps;
-	const size_t count = save ? COUNT(save_steps) : COUNT(restore_steps);
+	const struct monitor_step **s = &k->vm.step;
 
-	for (; v->step < count; v->step++) {
-		const struct monitor_step *s = &steps[v->step];
-
-		if (s->request != NULL && monitor_send(k, s->request, -1) < 0)
+	for (; k->vm.phase == PHASE_MONITOR; ++*s) {
+		if ((*s)->request != NULL
+		    && monitor_send(k, (*s)->request, -1) < 0)
 			return -1;
-		if (s->answer != NULL)
+		if ((*s)->answer != NULL)
 			return 0;
-		if (s->then(k) < 0)
+		if ((*s)->then(k) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* A line of the monitor, which is in v->reply. */
+/* A line of the monitor, which is in v->reply; the last step's ends the phase. */
 static int monitor_line(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	const struct monitor_step *s = k->attempt.boot == BOOT_SAVE
-				       ? save_steps : restore_steps;
+	const struct monitor_step *s = v->step;
 
-	if (v->phase != PHASE_MONITOR)
-		return 0;
-	if (strstr(v->reply, s[v->step].answer) != NULL) {
-		if (s[v->step].then != NULL && s[v->step].then(k) < 0)
-			return -1;
+	if (strstr(v->reply, s->answer) != NULL) {
 		v->step++;
-		return monitor_next(k);
+		return s->then != NULL && s->then(k) < 0 ? -1 : monitor_next(k);
 	}
 	if (strncmp(v->reply, QMP_EVENT, strlen(QMP_EVENT)) != 0
 	    || strstr(v->reply, "\"failed\"") != NULL)
@@ -8472,6 +8484,7 @@ static void monitor_start(struct ktest *k)
 		return;
 	}
 	k->vm.phase = PHASE_MONITOR;
+	k->vm.step = k->attempt.boot == BOOT_SAVE ? save_steps : restore_steps;
 	deadline_set(k, END_MONITOR, MONITOR_WAIT_MS);
 	if (monitor_next(k) < 0)
 		run_stop(k, END_MONITOR);
@@ -8482,12 +8495,6 @@ static void monitor_start(struct ktest *k)
  * to a file of ours; the run ends when that is complete, however it would have
  * ended without.
  */
-static void dump_refused(struct ktest *k, const char *line)
-{
-	(void)fail(k, "-dump %s: this QEMU cannot: %.500s", k->o->dump, line);
-	run_stop(k, END_OUTPUT);
-}
-
 /* What to ask for, one after the other: QEMU has the first since 8.2; the
  * second is "flattened" (crash reads it, makedumpfile -R undoes that); the last
  * is ELF, and as large as the memory. */
@@ -8681,16 +8688,13 @@ static void explain_told(struct ktest *k, const char *line)
 /* The machine is paused where it would have restarted. */
 static void guest_died(struct ktest *k)
 {
-	size_t n;
-	char line[512];
+	char line[QUOTE_SIZE];
 
 	k->vm.paused = false;
 	console_drain(k);
-	n = ring_text(&k->console, k->scratch);
 	if (k->explain.timeout) /* by our NMI */
 		explain_end(k);
-	else if (k->vm.phase == PHASE_RUN
-		 || find_line(k->scratch, n, PANIC, line, sizeof line))
+	else if (k->vm.phase == PHASE_RUN || console_said(k, PANIC, line))
 		dump_or_stop(k, END_QEMU);
 	else
 		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
@@ -8711,52 +8715,46 @@ static void monitor_said(struct ktest *k, const char *line)
 {
 	if (k->explain.step != EXPLAIN_NONE)
 		explain_registers(&k->explain, line);
-	if (strstr(line, "\"id\": \"dump\"") != NULL)
+	if (strstr(line, "\"id\": \"dump\"") != NULL) {
 		dump_answer(k, line);
-	else if (strstr(line, "\"id\": \"pause\"") != NULL
-		 && strstr(line, "\"error\"") != NULL)
-		dump_refused(k, line);
-	else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL)
+	} else if (strstr(line, "\"id\": \"pause\"") != NULL
+		   && strstr(line, "\"error\"") != NULL) {
+		(void)fail(k, "-dump %s: this QEMU cannot: %.500s", k->o->dump,
+			   line);
+		run_stop(k, END_OUTPUT);
+	} else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL) {
 		k->vm.paused = k->o->dump != NULL;
-}
-
-/* A byte of the monitor while it only explains: a newline of a text, which is
- * "\n" there, ends a line as well, and one that is too long is cut. */
-static void monitor_listen(struct ktest *k, char c)
-{
-	struct vm *v = &k->vm;
-	size_t n;
-
-	if (v->reply_len + 1 < sizeof v->reply)
-		v->reply[v->reply_len++] = c;
-	n = v->reply_len;
-	v->reply[n] = '\0';
-	if (c == '\n' || (n >= 2 && strcmp(v->reply + n - 2, "\\n") == 0)) {
-		v->reply_len = 0;
-		monitor_said(k, v->reply);
 	}
 }
 
+/* While it only explains, a newline of a text, which is "\n" there, ends a line
+ * as well, and one that is too long is cut. What follows the last answer that a
+ * save or a restore waits for says nothing. */
 static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 {
 	struct vm *v = &k->vm;
-	int result = 0;
+	const bool steps = v->phase == PHASE_MONITOR;
 
-	for (size_t i = 0; v->phase != PHASE_MONITOR && i < n; i++)
-		monitor_listen(k, s[i]);
-	if (v->phase != PHASE_MONITOR)
-		return;
-	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
-		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
-		if (s[i] == '\n') {
+	for (size_t i = 0; i < n && !(steps && k->end != END_NONE); i++) {
+		char *end = v->reply + v->reply_len;
+
+		end[0] = steps && s[i] == '\n' ? '\0' : s[i];
+		end[1] = '\0';
+		if (s[i] == '\n' || (!steps && end > v->reply
+				     && strcmp(end - 1, "\\n") == 0)) {
 			v->reply_len = 0;
-			result = monitor_line(k);
-		} else if (++v->reply_len == sizeof v->reply) {
-			result = fail(k, "QEMU's monitor says too much");
+			if (!steps)
+				monitor_said(k, v->reply);
+			else if (v->phase == PHASE_MONITOR
+				 && monitor_line(k) < 0)
+				run_stop(k, END_MONITOR);
+		} else if (v->reply_len + 2 < sizeof v->reply) {
+			v->reply_len++;
+		} else if (steps) {
+			(void)fail(k, "QEMU's monitor says too much");
+			run_stop(k, END_MONITOR);
 		}
 	}
-	if (result < 0)
-		run_stop(k, END_MONITOR);
 }
 
 /* ==== 16. Supervise =====================================================
@@ -9195,17 +9193,6 @@ static void vm_supervise(struct ktest *k)
  * guest's kernel and QEMU said last. ktest_run() stands here.
  */
 
-static void show_text(struct ktest *k, const char *title, const char *s,
-		      size_t n)
-{
-	if (n == 0)
-		return;
-	warn(k, "%s", title);
-	show(k, -1, s, n, true);
-	if (s[n - 1] != '\n')
-		show(k, -1, "\n", 1, true);
-}
-
 static void explain_init(struct ktest *k)
 {
 	const char *text = k->vm.message + 1; /* behind its 'e' */
@@ -9235,12 +9222,12 @@ static void explain_lost(struct ktest *k)
 		   (unsigned long long)v->want_err);
 }
 
-/* The guest ended before its program could run; its console has n bytes. */
-static void explain_boot(struct ktest *k, size_t n)
+/* The guest ended before its program could run. */
+static void explain_boot(struct ktest *k)
 {
-	char line[512];
+	char line[QUOTE_SIZE];
 
-	if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
+	if (console_said(k, "] ktest: ", line))
 		(void)fail(k, "init gave up: %s%s", line + 9,
 			   strstr(line, "no virtio") == NULL ? ""
 			   : k->guest.modules_dir[0] != '\0'
@@ -9249,7 +9236,7 @@ static void explain_boot(struct ktest *k, size_t n)
 			   " the package that has them beside it, or name their"
 			   " directory with -modules; -v says where they were"
 			   " looked for)");
-	else if (find_line(k->scratch, n, "firmware: ", line, sizeof line))
+	else if (console_said(k, "firmware: ", line))
 		(void)fail(k, "the firmware gave up: %s (-memory is %lldM)",
 			   line + 10, k->o->memory);
 	else
@@ -9263,11 +9250,9 @@ static void explain_boot(struct ktest *k, size_t n)
 static int explain_qemu(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	char line[512], first[512];
-	size_t n = ring_text(&k->console, k->scratch);
+	char line[QUOTE_SIZE], first[QUOTE_SIZE];
 
-	if (!find_line(k->said, k->said_len, "", first, sizeof first)
-	    || first[0] == '\0')
+	if (!qemu_said(k, "", first) || first[0] == '\0')
 		(void)snprintf(first, sizeof first, "it said nothing");
 	if (WIFSIGNALED(v->wait_status)) {
 		(void)fail(k, "QEMU died by signal %d (%s): %s",
@@ -9278,7 +9263,7 @@ static int explain_qemu(struct ktest *k)
 			   WEXITSTATUS(v->wait_status), first);
 	} else if (v->message_len > 0 && v->message[0] == 'e') {
 		explain_init(k);
-	} else if (find_line(k->scratch, n, PANIC, line, sizeof line)) {
+	} else if (console_said(k, PANIC, line)) {
 		(void)fail(k, strstr(line, "memory") == NULL
 			   ? "the guest panicked: %s"
 			   : "the guest panicked: %s (-memory is %lldM)",
@@ -9292,26 +9277,22 @@ static int explain_qemu(struct ktest *k)
 			   " fault)");
 		v->health.happened = EXPECT_RESTART;
 	} else {
-		explain_boot(k, n);
+		explain_boot(k);
 	}
 	return v->health.happened != EXPECT_NONE ? KTEST_KERNEL_FAILED
 						 : KTEST_NO_VERDICT;
 }
 
-static void explain_timeout(struct ktest *k)
-{
-	char line[MESSAGE_SIZE / 2];
-
-	explain_line(k, line, sizeof line);
-	(void)fail(k, "timeout after %.10g s: %s",
-		   (double)k->o->timeout / 1000, line);
-}
-
 /* The exit status; when it is ktest's own, k->error says why. */
 static int verdict(struct ktest *k)
 {
+	static const char *const words[ENDINGS] = {
+		[END_BOOT_HUNG] = "the guest hangs, and before init is ready",
+		[END_LIFELESS] = "the restored guest gives no sign of life",
+		[END_SAVED] = "the guest spoke before it had a program",
+	};
 	const struct vm *v = &k->vm;
-	char line[512];
+	char line[MESSAGE_SIZE / 2];
 
 	switch (k->end) {
 	case END_VERDICT:
@@ -9327,17 +9308,16 @@ static int verdict(struct ktest *k)
 			return v->status;
 		return explain_qemu(k);
 	case END_TIMEOUT:
-		explain_timeout(k);
+		explain_line(k, line, sizeof line);
+		(void)fail(k, "timeout after %.10g s: %s",
+			   (double)k->o->timeout / 1000, line);
 		return KTEST_TIMEOUT;
 	case END_INIT:
 		explain_init(k);
 		break;
 	case END_KVM:
-		(void)fail(k, "kvm failed: %s", kvm_stopped(k, line, sizeof line)
-			   ? line : "no sign of life");
-		break;
-	case END_BOOT_HUNG:
-		(void)fail(k, "the guest hangs, and before init is ready");
+		(void)fail(k, "kvm failed: %s", kvm_stopped(k, line) ? line
+			   : "no sign of life");
 		break;
 	case END_STALL:
 		explain_lost(k);
@@ -9346,14 +9326,9 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "the guest spoke nonsense on its control port:"
 			   " byte 0x%02x", (unsigned char)v->message[0]);
 		break;
-	case END_LIFELESS:
-		(void)fail(k, "the restored guest gives no sign of life");
-		break;
-	case END_SAVED:
-		(void)fail(k, "the guest spoke before it had a program");
-		break;
-	default: /* END_OUTPUT: the line is there */
-		break;
+	default: /* else the line is there */
+		if (words[k->end] != NULL)
+			(void)fail(k, "%s", words[k->end]);
 	}
 	return KTEST_NO_VERDICT;
 }
@@ -9367,8 +9342,10 @@ static void last_words(struct ktest *k)
 		explain_show(k);
 	/* its first line was in ours already */
 	if (!k->o->verbose && k->said_len > 0
-	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL)
-		show_text(k, "QEMU said", k->said, k->said_len);
+	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL) {
+		warn(k, "QEMU said");
+		show_text(k, k->said, k->said_len);
+	}
 	if (!k->o->console && (k->console.total | k->vm.health.log.total) != 0) {
 		warn(k, "the console's last words");
 		show_black_box(k);
@@ -9382,13 +9359,6 @@ static void last_words(struct ktest *k)
  */
 enum remedy_word { NO_REMEDY, AGAIN, GIVE_UP /* k->error says why */ };
 
-/* Whether QEMU failed, and not the guest. */
-static bool qemu_failed(const struct ktest *k)
-{
-	return k->end == END_KVM || k->end == END_MONITOR
-	       || (k->end == END_QEMU && k->vm.wait_status != 0);
-}
-
 /* QEMU could not bind a port: somebody took it between our choice and its
  * bind. Others are tried; one that was asked for is named. */
 static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
@@ -9396,7 +9366,7 @@ static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
 	struct guest *g = &k->guest;
 	char rule[64];
 
-	for (size_t i = 0; qemu_failed(k) && i < g->port_count; i++) {
+	for (size_t i = 0; i < g->port_count; i++) {
 		port_rule(&g->port[i], rule);
 		if (find_bytes(k->said, k->said_len, rule, strlen(rule)) == NULL)
 			continue;
@@ -9417,12 +9387,10 @@ static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
 /* This QEMU was built without seccomp. */
 static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 {
-	char why[512];
+	char why[QUOTE_SIZE];
 
-	if (!qemu_failed(k) || !a->sandbox
-	    || (!find_line(k->said, k->said_len, " -sandbox", why, sizeof why)
-		&& !find_line(k->said, k->said_len, "seccomp syscall filter",
-			      why, sizeof why)))
+	if (!a->sandbox || (!qemu_said(k, " -sandbox", why)
+			    && !qemu_said(k, "seccomp syscall filter", why)))
 		return NO_REMEDY;
 	if (k->o->sandbox == SANDBOX_ON) {
 		(void)fail(k, "-sandbox on: this QEMU has none (-sandbox auto"
@@ -9446,12 +9414,10 @@ static enum remedy_word remedy_lack(struct ktest *k, struct attempt *a)
 		{ "fsrs' not found", QEMU_BEFORE_8 },
 		{ "PC_MACHINE", QEMU_SGX },
 	};
-	char why[512];
+	char why[QUOTE_SIZE];
 
-	for (size_t i = 0; qemu_failed(k) && i < COUNT(ages); i++) {
-		if (a->age >= ages[i].age
-		    || !find_line(k->said, k->said_len, ages[i].said, why,
-				  sizeof why))
+	for (size_t i = 0; i < COUNT(ages); i++) {
+		if (a->age >= ages[i].age || !qemu_said(k, ages[i].said, why))
 			continue;
 		step(k, "QEMU trips: trying without: %s", why);
 		k->error[0] = '\0';
@@ -9485,15 +9451,12 @@ static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
 
 static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 {
-	char why[512];
+	char why[QUOTE_SIZE];
 
-	if (!qemu_failed(k) || k->o->accel != ACCEL_AUTO
-	    || a->accel != ACCEL_KVM)
+	if (k->o->accel != ACCEL_AUTO || a->accel != ACCEL_KVM)
 		return NO_REMEDY;
-	if (!kvm_stopped(k, why, sizeof why)
-	    && (k->end == END_KVM || !find_line(k->said, k->said_len, "", why,
-						sizeof why)
-		|| why[0] == '\0'))
+	if (!kvm_stopped(k, why)
+	    && (k->end == END_KVM || !qemu_said(k, "", why) || why[0] == '\0'))
 		(void)snprintf(why, sizeof why, "no sign of life (-accel tcg"
 			       " spares the attempt)");
 	warn(k, "using tcg, because kvm failed: %s", why);
@@ -9505,14 +9468,12 @@ static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
  * its devices are announced the other way. */
 static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 {
-	const size_t n = ring_text(&k->console, k->scratch);
-	char why[512];
+	char why[QUOTE_SIZE];
 
-	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
+	if (k->o->acpi != ACPI_AUTO || a->acpi_turned
 	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
-	    || find_line(k->scratch, n, PANIC, why, sizeof why)
-	    || find_line(k->scratch, n, "firmware: ", why, sizeof why)
-	    || (find_line(k->scratch, n, "] ktest: ", why, sizeof why)
+	    || console_said(k, PANIC, why) || console_said(k, "firmware: ", why)
+	    || (console_said(k, "] ktest: ", why)
 		&& strstr(why, ": no virtio") == NULL))
 		return NO_REMEDY;
 	a->acpi_turned = true;
@@ -9565,27 +9526,30 @@ static enum remedy_word remedy_cold(struct ktest *k, struct attempt *a)
 }
 
 #define WHEN(end) (1u << (end))
+#define GUEST_ENDED WHEN(ENDINGS) /* END_QEMU, which did not fail */
+#define QEMU_FAILED (WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR))
 static const struct {
-	unsigned ends;         /* that it is for: WHEN(END_...) */
+	unsigned ends;         /* that it is for */
 	enum remedy_word (*apply)(struct ktest *k, struct attempt *a);
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_lack },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_LIFELESS), remedy_stale },
+	{ QEMU_FAILED, remedy_ports },
+	{ QEMU_FAILED, remedy_lack },
+	{ QEMU_FAILED, remedy_sandbox },
+	{ QEMU_FAILED | GUEST_ENDED | WHEN(END_LIFELESS), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
-	{ WHEN(END_QEMU), remedy_acpi },
+	{ GUEST_ENDED, remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED), remedy_cold },
+	{ QEMU_FAILED | GUEST_ENDED | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED),
+	  remedy_cold },
 };
 
 /* Whether to try again: never once a program may have run. */
 static bool attempt_next(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
+	const unsigned ends = k->end == END_QEMU && v->wait_status == 0
+			      ? GUEST_ENDED : WHEN(k->end);
 
 	if (v->phase == PHASE_RUN || v->phase == PHASE_OUTPUT
 	    || v->message_len > 0 || v->out.total > 0)
@@ -9593,7 +9557,7 @@ static bool attempt_next(struct ktest *k)
 	for (size_t i = 0; i < COUNT(remedies); i++) {
 		enum remedy_word word = NO_REMEDY;
 
-		if (!(remedies[i].ends & WHEN(k->end)))
+		if ((remedies[i].ends & ends) == 0)
 			continue;
 		if (!k->over)
 			word = remedies[i].apply(k, &k->attempt);

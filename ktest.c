@@ -1805,7 +1805,7 @@ static bool parse_duration(const char *s, long long *ms)
 		const char *name;
 		long long ms;
 	} units[] = { { "ms", 1 }, { "h", 3600000 }, { "m", 60000 },
-		      { "s", 1000 } };
+		      { "s", 1000 }, { "", 1000 } };
 	const long long max = 366LL * 24 * 3600000;
 	bool first = true;
 
@@ -1819,17 +1819,12 @@ static bool parse_duration(const char *s, long long *ms)
 		if (*s == '.')
 			for (s++; *s >= '0' && *s <= '9'; s++)
 				thousandths += (*s - '0') * (place /= 10);
-		while (u < COUNT(units) && strncmp(s, units[u].name,
-						   strlen(units[u].name)) != 0)
+		while (strncmp(s, units[u].name, strlen(units[u].name)) != 0)
 			u++;
-		if (u < COUNT(units))
-			s += strlen(units[u].name);
-		else if (first && *s == '\0')
-			u = COUNT(units) - 1; /* a number alone */
-		else
-			return false;
-		if (n > max / units[u].ms)
-			return false;
+		s += strlen(units[u].name);
+		if (n > max / units[u].ms
+		    || (units[u].name[0] == '\0' && (!first || *s != '\0')))
+			return false; /* it is no number alone */
 		*ms += n * units[u].ms + thousandths * units[u].ms / 1000;
 		if (*ms > max || (*ms == 0 && place < 1000))
 			return false; /* "0.0001s" is not "no timeout" */
@@ -7437,25 +7432,20 @@ static bool health_excuse(const struct vm *v, struct finding *f)
 	return true;
 }
 
-static bool health_ignored(const struct ktest_options *o,
-			   const struct finding *f)
-{
-	for (size_t i = 0; i < o->health_ignore.count; i++)
-		if (strstr(f->text_at, o->health_ignore.item[i]) != NULL)
-			return true;
-	return false;
-}
-
 /* The report that was being read has ended. */
 static void health_end(struct ktest *k)
 {
 	struct health *h = &k->vm.health;
 	struct finding *f = &h->now, *first;
+	const struct ktest_list *ignore = &k->o->health_ignore;
 	const enum severity is = f->symptom != NULL ? f->symptom->severity
 						    : NOTHING;
+	size_t i = 0;
 
 	h->seen[is] = true;
-	if (is != NOTHING && !health_ignored(k->o, f)) {
+	while (i < ignore->count && strstr(f->text_at, ignore->item[i]) == NULL)
+		i++;
+	if (is != NOTHING && i == ignore->count) {
 		first = &h->first[is];
 		f->excused = health_excuse(&k->vm, f);
 		h->count[is] += !f->excused;
@@ -8764,14 +8754,6 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
  * control port is specified in init.c.
  */
 /* -- What init says -- */
-static void control_hello(struct ktest *k)
-{
-	if (k->attempt.boot == BOOT_SAVE)
-		monitor_start(k);
-	else
-		control_answer(k, -1);
-}
-
 static void control_verdict(struct ktest *k, const char *message)
 {
 	struct vm *v = &k->vm;
@@ -8800,7 +8782,10 @@ static void control_byte(struct ktest *k, char c)
 		v->message[v->message_len++] = c;
 	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
-		control_hello(k);
+		if (k->attempt.boot == BOOT_SAVE)
+			monitor_start(k);
+		else
+			control_answer(k, -1);
 	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
 		v->message_len = 0;
 		v->phase = PHASE_RUN;
@@ -9662,26 +9647,24 @@ static int run_attempts(struct ktest *k)
 /* What it does is a thread's own: a reader that is gone is an EPIPE for this
  * run, and no SIGPIPE for the program around it. sigprocmask(), which is the
  * thread's in practice: pthread_sigmask() is in no libc but newer ones. */
-static void sigpipe_block(sigset_t *set, bool *was_pending, sigset_t *old)
+static bool sigpipe_block(sigset_t *set, sigset_t *old)
 {
 	sigset_t pending;
 
 	(void)sigemptyset(set);
 	(void)sigaddset(set, SIGPIPE);
 	(void)sigpending(&pending);
-	*was_pending = sigismember(&pending, SIGPIPE);
 	(void)sigprocmask(SIG_BLOCK, set, old);
+	return sigismember(&pending, SIGPIPE);
 }
 
 static void sigpipe_restore(const sigset_t *set, bool was_pending,
 			    const sigset_t *old)
 {
-	sigset_t pending;
-	int number;
+	const struct timespec now = { 0, 0 };
 
-	(void)sigpending(&pending);
-	if (!was_pending && sigismember(&pending, SIGPIPE))
-		(void)sigwait(set, &number);
+	if (!was_pending)
+		(void)sigtimedwait(set, NULL, &now);
 	(void)sigprocmask(SIG_SETMASK, old, NULL);
 }
 
@@ -9716,7 +9699,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 
 	if (k == NULL)
 		return r->status = KTEST_NO_VERDICT;
-	sigpipe_block(&pipe_set, &pending, &old);
+	pending = sigpipe_block(&pipe_set, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
 	if (options_shell(k) == 0 && guest_describe(k, &k->guest) == 0
 	    && claim(k) == 0 && links_wait(k) == 0 && snapshot_find(k) == 0)
@@ -9864,14 +9847,12 @@ static const char *tap_directive(char *s)
 /* Takes the line s[n]; what it is, if this is TAP. */
 static enum tap_kind tap_line(struct tap *t, const char *s, size_t n)
 {
-	const size_t max = sizeof t->line - 1;
 	enum tap_kind kind = TAP_COMMENT;
 	char *p = t->line;
 	long long number;
 	struct tap_level *l;
 
-	(void)snprintf(p, max + 1, "%.*s", (int)(n < max ? n : max), s);
-	p[strcspn(p, "\r")] = '\0';
+	(void)line_copy(s, s + n, p, sizeof t->line);
 	p += strspn(p, " ");
 	while (strncmp(p, tap_words[kind], strlen(tap_words[kind])) != 0)
 		kind++;
@@ -10245,12 +10226,10 @@ static void run_show(struct runs *rs, const struct run *r, int from,
 	const bool all = form == FORM_XML || (form == FORM_TAP && !r->tap);
 	struct sink *to = from == r->err && from != r->out ? &rs->k->err
 							   : &rs->k->out;
-	char path[32];
 	struct map m;
 	size_t n, i = all ? 0 : (size_t)r->at;
 
-	(void)snprintf(path, sizeof path, FD_PATH, from);
-	if (map_file(rs->k, "output", path, &m) < 0)
+	if (map_fd(rs->k, "output of", r->label, from, &m) < 0)
 		rs->k->over = END_OUTPUT;
 	if (form == FORM_RAW && m.size > 0) {
 		runs_print(rs, to, "==> %s <==\n", r->label);
@@ -10394,23 +10373,12 @@ static void run_judge(struct runs *rs, struct run *r,
 static int run_child(struct runs *rs, struct run *r, pid_t parent)
 {
 	static struct ktest_result result;
-	const int old[2] = { signal_pipe[0], signal_pipe[1] };
-	int null = open("/dev/null", O_RDONLY);
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)dup2(null, 0);
+	(void)dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
-	sink_close(&rs->k->log);
-	sink_close(&rs->k->out);
-	sink_close(&rs->k->err);
-	(void)close(null);
-	(void)close(r->out);
-	if (r->err != r->out)
-		(void)close(r->err);
 	signals_catch(rs->o);
-	(void)close(old[0]);
-	(void)close(old[1]);
 	if (run_options(rs, r) < 0) {
 		(void)dprintf(2, "ktest: " RUN_WORDS "\n", LIST_MAX);
 		return KTEST_NO_VERDICT;
@@ -10555,16 +10523,15 @@ static void runs_loop(struct runs *rs)
 static void runs_summary(struct runs *rs)
 {
 	const size_t *n = rs->ended, failed = n[FATE_FAILED] + n[BROKEN];
-	char path[32];
 	struct map m;
 
 	for (size_t i = 0; rs->o->verbose && i < SLOWEST; i++)
 		if (rs->slowest[i].ms > 0)
 			run_note(rs, &rs->slowest[i], "slowest");
-	(void)snprintf(path, sizeof path, FD_PATH, rs->notes.fd);
 	if (rs->o->tap && rs->k->over)
 		runs_print(rs, &rs->k->out, "Bail out! ktest was ended\n");
-	if (rs->o->tap || map_file(rs->k, "output", path, &m) < 0)
+	if (rs->o->tap
+	    || map_fd(rs->k, "output of", "ktest", rs->notes.fd, &m) < 0)
 		return;
 	runs_write(rs, &rs->k->log, m.at, m.size);
 	unmap_file(&m);

@@ -1515,13 +1515,10 @@ static struct ktest *run_begin(const struct ktest_options *o,
 /* Takes what a run leaves behind, and frees its memory. */
 static void run_end(struct ktest *k, struct ktest_result *r)
 {
-	size_t n = k->said_len < sizeof r->qemu_stderr
-		   ? k->said_len : sizeof r->qemu_stderr - 1;
-
 	memcpy(r->error, k->error, sizeof r->error);
 	memcpy(r->finding, k->finding, sizeof r->finding);
-	memcpy(r->qemu_stderr, k->said, n);
-	r->qemu_stderr[n] = '\0';
+	(void)snprintf(r->qemu_stderr, sizeof r->qemu_stderr, "%.*s",
+		       (int)k->said_len, k->said);
 	r->signal = k->signal;
 	if (k->vm.pid > 0)
 		r->qemu_status = k->vm.wait_status;
@@ -7990,23 +7987,22 @@ static void explain_cpus(const struct explanation *e, const char *console,
 			 size_t n, bool boots, struct text *t)
 {
 	const char *verb = boots ? "runs" : "spins";
-	const struct cpu *c = NULL;
+	const struct cpu *c = &e->cpu[0];
 	const char *off;
 	struct trace trace;
-	int number = 0, best = -1;
+	int number, best = -1;
 
-	for (size_t i = 0; i < e->cpu_count; i++) {
-		const struct cpu *p = &e->cpu[i];
+	for (const struct cpu *p = c; p < e->cpu + e->cpu_count; p++) {
 		const int rank = p->halted ? 0 : p->user ? 1 : 2 + p->irqs_off;
 
 		if (rank > best) {
 			c = p;
 			best = rank;
-			number = (int)i;
 		}
 	}
-	off = c != NULL && c->irqs_off ? " with interrupts off" : "";
-	if (c == NULL)
+	number = (int)(c - e->cpu);
+	off = c->irqs_off ? " with interrupts off" : "";
+	if (best < 0)
 		text_add(t, "QEMU's monitor does not answer");
 	else if (c->halted)
 		text_printf(t, "the kernel is idle%s", off);
@@ -8435,13 +8431,11 @@ static int monitor_move(struct ktest *k)
 	const bool save = k->attempt.boot == BOOT_SAVE;
 	const off_t at = (off_t)(s->now.memory + v->state_len);
 	const uint64_t left = s->saved.state - v->state_len;
-	ssize_t n, got;
+	const ssize_t got = save ? read(*fd, k->scratch, STREAM_SIZE)
+		: pread(s->fd, k->scratch, left < STREAM_SIZE ? (size_t)left
+			: STREAM_SIZE, at);
+	ssize_t n = got;
 
-	if (save)
-		n = got = read(*fd, k->scratch, STREAM_SIZE);
-	else
-		n = got = pread(s->fd, k->scratch, left < STREAM_SIZE
-				? (size_t)left : STREAM_SIZE, at);
 	if (n > 0)
 		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
 			 : write(*fd, k->scratch, (size_t)n);
@@ -8464,15 +8458,14 @@ static int monitor_move(struct ktest *k)
 static void monitor_start(struct ktest *k)
 {
 	const long long age = now_ms() - k->vm.start;
+	const bool young = k->attempt.boot == BOOT_SAVE
+			   && k->attempt.accel == ACCEL_KVM && age < KVM_AGE_MS;
 
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
-	deadline_set(k, END_SAVED, 0);
-	if (k->attempt.boot == BOOT_SAVE && k->attempt.accel == ACCEL_KVM
-	    && age < KVM_AGE_MS) {
-		deadline_set(k, END_SAVED, KVM_AGE_MS - age);
+	deadline_set(k, END_SAVED, young ? KVM_AGE_MS - age : 0);
+	if (young)
 		return;
-	}
 	k->vm.phase = PHASE_MONITOR;
 	k->vm.step = k->attempt.boot == BOOT_SAVE ? save_steps : restore_steps;
 	deadline_set(k, END_MONITOR, MONITOR_WAIT_MS);
@@ -9760,10 +9753,12 @@ static void signals_catch(struct ktest_options *o)
 	(void)signal(SIGXFSZ, SIG_IGN); /* ulimit -f: an error as others */
 }
 
-static void die_by(int number)
+static void die_by(int number) /* 0: not at all */
 {
 	sigset_t set;
 
+	if (number == 0)
+		return;
 	(void)signal(number, SIG_DFL);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, number);
@@ -10144,13 +10139,14 @@ static void junit_case(struct runs *rs, const struct run *r,
 	else
 		runs_print(rs, to, "\" name=\"%n\"", n, r->program);
 	runs_print(rs, to, " time=\"%t\">\n", r->ms);
-	if (fates[fate].junit != NULL)
-		runs_print(rs, to, "<%s type=\"%s\" message=\"",
-			   fates[fate].junit, fates[fate].word);
-	if (fates[fate].junit != NULL && point != NULL)
+	if (fates[fate].junit == NULL)
+		return;
+	runs_print(rs, to, "<%s type=\"%s\" message=\"", fates[fate].junit,
+		   fates[fate].word);
+	if (point != NULL)
 		runs_print(rs, to, "%s\"/>\n", point->directive != NULL
 			   ? point->directive : "not ok");
-	else if (fates[fate].junit != NULL)
+	else
 		runs_print(rs, to, "status %d%s%s\"/>\n", r->status,
 			   r->why[0] != '\0' ? ": " : "", r->why);
 }
@@ -10393,8 +10389,7 @@ static int run_child(struct runs *rs, struct run *r, pid_t parent)
 		r->ms = now_ms() - r->start;
 	} while (r->fate >= FATE_FAILED && result.signal == 0 && r->program != NULL
 		 && r->tries++ < rs->o->retries);
-	if (result.signal != 0)
-		die_by(result.signal);
+	die_by(result.signal);
 	return r->status;
 }
 
@@ -10574,8 +10569,7 @@ static int runs_all(struct ktest_options *o)
 		rs.status = KTEST_NO_VERDICT;
 	}
 	run_end(k, &result);
-	if (result.signal != 0)
-		die_by(result.signal);
+	die_by(result.signal);
 	return rs.status;
 }
 
@@ -10587,11 +10581,9 @@ static int runs_all(struct ktest_options *o)
  * place of a stdout that is closed it is what cannot be written to, either. */
 static void standard_fds(void)
 {
-	static const int modes[] = { O_RDWR, O_RDONLY, O_RDWR };
-
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
-			(void)open("/dev/null", modes[fd]);
+			(void)open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR);
 }
 
 int main(int argc, char **argv)
@@ -10618,8 +10610,7 @@ int main(int argc, char **argv)
 	    || (!o.dry_run && (o.tap || o.junit != NULL || o.retries > 0)))
 		return runs_all(&o);
 	(void)ktest_run(&o, &r);
-	if (r.signal != 0)
-		die_by(r.signal);
+	die_by(r.signal);
 	return r.status;
 }
 #endif

@@ -10030,8 +10030,7 @@ static void run_find(const struct runs *rs, size_t i, struct run *r)
 		       program ? r->program : "");
 }
 
-#define RUN_WORDS "-each: a line has more than %d words"
-/* Its options; -1: its line has too many words. They stay in k->scratch. */
+/* Its options; the words of its line stay in k->scratch. */
 static int run_options(struct runs *rs, const struct run *r)
 {
 	static char *argv[LIST_MAX + 1], path[32];
@@ -10053,7 +10052,8 @@ static int run_options(struct runs *rs, const struct run *r)
 		p = memcpy(rs->k->scratch, p, strlen(p) + 1);
 	for (size_t i = 0; p != NULL && rs->lines && i <= LIST_MAX; i++)
 		argv[i] = strtok_r(i > 0 ? NULL : p, " \t", &state);
-	return argv[LIST_MAX] == NULL ? 0 : -1;
+	return argv[LIST_MAX] == NULL ? 0
+	       : fail(rs->k, "-each: a line has more than %d words", LIST_MAX);
 }
 
 /* -- Results -- */
@@ -10073,21 +10073,12 @@ static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n
 	k->over = END_OUTPUT;
 }
 
-/* How many of n bytes have no meaning of their own in XML. */
-static size_t xml_plain(const char *s, size_t n)
-{
-	size_t i = 0;
-
-	while (i < n && (s[i] == '\0' || strchr("&<>\"", s[i]) == NULL))
-		i++;
-	return i;
-}
-
 /* Writes text, in which %s is a string that is made visible, %n so many bytes
  * of one, %z a size_t, %d an int and %t a time in ms. In XML that leaves
  * characters that it has (XML 1.0, 2.2), and some to escape. */
 static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 {
+	const bool xml = to == &rs->junit;
 	const char *s;
 	struct text t;
 	long long ms;
@@ -10111,7 +10102,9 @@ static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 			s = va_arg(ap, const char *);
 			n = *fmt == 's' ? strlen(s) : n;
 			for (; n > 0; s += part, n -= part) {
-				part = to == &rs->junit ? xml_plain(s, n) : n;
+				part = xml ? 0 : n;
+				while (part < n && !memchr("&<>\"", s[part], 4))
+					part++;
 				text_visible(&t, s, part,
 					     memchr(s, '\n', part) == NULL);
 				if (part < n)
@@ -10376,7 +10369,7 @@ static int run_child(struct runs *rs, struct run *r, pid_t parent)
 	(void)dup2(r->err, 2);
 	signals_catch(rs->o);
 	if (run_options(rs, r) < 0) {
-		(void)dprintf(2, "ktest: " RUN_WORDS "\n", LIST_MAX);
+		(void)dprintf(2, "ktest: %s\n", rs->k->error);
 		return KTEST_NO_VERDICT;
 	}
 	if (getppid() != parent)
@@ -10416,7 +10409,6 @@ static void runs_start(struct runs *rs)
 
 		if (run_options(rs, r) < 0) {
 			rs->k->over = END_OUTPUT;
-			(void)fail(rs->k, RUN_WORDS, LIST_MAX);
 			return;
 		}
 		(void)ktest_run(rs->o, &result);

@@ -887,18 +887,6 @@ static void run_wake(struct ktest *k)
 		run_suspend(k);
 }
 
-/* -timeout has run out. A guest may say first what it hangs in. */
-static void run_timeout(struct ktest *k)
-{
-	if (k->explain.possible && !k->explain.timeout) {
-		k->explain.timeout = k->explain.wanted = true;
-		k->deadline = now_ms() + EXPLAIN_MS;
-		return;
-	}
-	k->over = END_TIMEOUT;
-	run_stop(k, END_TIMEOUT);
-}
-
 /* Waits until one of n fds is ready, or now_ms() is `until` (0: never). p[0]
  * is filled in here. Returns how many of the others are ready. */
 static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
@@ -926,8 +914,16 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	ready -= p[0].revents != 0;
 	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
 		run_wake(k);
-	if (deadline_passed(k->deadline) && !k->over)
-		run_timeout(k);
+	if (!deadline_passed(k->deadline) || k->over)
+		return ready;
+	if (k->explain.possible && !k->explain.timeout) {
+		/* a guest may say first what it hangs in */
+		k->explain.timeout = k->explain.wanted = true;
+		k->deadline = now_ms() + EXPLAIN_MS;
+	} else {
+		k->over = END_TIMEOUT;
+		run_stop(k, END_TIMEOUT);
+	}
 	return ready;
 }
 
@@ -7582,33 +7578,30 @@ static void klog_record(struct ktest *k, const char *s)
 	klog_text(k, text + 1, prefix, priority < 8);
 }
 
-/* A line of the port ktest.log, which init.c specifies. */
-static void klog_line(struct ktest *k, const char *s)
-{
-	if (s[0] == '-' && k->vm.health.next == 0) {
-		k->vm.health.lost++; /* at least; else the next number tells */
-	} else if (s[0] == '+') {
-		if (strncmp(s + 1, "unref", 5) == 0)
-			health_end(k);
-		health_line(k, s + 1, s + 1);
-	} else {
-		klog_record(k, s);
-	}
-}
-
+/* The port ktest.log, whose lines init.c specifies. */
 static void klog_bytes(struct ktest *k, const char *s, size_t n)
 {
 	struct health *h = &k->vm.health;
+	char *line = h->record;
 
 	h->total += n;
-	for (size_t i = 0; i < n; i++)
-		if (s[i] == '\n') {
-			h->record[h->record_len] = '\0';
-			h->record_len = 0;
-			klog_line(k, h->record);
-		} else if (h->record_len < sizeof h->record - 1) {
-			h->record[h->record_len++] = s[i];
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] != '\n') {
+			if (h->record_len < sizeof h->record - 1)
+				line[h->record_len++] = s[i];
+			continue;
 		}
+		line[h->record_len] = '\0';
+		h->record_len = 0;
+		if (line[0] == '-' && h->next == 0)
+			h->lost++; /* at least; else the next number tells */
+		else if (strncmp(line, "+unref", 6) == 0)
+			health_end(k);
+		if (line[0] == '+')
+			health_line(k, line + 1, line + 1);
+		else
+			klog_record(k, line);
+	}
 }
 
 /* -- The console of a guest that is dead, or was ended -- */
@@ -9589,26 +9582,11 @@ static int attempt_files(struct ktest *k)
 	return attempt_files(k);
 }
 
-/* From a machine that QEMU was started for to the end of that attempt. The
- * job of one that is restored is made while QEMU starts. */
-static void attempt_run(struct ktest *k)
-{
-	const char *gdb = k->o->gdb;
-
-	if (gdb != NULL && k->attempt.age == QEMU_ANY) /* the first */
-		warn(k, "the guest waits for gdb: target remote %s%s",
-		     unix_path(gdb) != NULL ? "" : "127.0.0.1:",
-		     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);
-	if (k->attempt.boot == BOOT_RESTORE
-	    && (k->initramfs = job_build(k, &k->guest)) < 0)
-		run_stop(k, END_OUTPUT);
-	vm_supervise(k);
-}
-
 /* Attempts until there is a verdict; its status, or -1. */
 static int run_attempts(struct ktest *k)
 {
 	struct attempt *a = &k->attempt;
+	const char *gdb = k->o->gdb;
 
 	do {
 		if (!k->over)
@@ -9632,33 +9610,17 @@ static int run_attempts(struct ktest *k)
 			log_args(k, -1, k->o->name, k->qemu.argv);
 		if (k->over || vm_spawn(k) < 0)
 			return -1;
-		attempt_run(k);
+		if (gdb != NULL && a->age == QEMU_ANY) /* the first */
+			warn(k, "the guest waits for gdb: target remote %s%s",
+			     unix_path(gdb) != NULL ? "" : "127.0.0.1:",
+			     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);
+		/* the job of a restored machine, while QEMU starts */
+		if (a->boot == BOOT_RESTORE
+		    && (k->initramfs = job_build(k, &k->guest)) < 0)
+			run_stop(k, END_OUTPUT);
+		vm_supervise(k);
 	} while (attempt_next(k));
 	return health_judge(k, verdict(k));
-}
-
-/* What it does is a thread's own: a reader that is gone is an EPIPE for this
- * run, and no SIGPIPE for the program around it. sigprocmask(), which is the
- * thread's in practice: pthread_sigmask() is in no libc but newer ones. */
-static bool sigpipe_block(sigset_t *set, sigset_t *old)
-{
-	sigset_t pending;
-
-	(void)sigemptyset(set);
-	(void)sigaddset(set, SIGPIPE);
-	(void)sigpending(&pending);
-	(void)sigprocmask(SIG_BLOCK, set, old);
-	return sigismember(&pending, SIGPIPE);
-}
-
-static void sigpipe_restore(const sigset_t *set, bool was_pending,
-			    const sigset_t *old)
-{
-	const struct timespec now = { 0, 0 };
-
-	if (!was_pending)
-		(void)sigtimedwait(set, NULL, &now);
-	(void)sigprocmask(SIG_SETMASK, old, NULL);
 }
 
 /* What -shell stands for. guest_program() looks whether there is such one. */
@@ -9683,16 +9645,22 @@ static int options_shell(struct ktest *k)
 	return 0;
 }
 
+/* A reader that is gone is an EPIPE for this run, and no SIGPIPE for the program
+ * around it: that signal is blocked, and taken if it came. sigprocmask(), which
+ * is the thread's in practice: pthread_sigmask() is in no libc but newer ones. */
 int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 {
+	const struct timespec now = { 0, 0 };
 	struct ktest *k = run_begin(o, r);
 	int status = -1;
-	sigset_t pipe_set, old;
-	bool pending;
+	sigset_t set, pending, old;
 
 	if (k == NULL)
 		return r->status = KTEST_NO_VERDICT;
-	pending = sigpipe_block(&pipe_set, &old);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGPIPE);
+	(void)sigpending(&pending);
+	(void)sigprocmask(SIG_BLOCK, &set, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
 	if (options_shell(k) == 0 && guest_describe(k, &k->guest) == 0
 	    && claim(k) == 0 && links_wait(k) == 0 && snapshot_find(k) == 0)
@@ -9709,7 +9677,9 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	if (k->error[0] != '\0')
 		last_words(k);
 	run_end(k, r);
-	sigpipe_restore(&pipe_set, pending, &old);
+	if (!sigismember(&pending, SIGPIPE))
+		(void)sigtimedwait(&set, NULL, &now);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
 	return r->status = status;
 }
 
@@ -10386,16 +10356,12 @@ static int run_child(struct runs *rs, struct run *r, pid_t parent)
 	return r->status;
 }
 
-/* Tells the runs of our end, once. */
-static void runs_tell(struct runs *rs)
+/* Passes a signal on to the runs. */
+static void runs_signal(struct runs *rs, int number)
 {
-	const int number = rs->k->signal != 0 && rs->k->signal != SIGPIPE
-			   ? rs->k->signal : SIGTERM;
-
-	for (size_t i = rs->printed; !rs->told && i < rs->started; i++)
+	for (size_t i = rs->printed; i < rs->started; i++)
 		if (rs->run[i % RUNS_AHEAD].pid > 0)
 			(void)kill(rs->run[i % RUNS_AHEAD].pid, number);
-	rs->told = true;
 }
 
 static void runs_start(struct runs *rs)
@@ -10462,12 +10428,13 @@ static void runs_wait(struct runs *rs)
 	runs_progress(rs, true);
 	(void)wait_fds(rs->k, p, 1, now_ms() + CHILD_TICK_MS);
 	runs_progress(rs, false);
+	if (rs->k->explain.wanted)
+		runs_signal(rs, SIGQUIT);
+	rs->k->explain.wanted = false;
 	for (size_t i = rs->printed; i < rs->started; i++) {
 		struct run *r = &rs->run[i % RUNS_AHEAD];
 		int status = KTEST_NO_VERDICT << 8;
 
-		if (rs->k->explain.wanted && r->pid > 0)
-			(void)kill(r->pid, SIGQUIT);
 		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
 			continue;
 		r->pid = 0;
@@ -10483,7 +10450,6 @@ static void runs_wait(struct runs *rs)
 		if (r->program == NULL && r->status != 0)
 			close_fd(&rs->snapshot); /* they start cold */
 	}
-	rs->k->explain.wanted = false;
 }
 
 static void runs_loop(struct runs *rs)
@@ -10495,8 +10461,11 @@ static void runs_loop(struct runs *rs)
 		       && rs->running < rs->jobs
 		       && rs->started < rs->printed + RUNS_AHEAD)
 			runs_start(rs);
-		if (k->over)
-			runs_tell(rs);
+		if (k->over && !rs->told) {
+			runs_signal(rs, k->signal != 0 && k->signal != SIGPIPE
+				    ? k->signal : SIGTERM);
+			rs->told = true;
+		}
 		if (rs->printed == rs->started)
 			return;
 		if (rs->run[rs->printed % RUNS_AHEAD].pid > 0)

@@ -442,7 +442,7 @@ struct stream { /* one direction: read a chunk, write it, read the next */
 	int from, to;          /* -1: no more */
 	size_t chunk;          /* of one write; see struct sink */
 	size_t at, len;        /* what of data is still to be written */
-	uint64_t total;        /* bytes read from from */
+	unsigned long long total; /* bytes read from from */
 	char data[STREAM_SIZE];
 };
 
@@ -508,11 +508,11 @@ struct finding { /* a report of the kernel's about itself, see room 13 */
 };
 
 struct health { /* what the kernel's log has told so far */
-	uint64_t total;        /* bytes of it */
+	unsigned long long total; /* bytes of it */
 	char record[RECORD_SIZE]; /* one, so far */
 	size_t record_len;
 	uint64_t next;         /* the next record's number, 0: not known */
-	uint64_t lost;         /* records */
+	unsigned long long lost; /* records */
 	char last[RECORD_SIZE]; /* line of the log, as the console shows it */
 	struct ring log;       /* its last lines, likewise */
 	uint64_t from;         /* where the console is when the program starts */
@@ -577,9 +577,9 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	struct stream job, in, out, err;
 	char message[1024];    /* of the control port, so far */
 	size_t message_len;
-	int status;            /* the verdict: a status, and the bytes ... */
-	uint64_t want_out, want_err; /* ... that stdout and stderr have ... */
-	uint64_t want_log;     /* ... and the kernel's log */
+	int status;            /* the verdict: a status, and how many bytes */
+	unsigned long long want_out, want_err; /* of stdout and stderr ... */
+	unsigned long long want_log; /* ... and the kernel's log */
 	struct health health;
 	const struct monitor_step *step; /* what the monitor is at */
 	char reply[4096];      /* of the monitor: a line, so far */
@@ -7766,8 +7766,7 @@ static void health_report(struct ktest *k)
 	const bool trace = k->error[0] == '\0' || k->o->console;
 
 	if (h->lost > 0)
-		warn(k, "%llu records of the kernel's log were lost",
-		     (unsigned long long)h->lost);
+		warn(k, "%llu records of the kernel's log were lost", h->lost);
 	for (int i = FAILED; i > NOTHING; i--) {
 		const struct finding *f = &h->first[i];
 		const bool fails = i == FAILED || (k->o->health == HEALTH_WARN
@@ -8544,18 +8543,17 @@ static void dump_answer(struct ktest *k, const char *line)
 	    && fstat(v->dump, &st) == 0 && st.st_size == 0) {
 		v->dump_format++;
 		dump_ask(k);
-	} else if (!done) {
+		return;
+	}
+	(void)fchmod(v->dump, 0644);
+	if (!done)
 		warn(k, "-dump %s: QEMU's monitor says %.500s", k->o->dump,
 		     line);
-		run_stop(k, v->dumped);
-	} else {
-		(void)fchmod(v->dump, 0644);
-		if (rename(v->dump_path, k->o->dump) < 0)
-			warn(k, "-dump %s:", k->o->dump);
-		else
-			close_fd(&v->dump);
-		run_stop(k, v->dumped);
-	}
+	else if (rename(v->dump_path, k->o->dump) < 0)
+		warn(k, "-dump %s:", k->o->dump);
+	else
+		close_fd(&v->dump);
+	run_stop(k, v->dumped);
 }
 
 /* QEMU has ended. What was not complete is removed, and how the run ended is
@@ -8753,8 +8751,7 @@ static void control_verdict(struct ktest *k, const char *message)
 	v->phase = PHASE_OUTPUT;
 	deadline_set(k, END_STALL, STALL_WAIT_MS);
 	step(k, "the program ended: status %d, %llu and %llu bytes",
-	     v->status, (unsigned long long)v->want_out,
-	     (unsigned long long)v->want_err);
+	     v->status, v->want_out, v->want_err);
 }
 
 /* One byte of the control port, when there is a program. */
@@ -9179,18 +9176,13 @@ static void explain_lost(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 
-	if (v->out.total == v->want_out && v->err.total == v->want_err) {
+	if (v->out.total == v->want_out && v->err.total == v->want_err)
 		(void)fail(k, "the kernel's log was lost: %llu of %llu bytes"
-			   " came", (unsigned long long)v->health.total,
-			   (unsigned long long)v->want_log);
-		return;
-	}
-	(void)fail(k, "output was lost: %llu of %llu bytes of stdout and %llu"
-		   " of %llu of stderr came",
-		   (unsigned long long)v->out.total,
-		   (unsigned long long)v->want_out,
-		   (unsigned long long)v->err.total,
-		   (unsigned long long)v->want_err);
+			   " came", v->health.total, v->want_log);
+	else
+		(void)fail(k, "output was lost: %llu of %llu bytes of stdout"
+			   " and %llu of %llu of stderr came", v->out.total,
+			   v->want_out, v->err.total, v->want_err);
 }
 
 /* The guest ended before its program could run. */

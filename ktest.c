@@ -2085,19 +2085,6 @@ static int words_open(struct ktest *k, struct ktest_options *o,
 	return result;
 }
 
-/* The value of an option that is the next word: not one that looks like an
- * option, or like the end of them, and was hardly meant. NULL: no such word. */
-static char *opt_next(struct ktest *k, const struct opt *opt, struct words *w)
-{
-	char *value = words_next(w);
-
-	if (value == NULL || value[0] != '-' || value[1] == '\0' || opt->dashes)
-		return value;
-	(void)fail(k, "-%s: needs a value: %s; -%s=%.100s if that is meant",
-		   opt->name, opt->value, opt->name, value);
-	return NULL;
-}
-
 /* Where in a value a path begins, NULL: it has none. */
 static const char *opt_path(const struct opt *opt, const char *value)
 {
@@ -2115,7 +2102,8 @@ static const char *opt_path(const struct opt *opt, const char *value)
 	return value[strspn(value, "0123456789")] != '\0' ? value : NULL;
 }
 
-/* An option, which begins with word. */
+/* An option, which begins with word. Its value may be the next one, but none
+ * that looks like an option, or like the end of them, and was hardly meant. */
 static int opt_option(struct ktest *k, struct ktest_options *o,
 		      struct words *w, char *word)
 {
@@ -2133,11 +2121,13 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 	else if (name[len] != '\0')
 		value = name + len + strspn(name + len, " \t");
 	else if (opt->kind != OPT_FLAG)
-		value = opt_next(k, opt, w);
+		value = words_next(w);
 	o->last_option = opt->name;
 	o->last_value = name[len] == '\0' ? value : NULL;
-	if (k->error[0] != '\0')
-		return -1;
+	if (o->last_value != NULL && value[0] == '-' && value[1] != '\0'
+	    && !opt->dashes)
+		return fail(k, "-%s: needs a value: %s; -%s=%.100s if that is"
+			    " meant", opt->name, opt->value, opt->name, value);
 	if (value != NULL && w->file != NULL && opt->reason)
 		words_reason(value);
 	if (value != NULL && (value = words_path(k, o, w, value,

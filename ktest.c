@@ -260,6 +260,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	TASKS_MAX = 256,        /* of its threads, as many as init tells */
 	CPUS_MAX = 255,         /* of -cpus */
 	SYMBOL_SIZE = 96,       /* a kernel function and its module */
+	QUOTE_SIZE = 512,       /* a line of others' in a message of ours */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
 	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
@@ -441,7 +442,7 @@ struct stream { /* one direction: read a chunk, write it, read the next */
 	int from, to;          /* -1: no more */
 	size_t chunk;          /* of one write; see struct sink */
 	size_t at, len;        /* what of data is still to be written */
-	uint64_t total;        /* bytes read from from */
+	unsigned long long total; /* bytes read from from */
 	char data[STREAM_SIZE];
 };
 
@@ -507,11 +508,11 @@ struct finding { /* a report of the kernel's about itself, see room 13 */
 };
 
 struct health { /* what the kernel's log has told so far */
-	uint64_t total;        /* bytes of it */
+	unsigned long long total; /* bytes of it */
 	char record[RECORD_SIZE]; /* one, so far */
 	size_t record_len;
 	uint64_t next;         /* the next record's number, 0: not known */
-	uint64_t lost;         /* records */
+	unsigned long long lost; /* records */
 	char last[RECORD_SIZE]; /* line of the log, as the console shows it */
 	struct ring log;       /* its last lines, likewise */
 	uint64_t from;         /* where the console is when the program starts */
@@ -576,11 +577,11 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	struct stream job, in, out, err;
 	char message[1024];    /* of the control port, so far */
 	size_t message_len;
-	int status;            /* the verdict: a status, and the bytes ... */
-	uint64_t want_out, want_err; /* ... that stdout and stderr have ... */
-	uint64_t want_log;     /* ... and the kernel's log */
+	int status;            /* the verdict: a status, and how many bytes */
+	unsigned long long want_out, want_err; /* of stdout and stderr ... */
+	unsigned long long want_log; /* ... and the kernel's log */
 	struct health health;
-	size_t step;           /* of the monitor's */
+	const struct monitor_step *step; /* what the monitor is at */
 	char reply[4096];      /* of the monitor: a line, so far */
 	size_t reply_len;
 	bool monitor_open;     /* it takes commands */
@@ -886,18 +887,6 @@ static void run_wake(struct ktest *k)
 		run_suspend(k);
 }
 
-/* -timeout has run out. A guest may say first what it hangs in. */
-static void run_timeout(struct ktest *k)
-{
-	if (k->explain.possible && !k->explain.timeout) {
-		k->explain.timeout = k->explain.wanted = true;
-		k->deadline = now_ms() + EXPLAIN_MS;
-		return;
-	}
-	k->over = END_TIMEOUT;
-	run_stop(k, END_TIMEOUT);
-}
-
 /* Waits until one of n fds is ready, or now_ms() is `until` (0: never). p[0]
  * is filled in here. Returns how many of the others are ready. */
 static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
@@ -925,8 +914,16 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	ready -= p[0].revents != 0;
 	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
 		run_wake(k);
-	if (deadline_passed(k->deadline) && !k->over)
-		run_timeout(k);
+	if (!deadline_passed(k->deadline) || k->over)
+		return ready;
+	if (k->explain.possible && !k->explain.timeout) {
+		/* a guest may say first what it hangs in */
+		k->explain.timeout = k->explain.wanted = true;
+		k->deadline = now_ms() + EXPLAIN_MS;
+	} else {
+		k->over = END_TIMEOUT;
+		run_stop(k, END_TIMEOUT);
+	}
 	return ready;
 }
 
@@ -1231,19 +1228,17 @@ static void dir_close(struct dir *d)
  * name kept: what it is called here is what it is called in the guest. */
 static int path_absolute(struct ktest *k, const char *path, char *out)
 {
-	const char *slash = strrchr(path, '/'), *base = path;
+	const char *base = path + path_base(path);
 	char dir[PATH_SIZE], real[PATH_SIZE];
 
-	if (slash != NULL)
-		base = slash + 1;
 	if (strcmp(base, "") == 0 || strcmp(base, ".") == 0
 	    || strcmp(base, "..") == 0) { /* a directory, no name to keep */
 		if (realpath(path, out) == NULL)
 			return fail(k, "%s:", path);
 		return 0;
 	}
-	if (path_set(k, dir, "%.*s", slash == NULL ? 1 : (int)(base - path),
-		     slash == NULL ? "." : path) < 0)
+	if (path_set(k, dir, "%.*s", base == path ? 1 : (int)(base - path),
+		     base == path ? "." : path) < 0)
 		return -1;
 	if (realpath(dir, real) == NULL)
 		return fail(k, "%s:", path);
@@ -1415,14 +1410,11 @@ static void put_le(char *p, uint64_t v, size_t bytes)
 static void terminal_size(int fd, unsigned size[2])
 {
 	struct winsize w;
+	const bool known = ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_row > 0
+			   && w.ws_col > 0;
 
-	if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_row > 0 && w.ws_col > 0) {
-		size[0] = w.ws_row;
-		size[1] = w.ws_col;
-		return;
-	}
-	size[0] = 24;
-	size[1] = 80;
+	size[0] = known ? w.ws_row : 24;
+	size[1] = known ? w.ws_col : 80;
 }
 
 /* -- Files in memory: lines, and ELF's program headers (System V ABI) -- */
@@ -1519,13 +1511,10 @@ static struct ktest *run_begin(const struct ktest_options *o,
 /* Takes what a run leaves behind, and frees its memory. */
 static void run_end(struct ktest *k, struct ktest_result *r)
 {
-	size_t n = k->said_len < sizeof r->qemu_stderr
-		   ? k->said_len : sizeof r->qemu_stderr - 1;
-
 	memcpy(r->error, k->error, sizeof r->error);
 	memcpy(r->finding, k->finding, sizeof r->finding);
-	memcpy(r->qemu_stderr, k->said, n);
-	r->qemu_stderr[n] = '\0';
+	(void)snprintf(r->qemu_stderr, sizeof r->qemu_stderr, "%.*s",
+		       (int)k->said_len, k->said);
 	r->signal = k->signal;
 	if (k->vm.pid > 0)
 		r->qemu_status = k->vm.wait_status;
@@ -1747,16 +1736,14 @@ void ktest_usage(FILE *f)
 		" an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
-		char left[64];
 
 		if (opt->name == NULL) {
 			(void)fprintf(f, "\n%s\n", opt->help);
 			continue;
 		}
-		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
-			       opt->value == NULL ? "" : " ",
-			       opt->value == NULL ? "" : opt->value);
-		(void)fprintf(f, "  %-22s %s", left, opt->help);
+		(void)fprintf(f, "  -%s %-*s %s", opt->name,
+			      20 - (int)strlen(opt->name),
+			      opt->value != NULL ? opt->value : "", opt->help);
 		if (opt->def != NULL)
 			(void)fprintf(f, " [%s]", opt->def);
 		(void)fputc('\n', f);
@@ -1811,7 +1798,7 @@ static bool parse_duration(const char *s, long long *ms)
 		const char *name;
 		long long ms;
 	} units[] = { { "ms", 1 }, { "h", 3600000 }, { "m", 60000 },
-		      { "s", 1000 } };
+		      { "s", 1000 }, { "", 1000 } };
 	const long long max = 366LL * 24 * 3600000;
 	bool first = true;
 
@@ -1825,17 +1812,12 @@ static bool parse_duration(const char *s, long long *ms)
 		if (*s == '.')
 			for (s++; *s >= '0' && *s <= '9'; s++)
 				thousandths += (*s - '0') * (place /= 10);
-		while (u < COUNT(units) && strncmp(s, units[u].name,
-						   strlen(units[u].name)) != 0)
+		while (strncmp(s, units[u].name, strlen(units[u].name)) != 0)
 			u++;
-		if (u < COUNT(units))
-			s += strlen(units[u].name);
-		else if (first && *s == '\0')
-			u = COUNT(units) - 1; /* a number alone */
-		else
-			return false;
-		if (n > max / units[u].ms)
-			return false;
+		s += strlen(units[u].name);
+		if (n > max / units[u].ms
+		    || (units[u].name[0] == '\0' && (!first || *s != '\0')))
+			return false; /* it is no number alone */
 		*ms += n * units[u].ms + thousandths * units[u].ms / 1000;
 		if (*ms > max || (*ms == 0 && place < 1000))
 			return false; /* "0.0001s" is not "no timeout" */
@@ -1891,57 +1873,45 @@ static bool parse_address(const char **s, struct in_addr *ip, char *out,
 static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
 		      long long *out)
 {
+	static const char *const wanted[] = {
+		[OPT_SIZE] = "size (512M, 1G)", [OPT_COUNT] = "number",
+		[OPT_DURATION] = "duration (90, 1m30s, 500ms; 1 ms to 366 days,"
+			" 0 for none)",
+	};
 	const char *s = value;
-	bool ok;
 
-	if (opt->kind == OPT_DURATION) {
-		if (!parse_duration(value, out))
-			return fail(k, "-%s %.100s: is not a duration"
-				    " (90, 1m30s, 500ms; 1 ms to 366 days, 0"
-				    " for none)",
-				    opt->name, value);
-		return 0;
-	}
-	ok = opt->kind == OPT_SIZE ? parse_size(value, out)
-				   : parse_number(&s, out) && *s == '\0';
-	if (!ok)
+	if (opt->kind == OPT_DURATION ? !parse_duration(value, out)
+	    : opt->kind == OPT_SIZE ? !parse_size(value, out)
+	    : !parse_number(&s, out) || *s != '\0')
 		return fail(k, "-%s %.100s: is not a %s", opt->name, value,
-			    opt->kind == OPT_SIZE ? "size (512M, 1G)"
-						  : "number");
-	if (*out < opt->min || *out > opt->max)
+			    wanted[opt->kind]);
+	if (opt->max > 0 && (*out < opt->min || *out > opt->max))
 		return fail(k, "-%s %.100s: is not between %lld and %lld%s",
 			    opt->name, value, opt->min, opt->max,
 			    opt->kind == OPT_SIZE ? " MiB" : "");
 	return 0;
 }
 
+/* The number of a word in a list that NULL ends; false: it is not in it. */
+static bool opt_word(const char *const *words, const char *value, int *out)
+{
+	for (*out = 0; words[*out] != NULL; ++*out)
+		if (strcmp(value, words[*out]) == 0)
+			return true;
+	return false;
+}
+
 static int opt_flag(struct ktest *k, const struct opt *opt, const char *value,
 		    int *out)
 {
 	static const char *const words[] = { "0", "1", "f", "t", "F", "T",
-		"false", "true", "FALSE", "TRUE", "False", "True" };
+		"false", "true", "FALSE", "TRUE", "False", "True", NULL };
 
-	*out = 1;
-	for (size_t i = 0; value != NULL; i++) {
-		if (i == COUNT(words))
-			return fail(k, "-%s=%.100s: is not true or false",
-				    opt->name, value);
-		if (strcmp(value, words[i]) == 0) {
-			*out = (int)(i & 1);
-			break;
-		}
-	}
+	if (!opt_word(words, value != NULL ? value : "1", out))
+		return fail(k, "-%s=%.100s: is not true or false", opt->name,
+			    value);
+	*out &= 1;
 	return 0;
-}
-
-static int opt_choice(struct ktest *k, const struct opt *opt,
-		      const char *value, int *out)
-{
-	for (*out = 0; opt->choices[*out] != NULL; ++*out)
-		if (strcmp(value, opt->choices[*out]) == 0)
-			return 0;
-	return fail(k, "-%s %.100s: is not one of %s", opt->name, value,
-		    opt->value);
 }
 
 static int opt_set(struct ktest *k, struct ktest_options *o,
@@ -1973,7 +1943,9 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 		list->item[list->count++] = value;
 		return 0;
 	case OPT_CHOICE:
-		return opt_choice(k, opt, value, field);
+		return opt_word(opt->choices, value, field) ? 0
+		       : fail(k, "-%s %.100s: is not one of %s", opt->name,
+			      value, opt->value);
 	default:
 		return opt_number(k, opt, value, field);
 	}
@@ -2113,19 +2085,6 @@ static int words_open(struct ktest *k, struct ktest_options *o,
 	return result;
 }
 
-/* The value of an option that is the next word: not one that looks like an
- * option, or like the end of them, and was hardly meant. NULL: no such word. */
-static char *opt_next(struct ktest *k, const struct opt *opt, struct words *w)
-{
-	char *value = words_next(w);
-
-	if (value == NULL || value[0] != '-' || value[1] == '\0' || opt->dashes)
-		return value;
-	(void)fail(k, "-%s: needs a value: %s; -%s=%.100s if that is meant",
-		   opt->name, opt->value, opt->name, value);
-	return NULL;
-}
-
 /* Where in a value a path begins, NULL: it has none. */
 static const char *opt_path(const struct opt *opt, const char *value)
 {
@@ -2143,7 +2102,8 @@ static const char *opt_path(const struct opt *opt, const char *value)
 	return value[strspn(value, "0123456789")] != '\0' ? value : NULL;
 }
 
-/* An option, which begins with word. */
+/* An option, which begins with word. Its value may be the next one, but none
+ * that looks like an option, or like the end of them, and was hardly meant. */
 static int opt_option(struct ktest *k, struct ktest_options *o,
 		      struct words *w, char *word)
 {
@@ -2161,11 +2121,13 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 	else if (name[len] != '\0')
 		value = name + len + strspn(name + len, " \t");
 	else if (opt->kind != OPT_FLAG)
-		value = opt_next(k, opt, w);
+		value = words_next(w);
 	o->last_option = opt->name;
 	o->last_value = name[len] == '\0' ? value : NULL;
-	if (k->error[0] != '\0')
-		return -1;
+	if (o->last_value != NULL && value[0] == '-' && value[1] != '\0'
+	    && !opt->dashes)
+		return fail(k, "-%s: needs a value: %s; -%s=%.100s if that is"
+			    " meant", opt->name, opt->value, opt->name, value);
 	if (value != NULL && w->file != NULL && opt->reason)
 		words_reason(value);
 	if (value != NULL && (value = words_path(k, o, w, value,
@@ -7340,22 +7302,43 @@ static size_t ring_text(const struct ring *r, char *to)
 	return n;
 }
 
+/* The line at s, as far as it fits; returns where the next one is, or end. */
+static const char *line_copy(const char *s, const char *end, char *out,
+			     size_t size)
+{
+	const char *nl = line_end(s, end);
+
+	(void)snprintf(out, size, "%.*s", (int)(nl - s), s);
+	out[strcspn(out, "\r")] = '\0';
+	return nl + (nl < end);
+}
+
 /* The first line of text in which what stands, from there on. */
 static bool find_line(const char *s, size_t n, const char *what, char *out,
 		      size_t size)
 {
 	const char *p = find_bytes(s, n, what, strlen(what));
-	size_t len = 0;
 
 	out[0] = '\0';
-	if (p == NULL)
-		return false;
-	while (p + len < s + n && p[len] != '\n' && p[len] != '\r'
-	       && len < size - 1)
-		len++;
-	memcpy(out, p, len);
-	out[len] = '\0';
-	return true;
+	if (p != NULL)
+		(void)line_copy(p, s + n, out, size);
+	return p != NULL;
+}
+
+/* The same of what QEMU said, ... */
+static bool qemu_said(const struct ktest *k, const char *what,
+		      char line[QUOTE_SIZE])
+{
+	return find_line(k->said, k->said_len, what, line, QUOTE_SIZE);
+}
+
+/* ... and of the guest's console, which is in k->scratch then. */
+static bool console_said(struct ktest *k, const char *what,
+			 char line[QUOTE_SIZE])
+{
+	const size_t n = ring_text(&k->console, k->scratch);
+
+	return find_line(k->scratch, n, what, line, QUOTE_SIZE);
 }
 
 /* What stands behind the time and the caller of a line that the console shows,
@@ -7379,7 +7362,7 @@ static long long line_time(const char *s, const char *end, long long without)
 {
 	char head[64]; /* what sscanf() reads has to end */
 
-	(void)snprintf(head, sizeof head, "%.*s", (int)(line_end(s, end) - s), s);
+	(void)line_copy(s, end, head, sizeof head);
 	(void)line_text(head, &without);
 	return without;
 }
@@ -7388,13 +7371,11 @@ static long long line_time(const char *s, const char *end, long long without)
 static const char *line_find(const char *from, const char *end, const char *s,
 			     size_t n)
 {
-	for (const char *p = from, *next; p < end; p = next + 1) {
-		next = line_end(p, end);
-		if (n <= (size_t)(next - p) && memcmp(p, s, n) == 0
-		    && (next == p + n || p[n] == '\r'))
+	for (const char *p = from, *nl; p < end; p = nl + (nl < end)) {
+		nl = line_end(p, end);
+		if (n <= (size_t)(nl - p) && memcmp(p, s, n) == 0
+		    && (nl == p + n || p[n] == '\r'))
 			return p;
-		if (next == end)
-			break;
 	}
 	return NULL;
 }
@@ -7434,30 +7415,23 @@ static bool health_excuse(const struct vm *v, struct finding *f)
 	return true;
 }
 
-static bool health_ignored(const struct ktest_options *o,
-			   const struct finding *f)
-{
-	for (size_t i = 0; i < o->health_ignore.count; i++)
-		if (strstr(f->text_at, o->health_ignore.item[i]) != NULL)
-			return true;
-	return false;
-}
-
 /* The report that was being read has ended. */
 static void health_end(struct ktest *k)
 {
 	struct health *h = &k->vm.health;
 	struct finding *f = &h->now, *first;
+	const struct ktest_list *ignore = &k->o->health_ignore;
+	const enum severity is = f->symptom != NULL ? f->symptom->severity
+						    : NOTHING;
+	size_t i = 0;
 
-	if (f->symptom == NULL || f->symptom->severity == NOTHING) {
-		f->symptom = NULL;
-		return;
-	}
-	first = &h->first[f->symptom->severity];
-	h->seen[f->symptom->severity] = true;
-	if (!health_ignored(k->o, f)) {
+	h->seen[is] = true;
+	while (i < ignore->count && strstr(f->text_at, ignore->item[i]) == NULL)
+		i++;
+	if (is != NOTHING && i == ignore->count) {
+		first = &h->first[is];
 		f->excused = health_excuse(&k->vm, f);
-		h->count[f->symptom->severity] += !f->excused;
+		h->count[is] += !f->excused;
 		if (first->symptom == NULL || (first->excused && !f->excused)) {
 			*first = *f;
 			first->text.at = first->text_at;
@@ -7594,33 +7568,30 @@ static void klog_record(struct ktest *k, const char *s)
 	klog_text(k, text + 1, prefix, priority < 8);
 }
 
-/* A line of the port ktest.log, which init.c specifies. */
-static void klog_line(struct ktest *k, const char *s)
-{
-	if (s[0] == '-' && k->vm.health.next == 0) {
-		k->vm.health.lost++; /* at least; else the next number tells */
-	} else if (s[0] == '+') {
-		if (strncmp(s + 1, "unref", 5) == 0)
-			health_end(k);
-		health_line(k, s + 1, s + 1);
-	} else {
-		klog_record(k, s);
-	}
-}
-
+/* The port ktest.log, whose lines init.c specifies. */
 static void klog_bytes(struct ktest *k, const char *s, size_t n)
 {
 	struct health *h = &k->vm.health;
+	char *line = h->record;
 
 	h->total += n;
-	for (size_t i = 0; i < n; i++)
-		if (s[i] == '\n') {
-			h->record[h->record_len] = '\0';
-			h->record_len = 0;
-			klog_line(k, h->record);
-		} else if (h->record_len < sizeof h->record - 1) {
-			h->record[h->record_len++] = s[i];
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] != '\n') {
+			if (h->record_len < sizeof h->record - 1)
+				line[h->record_len++] = s[i];
+			continue;
 		}
+		line[h->record_len] = '\0';
+		h->record_len = 0;
+		if (line[0] == '-' && h->next == 0)
+			h->lost++; /* at least; else the next number tells */
+		else if (strncmp(line, "+unref", 6) == 0)
+			health_end(k);
+		if (line[0] == '+')
+			health_line(k, line + 1, line + 1);
+		else
+			klog_record(k, line);
+	}
 }
 
 /* -- The console of a guest that is dead, or was ended -- */
@@ -7644,14 +7615,20 @@ static void console_rest(struct ktest *k)
 		p = line_end(at, end);
 		last = -1;
 	}
-	for (; p < end; p = line_end(p, end) + 1) {
-		(void)snprintf(line, sizeof h->record, "%.*s",
-			       (int)(line_end(p, end) - p), p);
-		line[strcspn(line, "\r")] = '\0';
+	while (p < end) {
+		p = line_copy(p, end, line, sizeof h->record);
 		text = line_text(line, &us);
 		if (us > last)
 			health_line(k, text, line);
 	}
+}
+
+/* Shows lines, of which the last one may have no end. */
+static void show_text(struct ktest *k, const char *s, size_t n)
+{
+	show(k, -1, s, n, true);
+	if (n > 0 && s[n - 1] != '\n')
+		show(k, -1, "\n", 1, true);
 }
 
 /* Shows what the console said last, and the lines of the log that it was not
@@ -7678,9 +7655,7 @@ static void show_black_box(struct ktest *k)
 		show(k, -1, s, (size_t)(next - s) + (next < s_end), true);
 		p = to;
 	}
-	show(k, -1, p, (size_t)(end - p), true);
-	if (end > p && end[-1] != '\n')
-		show(k, -1, "\n", 1, true);
+	show_text(k, p, (size_t)(end - p));
 }
 
 /* -- Judgement -- */
@@ -7781,8 +7756,7 @@ static void health_report(struct ktest *k)
 	const bool trace = k->error[0] == '\0' || k->o->console;
 
 	if (h->lost > 0)
-		warn(k, "%llu records of the kernel's log were lost",
-		     (unsigned long long)h->lost);
+		warn(k, "%llu records of the kernel's log were lost", h->lost);
 	for (int i = FAILED; i > NOTHING; i--) {
 		const struct finding *f = &h->first[i];
 		const bool fails = i == FAILED || (k->o->health == HEALTH_WARN
@@ -7901,14 +7875,12 @@ struct trace { /* what the kernel printed of a processor */
 static bool trace_find(const char *s, size_t n, int cpu, int pid,
 		       struct trace *t)
 {
-	const char *end = s + n, *next, *p, *q;
+	const char *end = s + n, *p, *q;
 	char line[512];
 
 	*t = (struct trace){ .cpu = -1 };
-	for (; s < end; s = next + (next < end)) {
-		next = line_end(s, end);
-		(void)snprintf(line, sizeof line, "%.*s",
-			       (int)(next - s < 500 ? next - s : 500), s);
+	while (s < end) {
+		s = line_copy(s, end, line, sizeof line);
 		if ((p = strstr(line, "CPU: ")) != NULL
 		    && (q = strstr(p, "PID: ")) != NULL) {
 			t->cpu = atoi(p + 5);
@@ -7929,22 +7901,24 @@ static bool trace_find(const char *s, size_t n, int cpu, int pid,
 	return false;
 }
 
+/* The place of its state among some; their number, if it is not one of them. */
+static size_t task_state(const struct task *t, const char *states)
+{
+	return strcspn(states, (char[]){ t->state, '\0' });
+}
+
 /* The thread of a process, or of the children of one, that hangs most. */
 static const struct task *task_worst(const struct explanation *e, int pid,
 				     bool children)
 {
-	static const char order[] = "SRD";
 	const struct task *worst = NULL;
-	const char *rank, *best = NULL;
+	size_t best = SIZE_MAX;
 
 	for (size_t i = 0; i < e->task_count; i++) {
 		const struct task *t = &e->task[i];
+		const size_t rank = task_state(t, "DRS");
 
-		if ((children ? t->ppid : t->pid) != pid)
-			continue;
-		rank = strchr(order, t->state);
-		if (worst == NULL || (rank != NULL
-				      && (best == NULL || rank > best))) {
+		if ((children ? t->ppid : t->pid) == pid && rank < best) {
 			worst = t;
 			best = rank;
 		}
@@ -7955,17 +7929,12 @@ static const struct task *task_worst(const struct explanation *e, int pid,
 static void explain_task(const struct explanation *e, const char *console,
 			 size_t n, struct text *t)
 {
-	static const struct {
-		char state;
-		const char *words;
-	} states[] = {
-		{ 'S', "sleeps" }, { 'D', "waits uninterruptibly" },
-		{ 'R', "runs" }, { 'T', "is stopped" },
-		{ 't', "is stopped by its tracer" },
-		{ 'Z', "has ended, and nobody waits for it" },
+	static const char *const states[] = {
+		"sleeps", "waits uninterruptibly", "is stopped",
+		"is stopped by its tracer", "has ended, and nobody waits for it",
+		"is in an unknown state",
 	};
 	const struct task *at = task_worst(e, e->program, false), *child = at;
-	const char *words = "is in an unknown state";
 	struct trace trace;
 
 	if (at == NULL) { /* it has none that the guest told of */
@@ -7977,16 +7946,13 @@ static void explain_task(const struct explanation *e, const char *console,
 		child = strncmp(at->where, "do_wait", 7) == 0
 			? task_worst(e, at->pid, true) : NULL;
 	}
-	for (size_t i = 0; i < COUNT(states); i++)
-		if (states[i].state == at->state)
-			words = states[i].words;
 	text_add(t, "the program ");
 	if (at->pid != e->program)
 		text_printf(t, "waits for %s (pid %d), which ", at->name,
 			    at->pid);
 	if (at->state != 'R')
-		text_printf(t, "%s%s%s", words, at->where[0] != '\0' ? " in "
-			    : "", at->where);
+		text_printf(t, "%s%s%s", states[task_state(at, "SDTtZ")],
+			    at->where[0] != '\0' ? " in " : "", at->where);
 	else if (trace_find(console, n, -1, at->tid, &trace))
 		text_printf(t, "runs in the kernel: CPU %d spins in %s%s",
 			    trace.cpu, trace.symbol, trace.irqs_off
@@ -8003,23 +7969,22 @@ static void explain_cpus(const struct explanation *e, const char *console,
 			 size_t n, bool boots, struct text *t)
 {
 	const char *verb = boots ? "runs" : "spins";
-	const struct cpu *c = NULL;
+	const struct cpu *c = &e->cpu[0];
 	const char *off;
 	struct trace trace;
-	int number = 0, best = -1;
+	int number, best = -1;
 
-	for (size_t i = 0; i < e->cpu_count; i++) {
-		const struct cpu *p = &e->cpu[i];
+	for (const struct cpu *p = c; p < e->cpu + e->cpu_count; p++) {
 		const int rank = p->halted ? 0 : p->user ? 1 : 2 + p->irqs_off;
 
 		if (rank > best) {
 			c = p;
 			best = rank;
-			number = (int)i;
 		}
 	}
-	off = c != NULL && c->irqs_off ? " with interrupts off" : "";
-	if (c == NULL)
+	number = (int)(c - e->cpu);
+	off = c->irqs_off ? " with interrupts off" : "";
+	if (best < 0)
 		text_add(t, "QEMU's monitor does not answer");
 	else if (c->halted)
 		text_printf(t, "the kernel is idle%s", off);
@@ -8170,14 +8135,14 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 
 /* Whether KVM has stopped the guest, for ever, and QEMU stays (its accel/kvm/
  * kvm-all.c, kvm_cpu_exec()): the line that says so. */
-static bool kvm_stopped(const struct ktest *k, char *line, size_t size)
+static bool kvm_stopped(const struct ktest *k, char line[QUOTE_SIZE])
 {
 	static const char *const words[] = { "KVM internal error",
 		"KVM: entry failed", "KVM: unknown exit", "KVM: exception",
 		"kvm run failed" };
 
 	for (size_t i = 0; i < COUNT(words); i++)
-		if (find_line(k->said, k->said_len, words[i], line, size))
+		if (qemu_said(k, words[i], line))
 			return true;
 	return false;
 }
@@ -8186,13 +8151,13 @@ static bool kvm_stopped(const struct ktest *k, char *line, size_t size)
 static void log_bytes(struct ktest *k, const char *s, size_t n)
 {
 	size_t room = LOG_SIZE - k->said_len;
-	char line[512];
+	char line[QUOTE_SIZE];
 
 	memcpy(k->said + k->said_len, s, n < room ? n : room);
 	k->said_len += n < room ? n : room;
 	if (k->o->verbose)
 		show(k, -1, s, n, true);
-	if (k->attempt.accel == ACCEL_KVM && kvm_stopped(k, line, sizeof line))
+	if (k->attempt.accel == ACCEL_KVM && kvm_stopped(k, line))
 		run_stop(k, END_KVM);
 }
 
@@ -8301,13 +8266,18 @@ static int monitor_give_state(struct ktest *k)
 
 /* Whether the guest's clock would run right, whose rate was fixed when it was
  * booted, and whether this QEMU is the one that saved it. */
-static int monitor_fits(struct ktest *k)
+static int monitor_version(struct ktest *k)
 {
 	const struct trailer *t = &k->snapshot.saved;
-	unsigned long now = t->tick_khz != 0 ? tick_khz(k) : 0;
-	uint64_t off = now > t->tick_khz ? now - t->tick_khz
-					 : t->tick_khz - now;
+	unsigned long now;
+	uint64_t off;
 
+	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
+		       "%.255s", k->vm.reply);
+	if (k->attempt.boot != BOOT_RESTORE)
+		return 0;
+	now = t->tick_khz != 0 ? tick_khz(k) : 0;
+	off = now > t->tick_khz ? now - t->tick_khz : t->tick_khz - now;
 	if (off > t->tick_khz / TICK_TOLERANCE)
 		return fail(k, "the host's clock ticks with %lu kHz, the"
 			    " snapshot's with %lu", now,
@@ -8315,13 +8285,6 @@ static int monitor_fits(struct ktest *k)
 	if (strcmp(t->qemu, k->snapshot.now.qemu) != 0)
 		return fail(k, "QEMU's version: %s", k->snapshot.now.qemu);
 	return 0;
-}
-
-static int monitor_version(struct ktest *k)
-{
-	(void)snprintf(k->snapshot.now.qemu, sizeof k->snapshot.now.qemu,
-		       "%.255s", k->vm.reply);
-	return k->attempt.boot == BOOT_RESTORE ? monitor_fits(k) : 0;
 }
 
 static int monitor_incoming(struct ktest *k)
@@ -8410,38 +8373,29 @@ static const struct monitor_step restore_steps[] = {
 /* Goes on to the next step that has something to wait for. */
 static int monitor_next(struct ktest *k)
 {
-	struct vm *v = &k->vm;
-	const bool save = k->attempt.boot == BOOT_SAVE;
-	const struct monitor_step *steps = save ? save_steps : restore_steps;
-	const size_t count = save ? COUNT(save_steps) : COUNT(restore_steps);
+	const struct monitor_step **s = &k->vm.step;
 
-	for (; v->step < count; v->step++) {
-		const struct monitor_step *s = &steps[v->step];
-
-		if (s->request != NULL && monitor_send(k, s->request, -1) < 0)
+	for (; k->vm.phase == PHASE_MONITOR; ++*s) {
+		if ((*s)->request != NULL
+		    && monitor_send(k, (*s)->request, -1) < 0)
 			return -1;
-		if (s->answer != NULL)
+		if ((*s)->answer != NULL)
 			return 0;
-		if (s->then(k) < 0)
+		if ((*s)->then(k) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* A line of the monitor, which is in v->reply. */
+/* A line of the monitor, which is in v->reply; the last step's ends the phase. */
 static int monitor_line(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	const struct monitor_step *s = k->attempt.boot == BOOT_SAVE
-				       ? save_steps : restore_steps;
+	const struct monitor_step *s = v->step;
 
-	if (v->phase != PHASE_MONITOR)
-		return 0;
-	if (strstr(v->reply, s[v->step].answer) != NULL) {
-		if (s[v->step].then != NULL && s[v->step].then(k) < 0)
-			return -1;
+	if (strstr(v->reply, s->answer) != NULL) {
 		v->step++;
-		return monitor_next(k);
+		return s->then != NULL && s->then(k) < 0 ? -1 : monitor_next(k);
 	}
 	if (strncmp(v->reply, QMP_EVENT, strlen(QMP_EVENT)) != 0
 	    || strstr(v->reply, "\"failed\"") != NULL)
@@ -8459,13 +8413,11 @@ static int monitor_move(struct ktest *k)
 	const bool save = k->attempt.boot == BOOT_SAVE;
 	const off_t at = (off_t)(s->now.memory + v->state_len);
 	const uint64_t left = s->saved.state - v->state_len;
-	ssize_t n, got;
+	const ssize_t got = save ? read(*fd, k->scratch, STREAM_SIZE)
+		: pread(s->fd, k->scratch, left < STREAM_SIZE ? (size_t)left
+			: STREAM_SIZE, at);
+	ssize_t n = got;
 
-	if (save)
-		n = got = read(*fd, k->scratch, STREAM_SIZE);
-	else
-		n = got = pread(s->fd, k->scratch, left < STREAM_SIZE
-				? (size_t)left : STREAM_SIZE, at);
 	if (n > 0)
 		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
 			 : write(*fd, k->scratch, (size_t)n);
@@ -8488,16 +8440,16 @@ static int monitor_move(struct ktest *k)
 static void monitor_start(struct ktest *k)
 {
 	const long long age = now_ms() - k->vm.start;
+	const bool young = k->attempt.boot == BOOT_SAVE
+			   && k->attempt.accel == ACCEL_KVM && age < KVM_AGE_MS;
 
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
-	deadline_set(k, END_SAVED, 0);
-	if (k->attempt.boot == BOOT_SAVE && k->attempt.accel == ACCEL_KVM
-	    && age < KVM_AGE_MS) {
-		deadline_set(k, END_SAVED, KVM_AGE_MS - age);
+	deadline_set(k, END_SAVED, young ? KVM_AGE_MS - age : 0);
+	if (young)
 		return;
-	}
 	k->vm.phase = PHASE_MONITOR;
+	k->vm.step = k->attempt.boot == BOOT_SAVE ? save_steps : restore_steps;
 	deadline_set(k, END_MONITOR, MONITOR_WAIT_MS);
 	if (monitor_next(k) < 0)
 		run_stop(k, END_MONITOR);
@@ -8508,12 +8460,6 @@ static void monitor_start(struct ktest *k)
  * to a file of ours; the run ends when that is complete, however it would have
  * ended without.
  */
-static void dump_refused(struct ktest *k, const char *line)
-{
-	(void)fail(k, "-dump %s: this QEMU cannot: %.500s", k->o->dump, line);
-	run_stop(k, END_OUTPUT);
-}
-
 /* What to ask for, one after the other: QEMU has the first since 8.2; the
  * second is "flattened" (crash reads it, makedumpfile -R undoes that); the last
  * is ELF, and as large as the memory. */
@@ -8587,18 +8533,17 @@ static void dump_answer(struct ktest *k, const char *line)
 	    && fstat(v->dump, &st) == 0 && st.st_size == 0) {
 		v->dump_format++;
 		dump_ask(k);
-	} else if (!done) {
+		return;
+	}
+	(void)fchmod(v->dump, 0644);
+	if (!done)
 		warn(k, "-dump %s: QEMU's monitor says %.500s", k->o->dump,
 		     line);
-		run_stop(k, v->dumped);
-	} else {
-		(void)fchmod(v->dump, 0644);
-		if (rename(v->dump_path, k->o->dump) < 0)
-			warn(k, "-dump %s:", k->o->dump);
-		else
-			close_fd(&v->dump);
-		run_stop(k, v->dumped);
-	}
+	else if (rename(v->dump_path, k->o->dump) < 0)
+		warn(k, "-dump %s:", k->o->dump);
+	else
+		close_fd(&v->dump);
+	run_stop(k, v->dumped);
 }
 
 /* QEMU has ended. What was not complete is removed, and how the run ended is
@@ -8707,16 +8652,13 @@ static void explain_told(struct ktest *k, const char *line)
 /* The machine is paused where it would have restarted. */
 static void guest_died(struct ktest *k)
 {
-	size_t n;
-	char line[512];
+	char line[QUOTE_SIZE];
 
 	k->vm.paused = false;
 	console_drain(k);
-	n = ring_text(&k->console, k->scratch);
 	if (k->explain.timeout) /* by our NMI */
 		explain_end(k);
-	else if (k->vm.phase == PHASE_RUN
-		 || find_line(k->scratch, n, PANIC, line, sizeof line))
+	else if (k->vm.phase == PHASE_RUN || console_said(k, PANIC, line))
 		dump_or_stop(k, END_QEMU);
 	else
 		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
@@ -8737,52 +8679,46 @@ static void monitor_said(struct ktest *k, const char *line)
 {
 	if (k->explain.step != EXPLAIN_NONE)
 		explain_registers(&k->explain, line);
-	if (strstr(line, "\"id\": \"dump\"") != NULL)
+	if (strstr(line, "\"id\": \"dump\"") != NULL) {
 		dump_answer(k, line);
-	else if (strstr(line, "\"id\": \"pause\"") != NULL
-		 && strstr(line, "\"error\"") != NULL)
-		dump_refused(k, line);
-	else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL)
+	} else if (strstr(line, "\"id\": \"pause\"") != NULL
+		   && strstr(line, "\"error\"") != NULL) {
+		(void)fail(k, "-dump %s: this QEMU cannot: %.500s", k->o->dump,
+			   line);
+		run_stop(k, END_OUTPUT);
+	} else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL) {
 		k->vm.paused = k->o->dump != NULL;
-}
-
-/* A byte of the monitor while it only explains: a newline of a text, which is
- * "\n" there, ends a line as well, and one that is too long is cut. */
-static void monitor_listen(struct ktest *k, char c)
-{
-	struct vm *v = &k->vm;
-	size_t n;
-
-	if (v->reply_len + 1 < sizeof v->reply)
-		v->reply[v->reply_len++] = c;
-	n = v->reply_len;
-	v->reply[n] = '\0';
-	if (c == '\n' || (n >= 2 && strcmp(v->reply + n - 2, "\\n") == 0)) {
-		v->reply_len = 0;
-		monitor_said(k, v->reply);
 	}
 }
 
+/* While it only explains, a newline of a text, which is "\n" there, ends a line
+ * as well, and one that is too long is cut. What follows the last answer that a
+ * save or a restore waits for says nothing. */
 static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 {
 	struct vm *v = &k->vm;
-	int result = 0;
+	const bool steps = v->phase == PHASE_MONITOR;
 
-	for (size_t i = 0; v->phase != PHASE_MONITOR && i < n; i++)
-		monitor_listen(k, s[i]);
-	if (v->phase != PHASE_MONITOR)
-		return;
-	for (size_t i = 0; i < n && result == 0 && k->end == END_NONE; i++) {
-		v->reply[v->reply_len] = s[i] != '\n' ? s[i] : '\0';
-		if (s[i] == '\n') {
+	for (size_t i = 0; i < n && !(steps && k->end != END_NONE); i++) {
+		char *end = v->reply + v->reply_len;
+
+		end[0] = steps && s[i] == '\n' ? '\0' : s[i];
+		end[1] = '\0';
+		if (s[i] == '\n' || (!steps && end > v->reply
+				     && strcmp(end - 1, "\\n") == 0)) {
 			v->reply_len = 0;
-			result = monitor_line(k);
-		} else if (++v->reply_len == sizeof v->reply) {
-			result = fail(k, "QEMU's monitor says too much");
+			if (!steps)
+				monitor_said(k, v->reply);
+			else if (v->phase == PHASE_MONITOR
+				 && monitor_line(k) < 0)
+				run_stop(k, END_MONITOR);
+		} else if (v->reply_len + 2 < sizeof v->reply) {
+			v->reply_len++;
+		} else if (steps) {
+			(void)fail(k, "QEMU's monitor says too much");
+			run_stop(k, END_MONITOR);
 		}
 	}
-	if (result < 0)
-		run_stop(k, END_MONITOR);
 }
 
 /* ==== 16. Supervise =====================================================
@@ -8792,14 +8728,6 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
  * control port is specified in init.c.
  */
 /* -- What init says -- */
-static void control_hello(struct ktest *k)
-{
-	if (k->attempt.boot == BOOT_SAVE)
-		monitor_start(k);
-	else
-		control_answer(k, -1);
-}
-
 static void control_verdict(struct ktest *k, const char *message)
 {
 	struct vm *v = &k->vm;
@@ -8813,8 +8741,7 @@ static void control_verdict(struct ktest *k, const char *message)
 	v->phase = PHASE_OUTPUT;
 	deadline_set(k, END_STALL, STALL_WAIT_MS);
 	step(k, "the program ended: status %d, %llu and %llu bytes",
-	     v->status, (unsigned long long)v->want_out,
-	     (unsigned long long)v->want_err);
+	     v->status, v->want_out, v->want_err);
 }
 
 /* One byte of the control port, when there is a program. */
@@ -8828,7 +8755,10 @@ static void control_byte(struct ktest *k, char c)
 		v->message[v->message_len++] = c;
 	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
-		control_hello(k);
+		if (k->attempt.boot == BOOT_SAVE)
+			monitor_start(k);
+		else
+			control_answer(k, -1);
 	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
 		v->message_len = 0;
 		v->phase = PHASE_RUN;
@@ -9221,17 +9151,6 @@ static void vm_supervise(struct ktest *k)
  * guest's kernel and QEMU said last. ktest_run() stands here.
  */
 
-static void show_text(struct ktest *k, const char *title, const char *s,
-		      size_t n)
-{
-	if (n == 0)
-		return;
-	warn(k, "%s", title);
-	show(k, -1, s, n, true);
-	if (s[n - 1] != '\n')
-		show(k, -1, "\n", 1, true);
-}
-
 static void explain_init(struct ktest *k)
 {
 	const char *text = k->vm.message + 1; /* behind its 'e' */
@@ -9247,26 +9166,21 @@ static void explain_lost(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
 
-	if (v->out.total == v->want_out && v->err.total == v->want_err) {
+	if (v->out.total == v->want_out && v->err.total == v->want_err)
 		(void)fail(k, "the kernel's log was lost: %llu of %llu bytes"
-			   " came", (unsigned long long)v->health.total,
-			   (unsigned long long)v->want_log);
-		return;
-	}
-	(void)fail(k, "output was lost: %llu of %llu bytes of stdout and %llu"
-		   " of %llu of stderr came",
-		   (unsigned long long)v->out.total,
-		   (unsigned long long)v->want_out,
-		   (unsigned long long)v->err.total,
-		   (unsigned long long)v->want_err);
+			   " came", v->health.total, v->want_log);
+	else
+		(void)fail(k, "output was lost: %llu of %llu bytes of stdout"
+			   " and %llu of %llu of stderr came", v->out.total,
+			   v->want_out, v->err.total, v->want_err);
 }
 
-/* The guest ended before its program could run; its console has n bytes. */
-static void explain_boot(struct ktest *k, size_t n)
+/* The guest ended before its program could run. */
+static void explain_boot(struct ktest *k)
 {
-	char line[512];
+	char line[QUOTE_SIZE];
 
-	if (find_line(k->scratch, n, "] ktest: ", line, sizeof line))
+	if (console_said(k, "] ktest: ", line))
 		(void)fail(k, "init gave up: %s%s", line + 9,
 			   strstr(line, "no virtio") == NULL ? ""
 			   : k->guest.modules_dir[0] != '\0'
@@ -9275,7 +9189,7 @@ static void explain_boot(struct ktest *k, size_t n)
 			   " the package that has them beside it, or name their"
 			   " directory with -modules; -v says where they were"
 			   " looked for)");
-	else if (find_line(k->scratch, n, "firmware: ", line, sizeof line))
+	else if (console_said(k, "firmware: ", line))
 		(void)fail(k, "the firmware gave up: %s (-memory is %lldM)",
 			   line + 10, k->o->memory);
 	else
@@ -9289,11 +9203,9 @@ static void explain_boot(struct ktest *k, size_t n)
 static int explain_qemu(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	char line[512], first[512];
-	size_t n = ring_text(&k->console, k->scratch);
+	char line[QUOTE_SIZE], first[QUOTE_SIZE];
 
-	if (!find_line(k->said, k->said_len, "", first, sizeof first)
-	    || first[0] == '\0')
+	if (!qemu_said(k, "", first) || first[0] == '\0')
 		(void)snprintf(first, sizeof first, "it said nothing");
 	if (WIFSIGNALED(v->wait_status)) {
 		(void)fail(k, "QEMU died by signal %d (%s): %s",
@@ -9304,7 +9216,7 @@ static int explain_qemu(struct ktest *k)
 			   WEXITSTATUS(v->wait_status), first);
 	} else if (v->message_len > 0 && v->message[0] == 'e') {
 		explain_init(k);
-	} else if (find_line(k->scratch, n, PANIC, line, sizeof line)) {
+	} else if (console_said(k, PANIC, line)) {
 		(void)fail(k, strstr(line, "memory") == NULL
 			   ? "the guest panicked: %s"
 			   : "the guest panicked: %s (-memory is %lldM)",
@@ -9318,26 +9230,22 @@ static int explain_qemu(struct ktest *k)
 			   " fault)");
 		v->health.happened = EXPECT_RESTART;
 	} else {
-		explain_boot(k, n);
+		explain_boot(k);
 	}
 	return v->health.happened != EXPECT_NONE ? KTEST_KERNEL_FAILED
 						 : KTEST_NO_VERDICT;
 }
 
-static void explain_timeout(struct ktest *k)
-{
-	char line[MESSAGE_SIZE / 2];
-
-	explain_line(k, line, sizeof line);
-	(void)fail(k, "timeout after %.10g s: %s",
-		   (double)k->o->timeout / 1000, line);
-}
-
 /* The exit status; when it is ktest's own, k->error says why. */
 static int verdict(struct ktest *k)
 {
+	static const char *const words[ENDINGS] = {
+		[END_BOOT_HUNG] = "the guest hangs, and before init is ready",
+		[END_LIFELESS] = "the restored guest gives no sign of life",
+		[END_SAVED] = "the guest spoke before it had a program",
+	};
 	const struct vm *v = &k->vm;
-	char line[512];
+	char line[MESSAGE_SIZE / 2];
 
 	switch (k->end) {
 	case END_VERDICT:
@@ -9353,17 +9261,16 @@ static int verdict(struct ktest *k)
 			return v->status;
 		return explain_qemu(k);
 	case END_TIMEOUT:
-		explain_timeout(k);
+		explain_line(k, line, sizeof line);
+		(void)fail(k, "timeout after %.10g s: %s",
+			   (double)k->o->timeout / 1000, line);
 		return KTEST_TIMEOUT;
 	case END_INIT:
 		explain_init(k);
 		break;
 	case END_KVM:
-		(void)fail(k, "kvm failed: %s", kvm_stopped(k, line, sizeof line)
-			   ? line : "no sign of life");
-		break;
-	case END_BOOT_HUNG:
-		(void)fail(k, "the guest hangs, and before init is ready");
+		(void)fail(k, "kvm failed: %s", kvm_stopped(k, line) ? line
+			   : "no sign of life");
 		break;
 	case END_STALL:
 		explain_lost(k);
@@ -9372,14 +9279,9 @@ static int verdict(struct ktest *k)
 		(void)fail(k, "the guest spoke nonsense on its control port:"
 			   " byte 0x%02x", (unsigned char)v->message[0]);
 		break;
-	case END_LIFELESS:
-		(void)fail(k, "the restored guest gives no sign of life");
-		break;
-	case END_SAVED:
-		(void)fail(k, "the guest spoke before it had a program");
-		break;
-	default: /* END_OUTPUT: the line is there */
-		break;
+	default: /* else the line is there */
+		if (words[k->end] != NULL)
+			(void)fail(k, "%s", words[k->end]);
 	}
 	return KTEST_NO_VERDICT;
 }
@@ -9393,8 +9295,10 @@ static void last_words(struct ktest *k)
 		explain_show(k);
 	/* its first line was in ours already */
 	if (!k->o->verbose && k->said_len > 0
-	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL)
-		show_text(k, "QEMU said", k->said, k->said_len);
+	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL) {
+		warn(k, "QEMU said");
+		show_text(k, k->said, k->said_len);
+	}
 	if (!k->o->console && (k->console.total | k->vm.health.log.total) != 0) {
 		warn(k, "the console's last words");
 		show_black_box(k);
@@ -9408,13 +9312,6 @@ static void last_words(struct ktest *k)
  */
 enum remedy_word { NO_REMEDY, AGAIN, GIVE_UP /* k->error says why */ };
 
-/* Whether QEMU failed, and not the guest. */
-static bool qemu_failed(const struct ktest *k)
-{
-	return k->end == END_KVM || k->end == END_MONITOR
-	       || (k->end == END_QEMU && k->vm.wait_status != 0);
-}
-
 /* QEMU could not bind a port: somebody took it between our choice and its
  * bind. Others are tried; one that was asked for is named. */
 static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
@@ -9422,7 +9319,7 @@ static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
 	struct guest *g = &k->guest;
 	char rule[64];
 
-	for (size_t i = 0; qemu_failed(k) && i < g->port_count; i++) {
+	for (size_t i = 0; i < g->port_count; i++) {
 		port_rule(&g->port[i], rule);
 		if (find_bytes(k->said, k->said_len, rule, strlen(rule)) == NULL)
 			continue;
@@ -9443,12 +9340,10 @@ static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
 /* This QEMU was built without seccomp. */
 static enum remedy_word remedy_sandbox(struct ktest *k, struct attempt *a)
 {
-	char why[512];
+	char why[QUOTE_SIZE];
 
-	if (!qemu_failed(k) || !a->sandbox
-	    || (!find_line(k->said, k->said_len, " -sandbox", why, sizeof why)
-		&& !find_line(k->said, k->said_len, "seccomp syscall filter",
-			      why, sizeof why)))
+	if (!a->sandbox || (!qemu_said(k, " -sandbox", why)
+			    && !qemu_said(k, "seccomp syscall filter", why)))
 		return NO_REMEDY;
 	if (k->o->sandbox == SANDBOX_ON) {
 		(void)fail(k, "-sandbox on: this QEMU has none (-sandbox auto"
@@ -9472,12 +9367,10 @@ static enum remedy_word remedy_lack(struct ktest *k, struct attempt *a)
 		{ "fsrs' not found", QEMU_BEFORE_8 },
 		{ "PC_MACHINE", QEMU_SGX },
 	};
-	char why[512];
+	char why[QUOTE_SIZE];
 
-	for (size_t i = 0; qemu_failed(k) && i < COUNT(ages); i++) {
-		if (a->age >= ages[i].age
-		    || !find_line(k->said, k->said_len, ages[i].said, why,
-				  sizeof why))
+	for (size_t i = 0; i < COUNT(ages); i++) {
+		if (a->age >= ages[i].age || !qemu_said(k, ages[i].said, why))
 			continue;
 		step(k, "QEMU trips: trying without: %s", why);
 		k->error[0] = '\0';
@@ -9511,15 +9404,12 @@ static enum remedy_word remedy_stale(struct ktest *k, struct attempt *a)
 
 static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 {
-	char why[512];
+	char why[QUOTE_SIZE];
 
-	if (!qemu_failed(k) || k->o->accel != ACCEL_AUTO
-	    || a->accel != ACCEL_KVM)
+	if (k->o->accel != ACCEL_AUTO || a->accel != ACCEL_KVM)
 		return NO_REMEDY;
-	if (!kvm_stopped(k, why, sizeof why)
-	    && (k->end == END_KVM || !find_line(k->said, k->said_len, "", why,
-						sizeof why)
-		|| why[0] == '\0'))
+	if (!kvm_stopped(k, why)
+	    && (k->end == END_KVM || !qemu_said(k, "", why) || why[0] == '\0'))
 		(void)snprintf(why, sizeof why, "no sign of life (-accel tcg"
 			       " spares the attempt)");
 	warn(k, "using tcg, because kvm failed: %s", why);
@@ -9531,14 +9421,12 @@ static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
  * its devices are announced the other way. */
 static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 {
-	const size_t n = ring_text(&k->console, k->scratch);
-	char why[512];
+	char why[QUOTE_SIZE];
 
-	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
+	if (k->o->acpi != ACPI_AUTO || a->acpi_turned
 	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
-	    || find_line(k->scratch, n, PANIC, why, sizeof why)
-	    || find_line(k->scratch, n, "firmware: ", why, sizeof why)
-	    || (find_line(k->scratch, n, "] ktest: ", why, sizeof why)
+	    || console_said(k, PANIC, why) || console_said(k, "firmware: ", why)
+	    || (console_said(k, "] ktest: ", why)
 		&& strstr(why, ": no virtio") == NULL))
 		return NO_REMEDY;
 	a->acpi_turned = true;
@@ -9591,27 +9479,30 @@ static enum remedy_word remedy_cold(struct ktest *k, struct attempt *a)
 }
 
 #define WHEN(end) (1u << (end))
+#define GUEST_ENDED WHEN(ENDINGS) /* END_QEMU, which did not fail */
+#define QEMU_FAILED (WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR))
 static const struct {
-	unsigned ends;         /* that it is for: WHEN(END_...) */
+	unsigned ends;         /* that it is for */
 	enum remedy_word (*apply)(struct ktest *k, struct attempt *a);
 } remedies[] = {
 	{ WHEN(END_BOOT_HUNG), remedy_boot_hung },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_ports },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_lack },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR), remedy_sandbox },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_LIFELESS), remedy_stale },
+	{ QEMU_FAILED, remedy_ports },
+	{ QEMU_FAILED, remedy_lack },
+	{ QEMU_FAILED, remedy_sandbox },
+	{ QEMU_FAILED | GUEST_ENDED | WHEN(END_LIFELESS), remedy_stale },
 	{ WHEN(END_QEMU) | WHEN(END_KVM), remedy_kvm },
-	{ WHEN(END_QEMU), remedy_acpi },
+	{ GUEST_ENDED, remedy_acpi },
 	{ WHEN(END_SAVED), remedy_restore },
-	{ WHEN(END_QEMU) | WHEN(END_KVM) | WHEN(END_MONITOR)
-	  | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED), remedy_cold },
+	{ QEMU_FAILED | GUEST_ENDED | WHEN(END_BOOT_HUNG) | WHEN(END_SAVED),
+	  remedy_cold },
 };
 
 /* Whether to try again: never once a program may have run. */
 static bool attempt_next(struct ktest *k)
 {
 	const struct vm *v = &k->vm;
+	const unsigned ends = k->end == END_QEMU && v->wait_status == 0
+			      ? GUEST_ENDED : WHEN(k->end);
 
 	if (v->phase == PHASE_RUN || v->phase == PHASE_OUTPUT
 	    || v->message_len > 0 || v->out.total > 0)
@@ -9619,7 +9510,7 @@ static bool attempt_next(struct ktest *k)
 	for (size_t i = 0; i < COUNT(remedies); i++) {
 		enum remedy_word word = NO_REMEDY;
 
-		if (!(remedies[i].ends & WHEN(k->end)))
+		if ((remedies[i].ends & ends) == 0)
 			continue;
 		if (!k->over)
 			word = remedies[i].apply(k, &k->attempt);
@@ -9673,26 +9564,11 @@ static int attempt_files(struct ktest *k)
 	return attempt_files(k);
 }
 
-/* From a machine that QEMU was started for to the end of that attempt. The
- * job of one that is restored is made while QEMU starts. */
-static void attempt_run(struct ktest *k)
-{
-	const char *gdb = k->o->gdb;
-
-	if (gdb != NULL && k->attempt.age == QEMU_ANY) /* the first */
-		warn(k, "the guest waits for gdb: target remote %s%s",
-		     unix_path(gdb) != NULL ? "" : "127.0.0.1:",
-		     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);
-	if (k->attempt.boot == BOOT_RESTORE
-	    && (k->initramfs = job_build(k, &k->guest)) < 0)
-		run_stop(k, END_OUTPUT);
-	vm_supervise(k);
-}
-
 /* Attempts until there is a verdict; its status, or -1. */
 static int run_attempts(struct ktest *k)
 {
 	struct attempt *a = &k->attempt;
+	const char *gdb = k->o->gdb;
 
 	do {
 		if (!k->over)
@@ -9716,35 +9592,17 @@ static int run_attempts(struct ktest *k)
 			log_args(k, -1, k->o->name, k->qemu.argv);
 		if (k->over || vm_spawn(k) < 0)
 			return -1;
-		attempt_run(k);
+		if (gdb != NULL && a->age == QEMU_ANY) /* the first */
+			warn(k, "the guest waits for gdb: target remote %s%s",
+			     unix_path(gdb) != NULL ? "" : "127.0.0.1:",
+			     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);
+		/* the job of a restored machine, while QEMU starts */
+		if (a->boot == BOOT_RESTORE
+		    && (k->initramfs = job_build(k, &k->guest)) < 0)
+			run_stop(k, END_OUTPUT);
+		vm_supervise(k);
 	} while (attempt_next(k));
 	return health_judge(k, verdict(k));
-}
-
-/* What it does is a thread's own: a reader that is gone is an EPIPE for this
- * run, and no SIGPIPE for the program around it. sigprocmask(), which is the
- * thread's in practice: pthread_sigmask() is in no libc but newer ones. */
-static void sigpipe_block(sigset_t *set, bool *was_pending, sigset_t *old)
-{
-	sigset_t pending;
-
-	(void)sigemptyset(set);
-	(void)sigaddset(set, SIGPIPE);
-	(void)sigpending(&pending);
-	*was_pending = sigismember(&pending, SIGPIPE);
-	(void)sigprocmask(SIG_BLOCK, set, old);
-}
-
-static void sigpipe_restore(const sigset_t *set, bool was_pending,
-			    const sigset_t *old)
-{
-	sigset_t pending;
-	int number;
-
-	(void)sigpending(&pending);
-	if (!was_pending && sigismember(&pending, SIGPIPE))
-		(void)sigwait(set, &number);
-	(void)sigprocmask(SIG_SETMASK, old, NULL);
 }
 
 /* What -shell stands for. guest_program() looks whether there is such one. */
@@ -9769,16 +9627,22 @@ static int options_shell(struct ktest *k)
 	return 0;
 }
 
+/* A reader that is gone is an EPIPE for this run, and no SIGPIPE for the program
+ * around it: that signal is blocked, and taken if it came. sigprocmask(), which
+ * is the thread's in practice: pthread_sigmask() is in no libc but newer ones. */
 int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 {
+	const struct timespec now = { 0, 0 };
 	struct ktest *k = run_begin(o, r);
 	int status = -1;
-	sigset_t pipe_set, old;
-	bool pending;
+	sigset_t set, pending, old;
 
 	if (k == NULL)
 		return r->status = KTEST_NO_VERDICT;
-	sigpipe_block(&pipe_set, &pending, &old);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGPIPE);
+	(void)sigpending(&pending);
+	(void)sigprocmask(SIG_BLOCK, &set, &old);
 	tick_read(&k->tick_start, &k->tick_start_ns);
 	if (options_shell(k) == 0 && guest_describe(k, &k->guest) == 0
 	    && claim(k) == 0 && links_wait(k) == 0 && snapshot_find(k) == 0)
@@ -9795,7 +9659,9 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	if (k->error[0] != '\0')
 		last_words(k);
 	run_end(k, r);
-	sigpipe_restore(&pipe_set, pending, &old);
+	if (!sigismember(&pending, SIGPIPE))
+		(void)sigtimedwait(&set, NULL, &now);
+	(void)sigprocmask(SIG_SETMASK, &old, NULL);
 	return r->status = status;
 }
 
@@ -9839,10 +9705,12 @@ static void signals_catch(struct ktest_options *o)
 	(void)signal(SIGXFSZ, SIG_IGN); /* ulimit -f: an error as others */
 }
 
-static void die_by(int number)
+static void die_by(int number) /* 0: not at all */
 {
 	sigset_t set;
 
+	if (number == 0)
+		return;
 	(void)signal(number, SIG_DFL);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, number);
@@ -9926,14 +9794,12 @@ static const char *tap_directive(char *s)
 /* Takes the line s[n]; what it is, if this is TAP. */
 static enum tap_kind tap_line(struct tap *t, const char *s, size_t n)
 {
-	const size_t max = sizeof t->line - 1;
 	enum tap_kind kind = TAP_COMMENT;
 	char *p = t->line;
 	long long number;
 	struct tap_level *l;
 
-	(void)snprintf(p, max + 1, "%.*s", (int)(n < max ? n : max), s);
-	p[strcspn(p, "\r")] = '\0';
+	(void)line_copy(s, s + n, p, sizeof t->line);
 	p += strspn(p, " ");
 	while (strncmp(p, tap_words[kind], strlen(tap_words[kind])) != 0)
 		kind++;
@@ -10116,8 +9982,7 @@ static void run_find(const struct runs *rs, size_t i, struct run *r)
 		       program ? r->program : "");
 }
 
-#define RUN_WORDS "-each: a line has more than %d words"
-/* Its options; -1: its line has too many words. They stay in k->scratch. */
+/* Its options; the words of its line stay in k->scratch. */
 static int run_options(struct runs *rs, const struct run *r)
 {
 	static char *argv[LIST_MAX + 1], path[32];
@@ -10139,7 +10004,8 @@ static int run_options(struct runs *rs, const struct run *r)
 		p = memcpy(rs->k->scratch, p, strlen(p) + 1);
 	for (size_t i = 0; p != NULL && rs->lines && i <= LIST_MAX; i++)
 		argv[i] = strtok_r(i > 0 ? NULL : p, " \t", &state);
-	return argv[LIST_MAX] == NULL ? 0 : -1;
+	return argv[LIST_MAX] == NULL ? 0
+	       : fail(rs->k, "-each: a line has more than %d words", LIST_MAX);
 }
 
 /* -- Results -- */
@@ -10159,21 +10025,12 @@ static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n
 	k->over = END_OUTPUT;
 }
 
-/* How many of n bytes have no meaning of their own in XML. */
-static size_t xml_plain(const char *s, size_t n)
-{
-	size_t i = 0;
-
-	while (i < n && (s[i] == '\0' || strchr("&<>\"", s[i]) == NULL))
-		i++;
-	return i;
-}
-
 /* Writes text, in which %s is a string that is made visible, %n so many bytes
  * of one, %z a size_t, %d an int and %t a time in ms. In XML that leaves
  * characters that it has (XML 1.0, 2.2), and some to escape. */
 static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 {
+	const bool xml = to == &rs->junit;
 	const char *s;
 	struct text t;
 	long long ms;
@@ -10197,7 +10054,9 @@ static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 			s = va_arg(ap, const char *);
 			n = *fmt == 's' ? strlen(s) : n;
 			for (; n > 0; s += part, n -= part) {
-				part = to == &rs->junit ? xml_plain(s, n) : n;
+				part = xml ? 0 : n;
+				while (part < n && !memchr("&<>\"", s[part], 4))
+					part++;
 				text_visible(&t, s, part,
 					     memchr(s, '\n', part) == NULL);
 				if (part < n)
@@ -10225,13 +10084,14 @@ static void junit_case(struct runs *rs, const struct run *r,
 	else
 		runs_print(rs, to, "\" name=\"%n\"", n, r->program);
 	runs_print(rs, to, " time=\"%t\">\n", r->ms);
-	if (fates[fate].junit != NULL)
-		runs_print(rs, to, "<%s type=\"%s\" message=\"",
-			   fates[fate].junit, fates[fate].word);
-	if (fates[fate].junit != NULL && point != NULL)
+	if (fates[fate].junit == NULL)
+		return;
+	runs_print(rs, to, "<%s type=\"%s\" message=\"", fates[fate].junit,
+		   fates[fate].word);
+	if (point != NULL)
 		runs_print(rs, to, "%s\"/>\n", point->directive != NULL
 			   ? point->directive : "not ok");
-	else if (fates[fate].junit != NULL)
+	else
 		runs_print(rs, to, "status %d%s%s\"/>\n", r->status,
 			   r->why[0] != '\0' ? ": " : "", r->why);
 }
@@ -10307,12 +10167,10 @@ static void run_show(struct runs *rs, const struct run *r, int from,
 	const bool all = form == FORM_XML || (form == FORM_TAP && !r->tap);
 	struct sink *to = from == r->err && from != r->out ? &rs->k->err
 							   : &rs->k->out;
-	char path[32];
 	struct map m;
 	size_t n, i = all ? 0 : (size_t)r->at;
 
-	(void)snprintf(path, sizeof path, FD_PATH, from);
-	if (map_file(rs->k, "output", path, &m) < 0)
+	if (map_fd(rs->k, "output of", r->label, from, &m) < 0)
 		rs->k->over = END_OUTPUT;
 	if (form == FORM_RAW && m.size > 0) {
 		runs_print(rs, to, "==> %s <==\n", r->label);
@@ -10456,25 +10314,14 @@ static void run_judge(struct runs *rs, struct run *r,
 static int run_child(struct runs *rs, struct run *r, pid_t parent)
 {
 	static struct ktest_result result;
-	const int old[2] = { signal_pipe[0], signal_pipe[1] };
-	int null = open("/dev/null", O_RDONLY);
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)dup2(null, 0);
+	(void)dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
 	(void)dup2(r->out, 1);
 	(void)dup2(r->err, 2);
-	sink_close(&rs->k->log);
-	sink_close(&rs->k->out);
-	sink_close(&rs->k->err);
-	(void)close(null);
-	(void)close(r->out);
-	if (r->err != r->out)
-		(void)close(r->err);
 	signals_catch(rs->o);
-	(void)close(old[0]);
-	(void)close(old[1]);
 	if (run_options(rs, r) < 0) {
-		(void)dprintf(2, "ktest: " RUN_WORDS "\n", LIST_MAX);
+		(void)dprintf(2, "ktest: %s\n", rs->k->error);
 		return KTEST_NO_VERDICT;
 	}
 	if (getppid() != parent)
@@ -10487,21 +10334,16 @@ static int run_child(struct runs *rs, struct run *r, pid_t parent)
 		r->ms = now_ms() - r->start;
 	} while (r->fate >= FATE_FAILED && result.signal == 0 && r->program != NULL
 		 && r->tries++ < rs->o->retries);
-	if (result.signal != 0)
-		die_by(result.signal);
+	die_by(result.signal);
 	return r->status;
 }
 
-/* Tells the runs of our end, once. */
-static void runs_tell(struct runs *rs)
+/* Passes a signal on to the runs. */
+static void runs_signal(struct runs *rs, int number)
 {
-	const int number = rs->k->signal != 0 && rs->k->signal != SIGPIPE
-			   ? rs->k->signal : SIGTERM;
-
-	for (size_t i = rs->printed; !rs->told && i < rs->started; i++)
+	for (size_t i = rs->printed; i < rs->started; i++)
 		if (rs->run[i % RUNS_AHEAD].pid > 0)
 			(void)kill(rs->run[i % RUNS_AHEAD].pid, number);
-	rs->told = true;
 }
 
 static void runs_start(struct runs *rs)
@@ -10515,7 +10357,6 @@ static void runs_start(struct runs *rs)
 
 		if (run_options(rs, r) < 0) {
 			rs->k->over = END_OUTPUT;
-			(void)fail(rs->k, RUN_WORDS, LIST_MAX);
 			return;
 		}
 		(void)ktest_run(rs->o, &result);
@@ -10569,12 +10410,13 @@ static void runs_wait(struct runs *rs)
 	runs_progress(rs, true);
 	(void)wait_fds(rs->k, p, 1, now_ms() + CHILD_TICK_MS);
 	runs_progress(rs, false);
+	if (rs->k->explain.wanted)
+		runs_signal(rs, SIGQUIT);
+	rs->k->explain.wanted = false;
 	for (size_t i = rs->printed; i < rs->started; i++) {
 		struct run *r = &rs->run[i % RUNS_AHEAD];
 		int status = KTEST_NO_VERDICT << 8;
 
-		if (rs->k->explain.wanted && r->pid > 0)
-			(void)kill(r->pid, SIGQUIT);
 		if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) == 0)
 			continue;
 		r->pid = 0;
@@ -10590,7 +10432,6 @@ static void runs_wait(struct runs *rs)
 		if (r->program == NULL && r->status != 0)
 			close_fd(&rs->snapshot); /* they start cold */
 	}
-	rs->k->explain.wanted = false;
 }
 
 static void runs_loop(struct runs *rs)
@@ -10602,8 +10443,11 @@ static void runs_loop(struct runs *rs)
 		       && rs->running < rs->jobs
 		       && rs->started < rs->printed + RUNS_AHEAD)
 			runs_start(rs);
-		if (k->over)
-			runs_tell(rs);
+		if (k->over && !rs->told) {
+			runs_signal(rs, k->signal != 0 && k->signal != SIGPIPE
+				    ? k->signal : SIGTERM);
+			rs->told = true;
+		}
 		if (rs->printed == rs->started)
 			return;
 		if (rs->run[rs->printed % RUNS_AHEAD].pid > 0)
@@ -10617,16 +10461,15 @@ static void runs_loop(struct runs *rs)
 static void runs_summary(struct runs *rs)
 {
 	const size_t *n = rs->ended, failed = n[FATE_FAILED] + n[BROKEN];
-	char path[32];
 	struct map m;
 
 	for (size_t i = 0; rs->o->verbose && i < SLOWEST; i++)
 		if (rs->slowest[i].ms > 0)
 			run_note(rs, &rs->slowest[i], "slowest");
-	(void)snprintf(path, sizeof path, FD_PATH, rs->notes.fd);
 	if (rs->o->tap && rs->k->over)
 		runs_print(rs, &rs->k->out, "Bail out! ktest was ended\n");
-	if (rs->o->tap || map_file(rs->k, "output", path, &m) < 0)
+	if (rs->o->tap
+	    || map_fd(rs->k, "output of", "ktest", rs->notes.fd, &m) < 0)
 		return;
 	runs_write(rs, &rs->k->log, m.at, m.size);
 	unmap_file(&m);
@@ -10669,8 +10512,7 @@ static int runs_all(struct ktest_options *o)
 		rs.status = KTEST_NO_VERDICT;
 	}
 	run_end(k, &result);
-	if (result.signal != 0)
-		die_by(result.signal);
+	die_by(result.signal);
 	return rs.status;
 }
 
@@ -10682,11 +10524,9 @@ static int runs_all(struct ktest_options *o)
  * place of a stdout that is closed it is what cannot be written to, either. */
 static void standard_fds(void)
 {
-	static const int modes[] = { O_RDWR, O_RDONLY, O_RDWR };
-
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0)
-			(void)open("/dev/null", modes[fd]);
+			(void)open("/dev/null", fd == 1 ? O_RDONLY : O_RDWR);
 }
 
 int main(int argc, char **argv)
@@ -10713,8 +10553,7 @@ int main(int argc, char **argv)
 	    || (!o.dry_run && (o.tap || o.junit != NULL || o.retries > 0)))
 		return runs_all(&o);
 	(void)ktest_run(&o, &r);
-	if (r.signal != 0)
-		die_by(r.signal);
+	die_by(r.signal);
 	return r.status;
 }
 #endif

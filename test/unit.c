@@ -538,7 +538,7 @@ static const struct opt_case {
 	const char *file;    /* what is in args/f */
 } opt_cases[] = {
 	{ W(NULL), LONG(memory, 1024) },
-	{ W(NULL), STR(qemu, "qemu-system-x86_64") },
+	{ W(NULL), STR(qemu, NULL) },
 	{ W(NULL), INT(sandbox, SANDBOX_AUTO) },
 	/* the syntax of Go's package flag */
 	{ W("-memory", "512"), LONG(memory, 512) },
@@ -1000,8 +1000,7 @@ static void test_defaults(void)
 	(void)setenv("KTEST_QEMU", "", 1);
 	fresh();
 	is_text(HERE, o.kernel_path, NULL, "defaults: empty $KTEST_KERNEL");
-	is_text(HERE, o.qemu, "qemu-system-x86_64",
-		"defaults: empty $KTEST_QEMU");
+	is_text(HERE, o.qemu, NULL, "defaults: empty $KTEST_QEMU");
 	(void)unsetenv("KTEST_KERNEL");
 	(void)unsetenv("KTEST_QEMU");
 }

@@ -9675,7 +9675,8 @@ static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 	char why[512];
 
 	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
-	    || !guest_machine(&k->guest)->acpi || k->guest.mode == MODE_MONOGON /* it may have run, silently */
+	    || !guest_machine(&k->guest)->acpi
+	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
 	    || find_line(k->scratch, n, PANIC, why, sizeof why)
 	    || find_line(k->scratch, n, "firmware: ", why, sizeof why)
 	    || (find_line(k->scratch, n, "] ktest: ", why, sizeof why)

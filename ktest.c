@@ -1410,6 +1410,15 @@ static uint64_t get_le(const char *p, size_t bytes)
 	return v;
 }
 
+static uint64_t get_be(const char *p, size_t bytes)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		v = v << 8 | (unsigned char)p[i];
+	return v;
+}
+
 static void put_le(char *p, uint64_t v, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++)
@@ -1441,7 +1450,8 @@ static const char *line_end(const char *p, const char *end)
 enum {
 	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
 	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
-	PT_NOTE_TYPE = 4
+	PT_NOTE_TYPE = 4,
+	ELF_X86_64 = 62, ELF_I386 = 3 /* machines; machines[] has more */
 };
 
 struct elf_segment {
@@ -1450,10 +1460,17 @@ struct elf_segment {
 	uint64_t address;      /* in memory */
 };
 
+/* A number at `at` in an ELF file, whose order its header says. */
+static uint64_t elf_get(const char *elf, size_t at, size_t bytes)
+{
+	return elf[ELF_DATA] == 2 ? get_be(elf + at, bytes)
+				  : get_le(elf + at, bytes);
+}
+
 /* How many program headers an ELF file has, of which 64 bytes are there. */
 static size_t elf_segments(const char *p)
 {
-	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
+	return (size_t)elf_get(p, p[ELF_CLASS] == 2 ? 56 : 44, 2);
 }
 
 /* Program header i of an ELF file of either class; false if it has none, or
@@ -1463,21 +1480,23 @@ static bool elf_segment(const char *p, size_t n, size_t i,
 {
 	bool wide;
 	uint64_t table, entry;
+	size_t at;
 
-	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
+	if (n < 64 || memcmp(p, "\177ELF", 4) != 0
+	    || (p[ELF_DATA] != 1 && p[ELF_DATA] != 2)
 	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
 		return false;
 	wide = p[ELF_CLASS] == 2;
-	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
-	entry = get_le(p + (wide ? 54 : 42), 2);
+	table = wide ? elf_get(p, 32, 8) : elf_get(p, 28, 4);
+	entry = elf_get(p, wide ? 54 : 42, 2);
 	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
 	    || table > n || entry * (i + 1) > n - table)
 		return false;
-	p += table + entry * i;
-	s->type = (uint32_t)get_le(p, 4);
-	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
-	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
-	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
+	at = (size_t)(table + entry * i);
+	s->type = (uint32_t)elf_get(p, at, 4);
+	s->offset = wide ? elf_get(p, at + 8, 8) : elf_get(p, at + 4, 4);
+	s->address = wide ? elf_get(p, at + 16, 8) : elf_get(p, at + 8, 4);
+	s->size = wide ? elf_get(p, at + 32, 8) : elf_get(p, at + 16, 4);
 	return true;
 }
 
@@ -2512,8 +2531,8 @@ static int open_unpacked(struct ktest *k, const char *path)
 static const struct machine {
 	const char *name;
 	const char *arch;      /* the processor's, as uname -m has it ... */
-	unsigned elf;          /* ... and as ELF has it */
-	bool big_endian;
+	unsigned elf[2];       /* ... and ELF, of 64 bits and of 32, or 0 */
+	const char *image;     /* the kernel where it is built */
 	const char *qemu, *package; /* the emulator, and Debian's name for it */
 	const char *type[3];   /* -M under each ACCEL_... */
 	const char *monogon;   /* the same in Monogon mode under KVM, or NULL */
@@ -2534,7 +2553,9 @@ static const struct machine {
 	 * kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG
 	 * also with the PIT, without which kernels cannot calibrate. They restart
 	 * by a triple fault: the other ways need ACPI or a keyboard controller. */
-	[MICROVM] = { .name = "microvm", .arch = "x86_64", .elf = 62,
+	[MICROVM] = { .name = "microvm", .arch = "x86_64",
+		.elf = { ELF_X86_64, ELF_I386 },
+		.image = "arch/x86/boot/bzImage",
 		.qemu = "qemu-system-x86_64", .package = "qemu-system-x86",
 		.type = { [ACCEL_TCG] = "microvm,x-option-roms=off,pit=on,"
 					"pic=on,rtc=on,isa-serial=off",
@@ -2550,7 +2571,9 @@ static const struct machine {
 		.cmdline_max = 2047, .own_bios = true, .acpi = true,
 		.tsc = true, .fw_cfg = true },
 	/* The same with PCI and QEMU's SeaBIOS. */
-	[Q35] = { .name = "q35", .arch = "x86_64", .elf = 62,
+	[Q35] = { .name = "q35", .arch = "x86_64",
+		.elf = { ELF_X86_64, ELF_I386 },
+		.image = "arch/x86/boot/bzImage",
 		.qemu = "qemu-system-x86_64", .package = "qemu-system-x86",
 		.type = { [ACCEL_TCG] = "q35", [ACCEL_KVM] = "q35" },
 		.cpu = { [ACCEL_KVM] = "host" },
@@ -2559,7 +2582,8 @@ static const struct machine {
 		.early = "earlyprintk=serial", .restart = "reboot=t",
 		.cmdline_max = 2047, .tsc = true, .fw_cfg = true },
 	/* "max" takes twice as long as this, for its pointer authentication. */
-	[ARM64] = { .name = "virt", .arch = "aarch64", .elf = 183,
+	[ARM64] = { .name = "virt", .arch = "aarch64", .elf = { 183, 40 },
+		.image = "arch/arm64/boot/Image",
 		.qemu = "qemu-system-aarch64", .package = "qemu-system-arm",
 		.type = { [ACCEL_TCG] = "virt,gic-version=3",
 			  [ACCEL_KVM] = "virt,gic-version=max" },
@@ -2567,15 +2591,16 @@ static const struct machine {
 		.bus = "device", .module = "virtio_mmio", .slots = 32,
 		.serial = { "-serial", "chardev:early0" }, .early = "earlycon",
 		.cmdline_max = 2047, .fw_cfg = true },
-	[RISCV64] = { .name = "virt", .arch = "riscv64", .elf = 243,
+	[RISCV64] = { .name = "virt", .arch = "riscv64", .elf = { 243 },
+		.image = "arch/riscv/boot/Image",
 		.qemu = "qemu-system-riscv64", .package = "qemu-system-misc",
 		.type = { [ACCEL_TCG] = "virt", [ACCEL_KVM] = "virt" },
 		.cpu = { [ACCEL_TCG] = "rv64", [ACCEL_KVM] = "host" },
 		.bus = "device", .module = "virtio_mmio", .slots = 8,
 		.serial = { "-serial", "chardev:early0" },
 		.early = "earlycon=sbi", .cmdline_max = 1023 },
-	[S390X] = { .name = "s390-ccw-virtio", .arch = "s390x", .elf = 22,
-		.big_endian = true,
+	[S390X] = { .name = "s390-ccw-virtio", .arch = "s390x", .elf = { 22 },
+		.image = "arch/s390/boot/bzImage",
 		.qemu = "qemu-system-s390x", .package = "qemu-system-misc",
 		.type = { [ACCEL_TCG] = "s390-ccw-virtio",
 			  [ACCEL_KVM] = "s390-ccw-virtio" },
@@ -2603,7 +2628,10 @@ static const char *guest_qemu(const struct ktest_options *o,
  * sectors, and has 4 bytes more (its size), but with gzip. vmlinux: ELF-64, and
  * the note by which QEMU starts it, Xen's public/elfnote.h,
  * XEN_ELFNOTE_PHYS32_ENTRY ("PVH"). A unified kernel image (UAPI Group, UKI) is
- * a PE file (Microsoft, "PE Format") whose section .linux is a bzImage.
+ * a PE file (Microsoft, "PE Format") whose section .linux is a bzImage. Image:
+ * Documentation/arch/arm64/booting.rst, arch/riscv/boot-image-header.rst; s390's
+ * bzImage: arch/s390/include/asm/setup.h, struct parmarea at 0x10400. An Image in
+ * an EFI program: drivers/firmware/efi/libstub/zboot-header.S.
  */
 enum {
 	BZ_SETUP_SECTS = 0x1f1, BZ_SYSSIZE = 0x1f4, BZ_BOOT_FLAG = 0x1fe,
@@ -2613,10 +2641,25 @@ enum {
 	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
 	PE_AT = 0x3c, PE_SECTIONS = 6, PE_OPTIONAL_SIZE = 20, PE_HEADER = 24,
 	PE_VIRTUAL_SIZE = 8, PE_SIZE = 16, PE_OFFSET = 20, PE_SECTION = 40,
-	ELF_X86_64 = 62, ELF_I386 = 3,
 	ELF_NOTE_PVH = 18,
+	ZBOOT_PAYLOAD = 8, ZBOOT_LENGTH = 12,
+	S390_VERSION = 0x10428, S390_CMDLINE_SIZE = 0x10430,
+	IMAGE_HEAD = 0x10440,  /* all of that */
 	KERNEL_LAYERS = 4      /* a kernel in a kernel's file ... */
 };
+
+/* The first machine that runs an ELF file; NULL if there is none, or it is no
+ * such file. */
+static const struct machine *elf_machine(const struct map *m)
+{
+	const bool elf = m->size >= 64 && memcmp(m->at, "\177ELF", 4) == 0;
+	const unsigned is = elf ? (unsigned)elf_get(m->at, ELF_MACHINE, 2) : 0;
+
+	for (size_t i = 0; elf && i < MACHINES; i++)
+		if (machines[i].elf[0] == is || machines[i].elf[1] == is)
+			return &machines[i];
+	return NULL;
+}
 
 /* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
  * descriptor size, type, then both padded to four bytes. */
@@ -2657,11 +2700,16 @@ static void kernel_messages(struct kernel *kernel, const char *s, size_t n)
 	static const char banner[] = "Linux version ",
 		acpi[] = "Unable to load the System Description",
 		pci[] = "No config space access function";
-	const char *p = find_bytes(s, n, banner, sizeof banner - 1);
+	const char *end = s + n,
+		   *p = find_bytes(s, n, banner, sizeof banner - 1);
 
+	while (p != NULL && p + sizeof banner <= end
+	       && !isdigit((unsigned char)p[sizeof banner - 1]))
+		p = find_bytes(p + 1, (size_t)(end - p) - 1, banner,
+			       sizeof banner - 1);
 	if (p == NULL)
 		return;
-	n -= (size_t)(p - s);
+	n = (size_t)(end - p);
 	kernel_version(kernel, p + sizeof banner - 1, n - sizeof banner + 1);
 	kernel->no_acpi = find_bytes(p, n, acpi, sizeof acpi - 1) == NULL;
 	kernel->no_pci = find_bytes(p, n, pci, sizeof pci - 1) == NULL;
@@ -2672,14 +2720,19 @@ static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
 {
 	struct elf_segment s;
 	bool pvh = false;
-	uint64_t machine = m->size >= 64 ? get_le(m->at + ELF_MACHINE, 2) : 0;
+	uint64_t machine = m->size >= 64 ? elf_get(m->at, ELF_MACHINE, 2) : 0;
+	const struct machine *other = elf_machine(m);
 
 	if (m->size < 64)
 		return fail(k, "-kernel-path %s: is a truncated ELF file",
 			    path);
-	if (machine != ELF_X86_64 && machine != ELF_I386)
+	if (other != NULL && other != machines)
+		return fail(k, "-kernel-path %s: is a vmlinux for %s, which QEMU"
+			    " does not start (take %s)", path, other->arch,
+			    other->image);
+	if (other == NULL)
 		return fail(k, "-kernel-path %s: is an ELF file for another"
-			    " architecture (machine %u), not x86", path,
+			    " architecture (machine %u)", path,
 			    (unsigned)machine);
 	kernel->elf = true;
 	kernel->is64 = machine == ELF_X86_64;
@@ -2770,9 +2823,8 @@ static const char *kernel_other(const struct map *m)
 		size_t len;
 		const char *what;
 	} others[] = {
-		{ 56, "ARMd", 4, "a kernel for arm64, not x86" },
-		{ 56, "RSC\x05", 4, "a kernel for riscv, not x86" },
-		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image, not x86" },
+		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image (take what it"
+		  " was made of)" },
 		{ 0, "070701", 6, "an initramfs (cpio), not a kernel" },
 		{ 0, "#!", 2, "a script, not a kernel" },
 		{ 0, "MZ", 2, "an EFI program without a Linux header" },
@@ -2785,7 +2837,7 @@ static const char *kernel_other(const struct map *m)
 		    && memcmp(m->at + others[i].at, others[i].magic,
 			      others[i].len) == 0)
 			return others[i].what;
-	return "neither a bzImage nor an ELF vmlinux";
+	return "neither a bzImage nor an Image nor an ELF vmlinux";
 }
 
 static bool kernel_is_bzimage(const struct map *m)
@@ -2795,21 +2847,84 @@ static bool kernel_is_bzimage(const struct map *m)
 	       && get_le(m->at + BZ_BOOT_FLAG, 2) == 0xaa55;
 }
 
+/* The machine for a file that begins as an Image does; MACHINES: none. */
+static enum machine_row kernel_row(const struct map *m)
+{
+	static const struct {
+		size_t at;
+		const char *magic;
+		enum machine_row machine;
+	} images[] = {
+		{ 56, "ARMd", ARM64 }, { 56, "RSC\x05", RISCV64 },
+		{ 0x10008, "S390EP", S390X },
+	};
+
+	for (size_t i = 0; i < COUNT(images); i++)
+		if (m->size >= images[i].at + 8
+		    && memcmp(m->at + images[i].at, images[i].magic,
+			      strlen(images[i].magic)) == 0)
+			return images[i].machine;
+	return MACHINES;
+}
+
+static int kernel_image(struct ktest *k, const char *path, const struct map *m,
+			struct kernel *kernel)
+{
+	size_t at, n;
+
+	kernel->machine = kernel_row(m);
+	kernel->is64 = true;
+	kernel->cmdline_max = machines[kernel->machine].cmdline_max;
+	if (kernel->machine != S390X) {
+		kernel_messages(kernel, m->at, m->size);
+	} else if (m->size >= IMAGE_HEAD) {
+		at = (size_t)get_be(m->at + S390_VERSION, 8);
+		n = (size_t)get_be(m->at + S390_CMDLINE_SIZE, 8);
+		kernel->cmdline_max = n > 1 ? n - 1 : kernel->cmdline_max;
+		if (at < m->size)
+			kernel_version(kernel, m->at + at, m->size - at);
+	}
+	return kernel->version[0] != '\0' ? 0 : fail(k, "-kernel-path %s: is"
+		" truncated, or no kernel of Linux: it does not say its version",
+		path);
+}
+
+/* What is packed in an EFI zboot image. */
+static bool kernel_zboot(const struct map *m, struct map *in)
+{
+	size_t at, size;
+
+	if (m->size < 64 || memcmp(m->at, "MZ\0\0zimg", 8) != 0)
+		return false;
+	at = (size_t)get_le(m->at + ZBOOT_PAYLOAD, 4);
+	size = (size_t)get_le(m->at + ZBOOT_LENGTH, 4);
+	if (at > m->size || size > m->size - at)
+		return false;
+	*in = (struct map){ m->at + at, size };
+	return packed_with(in->at, in->size) != NULL;
+}
+
 static int kernel_parse(struct ktest *k, const char *path,
 			const struct map *m, struct kernel *kernel)
 {
-	struct map in;
+	struct map in = *m;
 
 	*kernel = (struct kernel){ .cmdline_max = DEFAULT_CMDLINE_MAX };
 	if (kernel_is_bzimage(m))
 		return kernel_bzimage(k, path, m, kernel);
 	if (m->size >= 4 && memcmp(m->at, "\177ELF", 4) == 0)
 		return kernel_elf(k, path, m, kernel);
-	kernel->tool = packed_with(m->at, m->size);
-	if (kernel->tool != NULL)
-		in = *m;
-	else if (!kernel_uki(m, &in) || !kernel_is_bzimage(&in))
+	if (kernel_row(m) != MACHINES)
+		return kernel_image(k, path, m, kernel);
+	if (packed_with(m->at, m->size) != NULL || kernel_zboot(m, &in))
+		kernel->tool = packed_with(in.at, in.size);
+	else if (!kernel_uki(m, &in)
+		 || (!kernel_is_bzimage(&in) && kernel_row(&in) == MACHINES))
 		return fail(k, "-kernel-path %s: is %s", path, kernel_other(m));
+	else if (!kernel_is_bzimage(&in)) {
+		if (kernel_image(k, path, &in, kernel) < 0)
+			return -1;
+	}
 	else if (kernel_bzimage(k, path, &in, kernel) < 0)
 		return -1;
 	else
@@ -2831,6 +2946,35 @@ static int kernel_read(struct ktest *k, const char *path, int fd,
 	result = kernel_parse(k, path, &m, kernel);
 	unmap_file(&m);
 	return result;
+}
+
+/* The machine of a packed kernel, of which no more is unpacked than says so. */
+static enum machine_row kernel_peek(struct ktest *k, const char *path,
+				    const struct kernel *kernel)
+{
+	char *argv[] = { (char *)(uintptr_t)kernel->tool,
+			 (char *)(uintptr_t)"-dc", NULL };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct child c = { 0, -1 };
+	struct map m = { k->scratch, 0 };
+	const struct machine *elf;
+	ssize_t n = 1;
+
+	if (fd < 0 || lseek(fd, (off_t)kernel->at, SEEK_SET) < 0
+	    || child_start(k, argv, NULL, fd, -1, &c) < 0) {
+		close_fd(&fd);
+		return MACHINES;
+	}
+	while (n > 0 && m.size < PAGE) {
+		n = run_read(k, c.out, k->scratch + m.size, PAGE - m.size);
+		m.size += n > 0 ? (size_t)n : 0;
+	}
+	(void)kill(c.pid, SIGKILL);
+	(void)child_end(&c);
+	close_fd(&fd);
+	elf = elf_machine(&m);
+	return kernel_is_bzimage(&m) ? MICROVM : elf == NULL ? kernel_row(&m)
+	       : (enum machine_row)(elf - machines);
 }
 
 /* What is inside of a kernel's file, as a file; -1 and k->error, or k->end. */
@@ -2897,8 +3041,10 @@ static bool kernel_named(struct kernel *kernel, const char *path)
 	const char *dash = strchr(path + path_base(path), '-');
 	const char *dot = strrchr(path, '.');
 
-	if (dash == NULL || dot < dash || dash[1] < '0' || dash[1] > '9')
+	if (dash == NULL || dash[1] < '0' || dash[1] > '9')
 		return false;
+	if (dot < dash || !isalpha((unsigned char)dot[1])) /* no suffix */
+		dot = dash + strlen(dash);
 	kernel_version(kernel, dash + 1, (size_t)(dot - dash) - 1);
 	kernel->is64 = true;
 	return true;
@@ -2908,8 +3054,7 @@ static bool kernel_named(struct kernel *kernel, const char *path)
  * path[PATH_SIZE]: what was made last. */
 static int kernel_of_tree(struct ktest *k, char *path)
 {
-	static const char *const names[] = { "arch/x86/boot/bzImage",
-					     "vmlinux", "vmlinuz" };
+	static const char *const names[] = { "vmlinux", "vmlinuz" };
 	char file[PATH_SIZE], found[PATH_SIZE] = "";
 	struct stat st;
 	uint64_t last = 0;
@@ -2917,17 +3062,23 @@ static int kernel_of_tree(struct ktest *k, char *path)
 
 	while (len > 1 && path[len - 1] == '/')
 		len--;
-	for (size_t i = 0; i < COUNT(names); i++) {
-		if (path_set(k, file, "%.*s/%s", (int)len, path, names[i]) < 0)
+	for (size_t i = 0; i < MACHINES + COUNT(names); i++) {
+		if (path_set(k, file, "%.*s/%s", (int)len, path, i < MACHINES
+			     ? machines[i].image : names[i - MACHINES]) < 0)
 			return -1;
-		if (stat(file, &st) < 0 || stat_ns(&st.st_mtim) < last)
+		if (stat(file, &st) < 0 || stat_ns(&st.st_mtim) < last
+		    /* of others than x86 QEMU starts no vmlinux */
+		    || (i >= MACHINES && last > 0
+			&& strstr(found, machines[0].image) == NULL
+			&& strstr(found, names[0]) == NULL))
 			continue;
 		last = stat_ns(&st.st_mtim);
 		memcpy(found, file, sizeof found);
 	}
 	if (found[0] == '\0')
-		return fail(k, "-kernel-path %s: is a directory without %s, %s"
-			    " or %s", path, names[0], names[1], names[2]);
+		return fail(k, "-kernel-path %s: is a directory without %s (or"
+			    " another architecture's), %s or %s", path,
+			    machines[0].image, names[0], names[1]);
 	memcpy(path, found, sizeof found);
 	return 0;
 }
@@ -2981,6 +3132,8 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 {
 	struct kernel *kernel = &g->kernel;
 	char *path = g->kernel_path;
+	const char *image;
+	enum machine_row row;
 	struct map m;
 	int result, fd;
 
@@ -2990,7 +3143,12 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	result = kernel_parse(k, path, &m, kernel);
 	unmap_file(&m);
 	if (result == 0 && kernel->wrapped && kernel->tool != NULL
-	    && !kernel_named(kernel, path)) {
+	    && kernel_named(kernel, path)) {
+		row = kernel_peek(k, path, kernel);
+		kernel->machine = row != MACHINES ? row : kernel->machine;
+		if (row != MACHINES)
+			kernel->cmdline_max = machines[row].cmdline_max;
+	} else if (result == 0 && kernel->wrapped && kernel->tool != NULL) {
 		fd = kernel_open(k, path, false, kernel);
 		result = fd < 0 ? -1 : 0;
 		close_fd(&fd);
@@ -2998,9 +3156,11 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	}
 	if (result < 0)
 		return -1;
+	image = machines[kernel->machine].image;
 	kernel->unpack = kernel_unpacks(k, kernel);
 	step(k, "kernel: %s, %s %s", path, kernel->elf ? "ELF"
-	     : kernel->wrapped ? "packed" : "bzImage", kernel->version);
+	     : kernel->wrapped ? "packed" : image + path_base(image),
+	     kernel->version);
 	return 0;
 }
 
@@ -3649,6 +3809,15 @@ static void modules_step(struct ktest *k, const struct guest *g)
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
  */
+/* Whether the guest's processor is this host's. */
+static bool guest_is_native(const struct guest *g)
+{
+	struct utsname u;
+
+	return uname(&u) == 0
+	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
+}
+
 static bool self_directory(char *out)
 {
 	char *slash;
@@ -3681,21 +3850,64 @@ static int find_own(struct ktest *k, const char *name, char *out)
 	return is_file(out) ? 0 : 1;
 }
 
+/* Refuses a program for another architecture than the kernel's. What is no ELF
+ * file, or cannot be read, is not refused here. */
+static int guest_runs(struct ktest *k, const struct guest *g, const char *path)
+{
+	char head[64] = "";
+	const struct map m = { head, sizeof head };
+	const struct machine *own = guest_machine(g), *is;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	unsigned number;
+
+	if (fd >= 0)
+		(void)!read(fd, head, sizeof head);
+	close_fd(&fd);
+	is = elf_machine(&m);
+	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
+	if (memcmp(head, "\177ELF", 4) != 0 || number == own->elf[0]
+	    || (number == own->elf[1] && number != 0))
+		return 0;
+	return fail(k, "%s: is for %s, the kernel for %s", path,
+		    is != NULL ? is->arch : "another architecture", own->arch);
+}
+
+/* Our init for that architecture: init-ARCH, or, where that is this host's,
+ * init. */
+static int guest_own_init(struct ktest *k, struct guest *g)
+{
+	const char *arch = guest_machine(g)->arch;
+	char name[32];
+	int result;
+
+	if (guest_is_native(g)) {
+		result = find_own(k, "init", g->init);
+		if (result <= 0)
+			return result;
+	}
+	(void)snprintf(name, sizeof name, "init-%s", arch);
+	result = find_own(k, name, g->init);
+	return result <= 0 ? result : fail(k, "-init is missing: there is no"
+		" %s beside ktest, nor %s (make ARCHS=%s, or: %s-linux-gnu-gcc"
+		" -Os -static -nostdlib -ffreestanding -fno-stack-protector"
+		" -fno-pie init.c -o %s)", guest_is_native(g) ? "init" : name,
+		g->init, arch, arch, name);
+}
+
 static int guest_init(struct ktest *k, struct guest *g)
 {
 	struct elf_segment s;
 	struct map m;
-	int result = 0;
+	int result = k->o->init != NULL
+		     ? path_set(k, g->init, "%s", k->o->init)
+		     : guest_own_init(k, g);
 
-	if (k->o->init != NULL)
-		result = path_set(k, g->init, "%s", k->o->init);
-	else if ((result = find_own(k, "init", g->init)) > 0)
-		return fail(k, "-init is missing: there is no init beside"
-			    " ktest, nor %s (cc line: see init.c)", g->init);
 	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
 		return -1;
 	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
 		result = fail(k, "-init %s: is not an ELF program", g->init);
+	else
+		result = guest_runs(k, g, g->init);
 	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
 		if (s.type == PT_INTERP_TYPE)
 			result = fail(k, "-init %s: is linked dynamically",
@@ -3889,10 +4101,13 @@ static int guest_root_program(struct ktest *k, struct guest *g,
 			      const char *root, const char *path)
 {
 	const struct ktest_options *o = k->o;
+	char real[PATH_SIZE];
 
 	/* what an absolute path leads to here says nothing of there */
 	if (path[0] == '/' ? path_set(k, g->program, "%s", path) < 0
 			   : path_absolute(k, path, g->program) < 0)
+		return -1;
+	if (root_path(root, g->program, real) && guest_runs(k, g, real) < 0)
 		return -1;
 	if (o->files.count > 0 || o->mounts.count > 0
 	    || is_program(root, g->program))
@@ -3942,7 +4157,8 @@ static int guest_program(struct ktest *k, struct guest *g)
 		return fail(k, "%s: is not an executable file", path);
 	}
 	g->on_host = true;
-	return path_absolute(k, path, g->program);
+	return guest_runs(k, g, path) < 0 ? -1
+					  : path_absolute(k, path, g->program);
 }
 
 /* Adds "NAME=VALUE", or takes its place if there is one of that name. */
@@ -4032,15 +4248,6 @@ static int guest_user(struct ktest *k, struct guest *g)
 }
 
 /* -- Accelerator -- */
-/* Whether the guest's processor is this host's. */
-static bool guest_is_native(const struct guest *g)
-{
-	struct utsname u;
-
-	return uname(&u) == 0
-	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
-}
-
 /* Whether /dev/kvm can be opened. That it works is known only once a guest
  * has run: see remedy_kvm(). */
 static bool kvm_usable(struct ktest *k)
@@ -5390,7 +5597,7 @@ static bool program_audits(const struct map *m)
 	    || dynamic.size > m->size - at)
 		return true;
 	for (uint64_t i = 0; i + 2 * word <= dynamic.size; i += 2 * word) {
-		const uint64_t tag = get_le(m->at + at + i, word);
+		const uint64_t tag = elf_get(m->at, at + i, word);
 
 		if (tag == 0 || tag == AUDIT || tag == DEPAUDIT)
 			return tag != 0;

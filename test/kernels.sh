@@ -245,14 +245,15 @@ make_kernel() {
 	cloud) unpack linux-image-cloud-amd64 ;;
 	full) unpack linux-image-amd64 ;;
 	arm64 | riscv64 | s390x)
-		foreign "$1"
-		# a third of it is left, and with it no device of QEMU's
-		unpack "linux-image-$1" --exclude='*/sound' \
-		    --exclude='*/drivers/gpu' --exclude='*/drivers/media' \
-		    --exclude='*/drivers/net/ethernet' \
-		    --exclude='*/drivers/net/wireless' \
-		    --exclude='*/drivers/scsi' --exclude='*/drivers/usb'
-		unset APT_CONFIG ;;
+		arch=$1
+		foreign "$arch"
+		# what QEMU has nothing of: four of five parts
+		set --
+		for dir in sound drivers/gpu drivers/media drivers/scsi \
+		    drivers/usb drivers/net/ethernet drivers/net/wireless; do
+			set -- "$@" --exclude="*/kernel/$dir"
+		done
+		unpack "linux-image-$arch" "$@" --exclude='*.dtb' ;;
 	tiny | debug)
 		fetch linux-source
 		echo "kernels.sh: building $1, some minutes" >&2

@@ -437,7 +437,7 @@ __asm__(
 	"	aghi %r15, -160\n"
 	"	br %r14\n"
 	"signal_return:\n"
-	"	svc 173\n"
+	"	svc 119\n"
 	"_start:\n"
 	"	aghi %r15, -160\n"
 	"	brasl %r14, main\n"

@@ -122,6 +122,7 @@ struct ktest_options {
 	struct ktest_list cmdline, modules;
 	char *const *argv; /* the program's, NULL: Monogon mode */
 	const char *cwd, *rootfs, *user;
+	const char *sysroot; /* libraries for another architecture */
 	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
 	const char *qemu, *bios, *init; /* NULL: what the kernel's machine has */
@@ -397,6 +398,7 @@ struct guest { /* the description of one machine, all policy */
 	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
+	char name[PATH_SIZE];          /* argv[0], if "%a" is replaced in it */
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
@@ -1643,6 +1645,10 @@ static const struct opt opt_table[] = {
 	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
 	  .path = PATH_ALL, .program = true,
 	  .help = "its root is this directory; rw: may change it" },
+	{ .name = "sysroot", .value = "DIR", .offset = AT(sysroot),
+	  .path = PATH_ALL, .program = true,
+	  .help = "a foreign program's libraries",
+	  .def = "/usr/ARCH-linux-gnu" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
 	  .program = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
@@ -2655,7 +2661,7 @@ static const struct machine *elf_machine(const struct map *m)
 	const bool elf = m->size >= 64 && memcmp(m->at, "\177ELF", 4) == 0;
 	const unsigned is = elf ? (unsigned)elf_get(m->at, ELF_MACHINE, 2) : 0;
 
-	for (size_t i = 0; elf && i < MACHINES; i++)
+	for (size_t i = 0; is != 0 && i < MACHINES; i++)
 		if (machines[i].elf[0] == is || machines[i].elf[1] == is)
 			return &machines[i];
 	return NULL;
@@ -3041,9 +3047,9 @@ static bool kernel_named(struct kernel *kernel, const char *path)
 	const char *dash = strchr(path + path_base(path), '-');
 	const char *dot = strrchr(path, '.');
 
-	if (dash == NULL || dash[1] < '0' || dash[1] > '9')
+	if (dash == NULL || dot < dash || dash[1] < '0' || dash[1] > '9')
 		return false;
-	if (dot < dash || !isalpha((unsigned char)dot[1])) /* no suffix */
+	if (!isalpha((unsigned char)dot[1])) /* it is the version's */
 		dot = dash + strlen(dash);
 	kernel_version(kernel, dash + 1, (size_t)(dot - dash) - 1);
 	kernel->is64 = true;
@@ -3850,9 +3856,10 @@ static int find_own(struct ktest *k, const char *name, char *out)
 	return is_file(out) ? 0 : 1;
 }
 
-/* Refuses a program for another architecture than the kernel's. What is no ELF
- * file, or cannot be read, is not refused here. */
-static int guest_runs(struct ktest *k, const struct guest *g, const char *path)
+/* Whether the kernel's architecture is that of a program at path, whose own is
+ * *arch then. True for what is no ELF file, or cannot be read. */
+static bool guest_runs(const struct guest *g, const char *path,
+		       const char **arch)
 {
 	char head[64] = "";
 	const struct map m = { head, sizeof head };
@@ -3865,11 +3872,19 @@ static int guest_runs(struct ktest *k, const struct guest *g, const char *path)
 	close_fd(&fd);
 	is = elf_machine(&m);
 	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
-	if (memcmp(head, "\177ELF", 4) != 0 || number == own->elf[0]
-	    || (number == own->elf[1] && number != 0))
-		return 0;
-	return fail(k, "%s: is for %s, the kernel for %s", path,
-		    is != NULL ? is->arch : "another architecture", own->arch);
+	*arch = is != NULL ? is->arch : "another architecture";
+	return memcmp(head, "\177ELF", 4) != 0 || number == own->elf[0]
+	       || (number == own->elf[1] && number != 0);
+}
+
+static int guest_refuse(struct ktest *k, const struct guest *g,
+			const char *path)
+{
+	const char *arch;
+
+	return guest_runs(g, path, &arch) ? 0
+	       : fail(k, "%s: is for %s, the kernel for %s", path, arch,
+		      guest_machine(g)->arch);
 }
 
 /* Our init for that architecture: init-ARCH, or, where that is this host's,
@@ -3907,7 +3922,7 @@ static int guest_init(struct ktest *k, struct guest *g)
 	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
 		result = fail(k, "-init %s: is not an ELF program", g->init);
 	else
-		result = guest_runs(k, g, g->init);
+		result = guest_refuse(k, g, g->init);
 	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
 		if (s.type == PT_INTERP_TYPE)
 			result = fail(k, "-init %s: is linked dynamically",
@@ -4107,7 +4122,7 @@ static int guest_root_program(struct ktest *k, struct guest *g,
 	if (path[0] == '/' ? path_set(k, g->program, "%s", path) < 0
 			   : path_absolute(k, path, g->program) < 0)
 		return -1;
-	if (root_path(root, g->program, real) && guest_runs(k, g, real) < 0)
+	if (root_path(root, g->program, real) && guest_refuse(k, g, real) < 0)
 		return -1;
 	if (o->files.count > 0 || o->mounts.count > 0
 	    || is_program(root, g->program))
@@ -4116,9 +4131,22 @@ static int guest_root_program(struct ktest *k, struct guest *g,
 		    g->program);
 }
 
+/* What PROGRAM is called: "%a" in it is the kernel's architecture, unless there
+ * is a file of that name. */
+static const char *guest_name(struct ktest *k, struct guest *g)
+{
+	const char *name = k->o->argv[0], *a = strstr(name, "%a");
+
+	if (a == NULL || is_file(name)
+	    || path_set(k, g->name, "%.*s%s%s", (int)(a - name), name,
+			guest_machine(g)->arch, a + 2) < 0)
+		return name;
+	return g->name;
+}
+
 static int guest_program(struct ktest *k, struct guest *g)
 {
-	const char *name = k->o->argv[0], *root = guest_root(k->o, g);
+	const char *name = guest_name(k, g), *root = guest_root(k->o, g);
 	char path[PATH_SIZE];
 	struct stat st;
 	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0
@@ -4157,8 +4185,8 @@ static int guest_program(struct ktest *k, struct guest *g)
 		return fail(k, "%s: is not an executable file", path);
 	}
 	g->on_host = true;
-	return guest_runs(k, g, path) < 0 ? -1
-					  : path_absolute(k, path, g->program);
+	return guest_refuse(k, g, path) < 0
+	       ? -1 : path_absolute(k, path, g->program);
 }
 
 /* Adds "NAME=VALUE", or takes its place if there is one of that name. */
@@ -4393,6 +4421,9 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	if (o->accel == ACCEL_KVM && !guest_is_native(g))
 		return fail(k, "-accel kvm: runs this host's architecture, not %s",
 			    guest_machine(g)->arch);
+	if (o->sysroot != NULL && guest_is_native(g))
+		return fail(k, "-sysroot %s: is for another architecture than"
+			    " %s", o->sysroot, guest_machine(g)->arch);
 	if (o->acpi == ACPI_OFF && !guest_machine(g)->acpi)
 		return fail(k, "-acpi off: is nothing to choose on %s",
 			    guest_machine(g)->name);
@@ -5109,6 +5140,7 @@ struct cpio {
 	const char *file;      /* the -file that is being added, or NULL */
 	bool setuid_said;
 	bool optional;         /* what a file needs may be missing */
+	const char *sysroot;   /* where files for the guest are, first; or NULL */
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
 	char libraries[16384]; /* what a loader lists */
@@ -5418,7 +5450,8 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || (o->kmemleak && job_string(c, "s", "") < 0))
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
-		if (job_string(c, "a", o->argv[i]) < 0)
+		if (job_string(c, "a", i == 0 && g->name[0] != '\0' ? g->name
+				: o->argv[i]) < 0)
 			return -1;
 	for (size_t i = 0; g->env[i] != NULL; i++)
 		if (job_string(c, "e", g->env[i]) < 0)
@@ -5466,15 +5499,22 @@ static bool program_interpreter(const struct map *m, char *out, char *word,
 /* A file of the host at its own absolute path, once. */
 static int job_same_file(struct cpio *c, const char *path)
 {
-	size_t len = strlen(path);
+	size_t len = c->sysroot != NULL ? strlen(c->sysroot) : 0;
+	char host[PATH_SIZE];
 
+	path += len > 0 && strncmp(path, c->sysroot, len) == 0 ? len : 0;
+	if (path_set(c->k, host, "%s%s", len > 0 ? c->sysroot : "", path) < 0)
+		return -1;
+	if (!is_file(host) && path_set(c->k, host, "%s", path) < 0)
+		return -1;
+	len = strlen(path);
 	if (text_has_line(&c->seen, path, len))
 		return 0;
 	if (len + 2 < text_room(&c->seen) && strchr(path, '\n') == NULL) {
 		text_add(&c->seen, path);
 		text_add(&c->seen, "\n");
 	}
-	return cpio_file(c, path, path + 1, 0);
+	return cpio_file(c, host, path + 1, 0);
 }
 
 /* One line of what an interpreter lists: "NAME => PATH (ADDRESS)", or "PATH
@@ -5497,10 +5537,14 @@ static int job_library(struct cpio *c, const char *program, char *line)
 }
 
 /* Adds the libraries of a dynamically linked program: its loader is asked, as
- * ldd does, in the environment that the program will have. */
-static int job_libraries(struct cpio *c, const char *program, char *loader)
+ * ldd does, in the environment that the program will have; one for another
+ * architecture through qemu, else NULL. */
+static int job_libraries(struct cpio *c, const char *program, char *loader,
+			 char *qemu)
 {
-	char *argv[] = { loader, (char *)(uintptr_t)"--list",
+	char *argv[] = { qemu, (char *)(uintptr_t)"-L",
+			 (char *)(uintptr_t)c->sysroot, loader,
+			 (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
 	char *text = c->libraries, *line, *next;
 	struct child child = { 0, -1 };
@@ -5508,8 +5552,8 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 	ssize_t n;
 	int status;
 
-	if (child_start(c->k, argv, (char *const *)(uintptr_t)
-			c->k->guest.env, -1, -1, &child) < 0)
+	if (child_start(c->k, qemu != NULL ? argv : argv + 3,
+			(char *const *)(uintptr_t)c->k->guest.env, -1, -1, &child) < 0)
 		return -1;
 	while ((n = run_read(c->k, child.out, text + len,
 			     sizeof c->libraries - 1 - len)) > 0)
@@ -5540,6 +5584,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 static bool loader_known(const char *path, char *real)
 {
 	static const char *const places[] = { "/lib*", "/usr/lib*",
+		"/usr/*-linux-gnu*/lib*",
 		"/usr/local/lib*", "/usr/local/musl/lib/*", "/nix/store/*",
 		"/gnu/store/*", "/snap/*", "/home/linuxbrew/.linuxbrew/*" };
 	static const char *const names[] = { "ld-linux*.so.[0-9]*",
@@ -5614,7 +5659,7 @@ static int job_dynamic(struct cpio *c, const char *path, const char *interp,
 	    && job_same_file(c, "/etc/ld.so.cache") < 0)
 		return -1;
 	if (!audits && loader_known(interp, loader))
-		return job_libraries(c, path, loader);
+		return job_libraries(c, path, loader, NULL);
 	if (!c->k->job_said && !c->optional)
 		warn(c->k, "%s: its libraries are not looked for (-file brings"
 		     " them): %s%s", path, audits ? "it asks for others that"
@@ -5623,21 +5668,65 @@ static int job_dynamic(struct cpio *c, const char *path, const char *interp,
 	return 0;
 }
 
+/* The same for one of another architecture, whose loader runs in qemu-user's
+ * QEMU and finds all below a directory. What -sysroot names is believed. */
+static int job_foreign(struct cpio *c, const char *path, const char *interp,
+		       bool audits)
+{
+	const char *arch = guest_machine(&c->k->guest)->arch;
+	const char *asked = c->k->o->sysroot;
+	char root[PATH_SIZE], loader[PATH_SIZE], name[32], qemu[PATH_SIZE];
+	char real[PATH_SIZE];
+	int result;
+
+	(void)snprintf(name, sizeof name, "qemu-%s", arch);
+	if ((asked != NULL ? path_set(c->k, root, "%s", asked)
+	     : path_set(c->k, root, "/usr/%s-linux-gnu", arch)) < 0
+	    || path_set(c->k, loader, "%s%s", root, interp) < 0)
+		return -1;
+	if (audits || !is_file(loader) || !path_search(NULL, name, qemu)
+	    || (!loader_known(loader, real) && asked == NULL))
+		return c->optional ? 0 : fail(c->k, "%s: is linked dynamically,"
+			" for %s: link it statically, use -rootfs, or install"
+			" qemu-user and the libc that has %s (-sysroot DIR)",
+			path, arch, loader);
+	c->sysroot = root;
+	result = job_same_file(c, interp);
+	if (result == 0)
+		result = job_libraries(c, path, loader, qemu);
+	c->sysroot = NULL;
+	return result;
+}
+
 /* The loader for a library of this host's processor, which names none. */
 static bool library_loader(const struct map *m, char *out)
 {
-	static const char *const loaders[] = { "/lib64/ld-linux-x86-64.so.2",
-		"/lib/ld-musl-x86_64.so.1", "/lib/ld-linux.so.2",
-		"/lib/ld-musl-i386.so.1" };
+	static const struct {
+		unsigned elf;
+		const char *path;
+	} loaders[] = {
+		{ ELF_X86_64, "/lib64/ld-linux-x86-64.so.2" },
+		{ ELF_X86_64, "/lib/ld-musl-x86_64.so.1" },
+		{ ELF_I386, "/lib/ld-linux.so.2" },
+		{ ELF_I386, "/lib/ld-musl-i386.so.1" },
+		{ 183, "/lib/ld-linux-aarch64.so.1" },
+		{ 183, "/lib/ld-musl-aarch64.so.1" },
+		{ 243, "/lib/ld-linux-riscv64-lp64d.so.1" },
+		{ 22, "/lib/ld64.so.1" },
+	};
 	struct elf_segment s = { 0 };
 	size_t i = 0;
 
 	while (s.type != PT_DYNAMIC_TYPE)
 		if (!elf_segment(m->at, m->size, i++, &s))
 			return false;
-	i = get_le(m->at + ELF_MACHINE, 2) == ELF_X86_64 ? 0 : 2;
-	(void)snprintf(out, PATH_SIZE, "%s", loaders[i + !is_file(loaders[i])]);
-	return true;
+	for (i = 0; i < COUNT(loaders); i++)
+		if (elf_get(m->at, ELF_MACHINE, 2) == loaders[i].elf) {
+			(void)snprintf(out, PATH_SIZE, "%s", loaders[i].path);
+			if (is_file(out))
+				return true;
+		}
+	return false;
 }
 
 /* Adds what a program needs to start: interpreter and libraries. One that is
@@ -5645,15 +5734,22 @@ static bool library_loader(const struct map *m, char *out)
 static int job_needs(struct cpio *c, const char *path, int depth)
 {
 	char interp[PATH_SIZE], word[PATH_SIZE], found[PATH_SIZE];
+	const char *arch;
 	struct map m;
 	bool script, any, audits;
 
-	if (map_file(c->k, "PROGRAM", path, &m) < 0)
+	if (c->optional && !guest_runs(&c->k->guest, path, &arch))
+		return 0;
+	if (guest_refuse(c->k, &c->k->guest, path) < 0
+	    || map_file(c->k, "PROGRAM", path, &m) < 0)
 		return -1;
 	any = program_interpreter(&m, interp, word, &script)
 	      || (c->optional && library_loader(&m, interp));
 	audits = any && !script && program_audits(&m);
 	unmap_file(&m);
+	if (any && !script && interp[0] == '/'
+	    && !guest_is_native(&c->k->guest))
+		return job_foreign(c, path, interp, audits);
 	if (!any || interp[0] != '/' || !is_file(interp)
 	    || (script && c->optional))
 		return 0;

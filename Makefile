@@ -4,6 +4,7 @@
 #				ARCHS="aarch64 riscv64 s390x" theirs, too
 #	make demo		a program in Debian's kernel, from nothing
 #	make check		all tests
+#	make arch		more of guests of other architectures
 #	make health		all triggers of kernel failures that we know
 #	make kvm		guests under KVM, in a guest under TCG
 #	make suite		-each with 1,000 programs, Linux's selftests, Slurm
@@ -29,6 +30,8 @@ INIT_CFLAGS = -std=c99 -static -nostdlib -ffreestanding \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables \
 	-fomit-frame-pointer -fno-ident -fno-jump-tables \
 	-Wl,-z,noseparate-code -Wl,-z,norelro -Wl,--build-id=none
+
+FOREIGN = arm64 riscv64 s390x # whose kernels are tested with
 
 bin = $(DESTDIR)$(PREFIX)/bin
 libexec = $(DESTDIR)$(PREFIX)/libexec/ktest
@@ -73,8 +76,15 @@ demo:
 check:
 	@sh test/setup.sh check
 	@sh test/kernels.sh cloud full tiny debug >/dev/null
+	@-for k in $(FOREIGN); do sh test/kernels.sh $$k >/dev/null; done
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh
+
+arch:
+	@sh test/setup.sh check
+	@sh test/kernels.sh $(FOREIGN) >/dev/null
+	@$(MAKE) --no-print-directory all
+	@KTEST_ARCH=all sh test/run.sh -t 7200 test/arch.sh
 
 health:
 	@sh test/setup.sh check
@@ -97,6 +107,7 @@ suite:
 bench:
 	@sh test/setup.sh bench
 	@sh test/kernels.sh cloud full tiny >/dev/null
+	@-for k in $(FOREIGN); do sh test/kernels.sh $$k >/dev/null; done
 	@$(MAKE) --no-print-directory all
 	@sh test/bench.sh
 	@KTEST_CLOUD=$$(sh test/kernels.sh path cloud) sh test/bios-bench.sh
@@ -134,5 +145,5 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check health kvm suite bench matrix lint install \
+.PHONY: all bios demo check arch health kvm suite bench matrix lint install \
 	uninstall clean distclean

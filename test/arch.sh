@@ -10,6 +10,8 @@ secs=240	# more than a boot takes on a host that is busy
 printf 'of the host\n' >"$T/data"
 mkdir "$T/dir"
 printf 'mounted\n' >"$T/dir/file"
+mkdir "$T/bin"
+ln -s "$(command -v xz)" "$T/bin/xz"
 "$GUEST" random 300000 3 >"$T/random" 2>/dev/null
 "$GUEST" random 100000 4 >"$T/random.err" 2>/dev/null
 
@@ -23,6 +25,8 @@ foreign() {
 	command -v "$2-linux-gnu-gcc" >/dev/null || lack="no $2-linux-gnu-gcc"
 	[ -z "$lack" ] || return 1
 	make -s -C "$top" "init-$2" >/dev/null 2>&1 || lack="no init-$2"
+	CC=$2-linux-gnu-gcc build "guest-dyn-$2" guest.c
+	dynamic=$built
 	CC=$2-linux-gnu-gcc build "guest-$2" guest.c -static
 	program=$built
 	[ -z "$lack" ]
@@ -86,6 +90,7 @@ architecture() {
 		warm "$arch.signal$n" -- "$program" raise "$n"
 	done
 	warm "$arch.timers" -- "$program" timers
+	warm "$arch.dynamic" -- "${dynamic%"$arch"}%a" exit 5
 	warm "$arch.time" -timeout 15 -- "$program" hang
 	jobs_run
 	for n in 0 1 255; do
@@ -99,6 +104,12 @@ architecture() {
 	done
 	result "$arch.timers"
 	is "$status" 0 "$arch: time passes as it should: $(cat "$out")"
+	result "$arch.dynamic"
+	if command -v "qemu-$arch" >/dev/null; then
+		is "$status" 5 "$arch: a dynamic program, by %a"
+	else
+		skip "no qemu-$arch" "$arch: a dynamic program, by %a"
+	fi
 	result "$arch.time"
 	is "$status" 124 "$arch: a timeout"
 	like "$err" '^ktest: timeout after 15 s: ' "$arch: a line says so"
@@ -130,11 +141,16 @@ architecture() {
 	is "$status" 125 "$arch: no init beside ktest"
 	like "$err" "no init-$arch beside ktest.*make ARCHS=$arch" \
 	    "$arch: a line says how it is made"
-	run env PATH=/nowhere "$KTEST" -accel tcg -kernel-path "$kernel" -- \
+	run env PATH="$T/bin" "$KTEST" -accel tcg -kernel-path "$kernel" -- \
 	    "$program" exit 0
 	is "$status" 125 "$arch: no QEMU"
 	like "$err" "^ktest: $3 is not installed \(Debian: qemu-system-" \
 	    "$arch: a line names its package"
+	run env PATH="$T/bin" "$KTEST" -accel tcg -kernel-path "$kernel" -- \
+	    "$dynamic" exit 0
+	is "$status" 125 "$arch: a dynamic program, no qemu-$arch"
+	like "$err" "^ktest: .* dynamically, for $arch: link it statically" \
+	    "$arch: a line says what to do"
 	run "$KTEST" -accel kvm -kernel-path "$kernel" -- "$program" exit 0
 	is "$status" 125 "$arch: no KVM for it"
 	[ -z "$all" ] || long "$@"

@@ -122,9 +122,10 @@ struct ktest_options {
 	struct ktest_list cmdline, modules;
 	char *const *argv; /* the program's, NULL: Monogon mode */
 	const char *cwd, *rootfs, *user;
+	const char *sysroot; /* libraries for another architecture */
 	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
-	const char *qemu, *bios, *init;
+	const char *qemu, *bios, *init; /* NULL: what the kernel's machine has */
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
 	int acpi;          /* 0 auto, 1 on, 2 off */
@@ -246,8 +247,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
 	BOOT_TRIES = 3,         /* boots that may hang */
-	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
-	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
+	MOUNTS_MAX = 6,         /* the root among them */
 	VPORTS_MAX = 17,        /* of the virtio serial device, max_ports */
 	NAME_SIZE = 64,         /* of a vport, as init takes it */
 	MAC_SIZE = 18,          /* of an address, as text */
@@ -324,7 +324,12 @@ static const char *const expect_names[] = { "none", "panic", "oops", "warn",
 /* ==== 2. Types ==========================================================
  * What a run needs (struct ktest), and what the rooms hand to each other.
  */
+enum machine_row { /* of machines[], see room 5 */
+	MICROVM, Q35, ARM64, RISCV64, S390X, MACHINES
+};
+
 struct kernel { /* what the kernel's file says of itself */
+	enum machine_row machine; /* that starts it, if nobody wants another */
 	bool elf;              /* vmlinux with PVH note, else bzImage */
 	bool wrapped;          /* neither: one of these is inside */
 	size_t at, size;       /* of what is inside of the file, 0: nothing */
@@ -389,10 +394,12 @@ struct mount { /* a directory of the host in the guest, over 9p */
 
 struct guest { /* the description of one machine, all policy */
 	enum mode mode;
+	enum machine_row machine;
 	struct kernel kernel;
 	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
+	char name[PATH_SIZE];          /* argv[0], if "%a" is replaced in it */
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
@@ -1400,6 +1407,15 @@ static uint64_t get_le(const char *p, size_t bytes)
 	return v;
 }
 
+static uint64_t get_be(const char *p, size_t bytes)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		v = v << 8 | (unsigned char)p[i];
+	return v;
+}
+
 static void put_le(char *p, uint64_t v, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++)
@@ -1428,7 +1444,8 @@ static const char *line_end(const char *p, const char *end)
 enum {
 	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
 	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
-	PT_NOTE_TYPE = 4
+	PT_NOTE_TYPE = 4,
+	ELF_X86_64 = 62, ELF_I386 = 3 /* machines; machines[] has more */
 };
 
 struct elf_segment {
@@ -1437,10 +1454,17 @@ struct elf_segment {
 	uint64_t address;      /* in memory */
 };
 
+/* A number at `at` in an ELF file, whose order its header says. */
+static uint64_t elf_get(const char *elf, size_t at, size_t bytes)
+{
+	return elf[ELF_DATA] == 2 ? get_be(elf + at, bytes)
+				  : get_le(elf + at, bytes);
+}
+
 /* How many program headers an ELF file has, of which 64 bytes are there. */
 static size_t elf_segments(const char *p)
 {
-	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
+	return (size_t)elf_get(p, p[ELF_CLASS] == 2 ? 56 : 44, 2);
 }
 
 /* Program header i of an ELF file of either class; false if it has none, or
@@ -1450,21 +1474,23 @@ static bool elf_segment(const char *p, size_t n, size_t i,
 {
 	bool wide;
 	uint64_t table, entry;
+	size_t at;
 
-	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
+	if (n < 64 || memcmp(p, "\177ELF", 4) != 0
+	    || (p[ELF_DATA] != 1 && p[ELF_DATA] != 2)
 	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
 		return false;
 	wide = p[ELF_CLASS] == 2;
-	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
-	entry = get_le(p + (wide ? 54 : 42), 2);
+	table = wide ? elf_get(p, 32, 8) : elf_get(p, 28, 4);
+	entry = elf_get(p, wide ? 54 : 42, 2);
 	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
 	    || table > n || entry * (i + 1) > n - table)
 		return false;
-	p += table + entry * i;
-	s->type = (uint32_t)get_le(p, 4);
-	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
-	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
-	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
+	at = (size_t)(table + entry * i);
+	s->type = (uint32_t)elf_get(p, at, 4);
+	s->offset = wide ? elf_get(p, at + 8, 8) : elf_get(p, at + 4, 4);
+	s->address = wide ? elf_get(p, at + 16, 8) : elf_get(p, at + 8, 4);
+	s->size = wide ? elf_get(p, at + 32, 8) : elf_get(p, at + 16, 4);
 	return true;
 }
 
@@ -1608,6 +1634,10 @@ static const struct opt opt_table[] = {
 	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
 	  .path = PATH_ALL, .program = true,
 	  .help = "its root is this directory; rw: may change it" },
+	{ .name = "sysroot", .value = "DIR", .offset = AT(sysroot),
+	  .path = PATH_ALL, .program = true,
+	  .help = "a foreign program's libraries",
+	  .def = "/usr/ARCH-linux-gnu" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
 	  .program = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
@@ -1656,7 +1686,7 @@ static const struct opt opt_table[] = {
 	  .help = "QEMU's seccomp filter; auto: if it has one", .def = "auto" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
 	  .path = PATH_NAME, .help = "the emulator",
-	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
+	  .def = "$KTEST_QEMU or the kernel's" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
 	  .offset = AT(qemu_args), .dashes = true,
 	  .help = "passed to QEMU as it is (repeatable)" },
@@ -2257,8 +2287,8 @@ void ktest_defaults(struct ktest_options *o)
 	};
 	if (o->kernel_path != NULL && o->kernel_path[0] == '\0')
 		o->kernel_path = NULL;
-	if (o->qemu == NULL || o->qemu[0] == '\0')
-		o->qemu = "qemu-system-x86_64";
+	if (o->qemu != NULL && o->qemu[0] == '\0')
+		o->qemu = NULL;
 }
 
 int ktest_parse(struct ktest_options *o, char *const *argv,
@@ -2461,13 +2491,115 @@ static int open_unpacked(struct ktest *k, const char *path)
 	return fd;
 }
 
+/* -- Machines --
+ * What QEMU emulates, a row for each: the one place that knows an architecture.
+ * Names and numbers are QEMU's (hw/i386, hw/arm, hw/riscv: virt.c, hw/s390x) and
+ * ELF's (e_machine, System V ABI).
+ */
+static const struct machine {
+	const char *name;
+	const char *arch;      /* the processor's, as uname -m has it ... */
+	unsigned elf[2];       /* ... and ELF, of 64 bits and of 32, or 0 */
+	const char *image;     /* the kernel where it is built */
+	const char *qemu, *package; /* the emulator, and Debian's name for it */
+	const char *type[3];   /* -M under each ACCEL_... */
+	const char *monogon;   /* the same in Monogon mode under KVM, or NULL */
+	const char *cpu[3];    /* -cpu under each; NULL: see qemu_cpu() */
+	const char *bus;       /* what the names of virtio devices end in */
+	const char *module;    /* of the kernel, for that bus */
+	size_t slots;          /* for virtio devices */
+	const char *serial[5]; /* words: the console until there is hvc0 */
+	const char *early;     /* of the kernel's command line, for that ... */
+	const char *restart;   /* ... and for how it ends QEMU; or NULL */
+	size_t cmdline_max;    /* without the NUL, if the kernel says nothing */
+	bool own_bios;         /* our firmware is for it */
+	bool acpi;             /* acpi=off is there to be chosen */
+	bool tsc;              /* TCG's clock is the host's tick counter */
+	bool fw_cfg;           /* for vmcoreinfo */
+} machines[MACHINES] = {
+	/* Under KVM Monogon's, but that a program's has an RTC, for which a
+	 * kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG
+	 * also with the PIT, without which kernels cannot calibrate. They restart
+	 * by a triple fault: the other ways need ACPI or a keyboard controller. */
+	[MICROVM] = { .name = "microvm", .arch = "x86_64",
+		.elf = { ELF_X86_64, ELF_I386 },
+		.image = "arch/x86/boot/bzImage",
+		.qemu = "qemu-system-x86_64", .package = "qemu-system-x86",
+		.type = { [ACCEL_TCG] = "microvm,x-option-roms=off,pit=on,"
+					"pic=on,rtc=on,isa-serial=off",
+			  [ACCEL_KVM] = "microvm,x-option-roms=off,pic=off,"
+					"pit=off,rtc=on,isa-serial=off" },
+		.monogon = "microvm,x-option-roms=off,pic=off,pit=off,rtc=off,"
+			   "isa-serial=off",
+		.cpu = { [ACCEL_KVM] = "host" },
+		.bus = "device", .module = "virtio_mmio", .slots = 8,
+		.serial = { "-device", "isa-serial,chardev=early0", "-device",
+			    "isa-debugcon,iobase=0x402,chardev=early0" },
+		.early = "earlyprintk=serial", .restart = "reboot=t",
+		.cmdline_max = 2047, .own_bios = true, .acpi = true,
+		.tsc = true, .fw_cfg = true },
+	/* The same with PCI and QEMU's SeaBIOS. */
+	[Q35] = { .name = "q35", .arch = "x86_64",
+		.elf = { ELF_X86_64, ELF_I386 },
+		.image = "arch/x86/boot/bzImage",
+		.qemu = "qemu-system-x86_64", .package = "qemu-system-x86",
+		.type = { [ACCEL_TCG] = "q35", [ACCEL_KVM] = "q35" },
+		.cpu = { [ACCEL_KVM] = "host" },
+		.bus = "pci", .module = "virtio_pci", .slots = 24,
+		.serial = { "-device", "isa-serial,chardev=early0" },
+		.early = "earlyprintk=serial", .restart = "reboot=t",
+		.cmdline_max = 2047, .tsc = true, .fw_cfg = true },
+	/* "max" takes twice as long as this, for its pointer authentication. */
+	[ARM64] = { .name = "virt", .arch = "aarch64", .elf = { 183, 40 },
+		.image = "arch/arm64/boot/Image",
+		.qemu = "qemu-system-aarch64", .package = "qemu-system-arm",
+		.type = { [ACCEL_TCG] = "virt,gic-version=3",
+			  [ACCEL_KVM] = "virt,gic-version=max" },
+		.cpu = { [ACCEL_TCG] = "cortex-a76", [ACCEL_KVM] = "host" },
+		.bus = "device", .module = "virtio_mmio", .slots = 32,
+		.serial = { "-serial", "chardev:early0" }, .early = "earlycon",
+		.cmdline_max = 2047, .fw_cfg = true },
+	[RISCV64] = { .name = "virt", .arch = "riscv64", .elf = { 243 },
+		.image = "arch/riscv/boot/Image",
+		.qemu = "qemu-system-riscv64", .package = "qemu-system-misc",
+		.type = { [ACCEL_TCG] = "virt", [ACCEL_KVM] = "virt" },
+		.cpu = { [ACCEL_TCG] = "rv64", [ACCEL_KVM] = "host" },
+		.bus = "device", .module = "virtio_mmio", .slots = 8,
+		.serial = { "-serial", "chardev:early0" },
+		.early = "earlycon=sbi", .cmdline_max = 1023 },
+	[S390X] = { .name = "s390-ccw-virtio", .arch = "s390x", .elf = { 22 },
+		.image = "arch/s390/boot/bzImage",
+		.qemu = "qemu-system-s390x", .package = "qemu-system-misc",
+		.type = { [ACCEL_TCG] = "s390-ccw-virtio",
+			  [ACCEL_KVM] = "s390-ccw-virtio" },
+		.cpu = { [ACCEL_TCG] = "max", [ACCEL_KVM] = "host" },
+		.bus = "ccw", .module = "virtio_ccw", .slots = 32,
+		.serial = { "-device", "sclpconsole,chardev=early0" },
+		.early = "earlyprintk", .cmdline_max = 895 },
+};
+
+static const struct machine *guest_machine(const struct guest *g)
+{
+	return &machines[g->machine];
+}
+
+/* The emulator for it. */
+static const char *guest_qemu(const struct ktest_options *o,
+			      const struct guest *g)
+{
+	return o->qemu != NULL ? o->qemu : guest_machine(g)->qemu;
+}
+
 /* -- The kernel's file --
  * bzImage: Linux Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
  * Header"; its payload, a packed vmlinux, is payload_offset behind the set-up
  * sectors, and has 4 bytes more (its size), but with gzip. vmlinux: ELF-64, and
  * the note by which QEMU starts it, Xen's public/elfnote.h,
  * XEN_ELFNOTE_PHYS32_ENTRY ("PVH"). A unified kernel image (UAPI Group, UKI) is
- * a PE file (Microsoft, "PE Format") whose section .linux is a bzImage.
+ * a PE file (Microsoft, "PE Format") whose section .linux is a bzImage. Image:
+ * Documentation/arch/arm64/booting.rst, arch/riscv/boot-image-header.rst; s390's
+ * bzImage: arch/s390/include/asm/setup.h, struct parmarea at 0x10400. An Image in
+ * an EFI program: drivers/firmware/efi/libstub/zboot-header.S.
  */
 enum {
 	BZ_SETUP_SECTS = 0x1f1, BZ_SYSSIZE = 0x1f4, BZ_BOOT_FLAG = 0x1fe,
@@ -2477,10 +2609,25 @@ enum {
 	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
 	PE_AT = 0x3c, PE_SECTIONS = 6, PE_OPTIONAL_SIZE = 20, PE_HEADER = 24,
 	PE_VIRTUAL_SIZE = 8, PE_SIZE = 16, PE_OFFSET = 20, PE_SECTION = 40,
-	ELF_X86_64 = 62, ELF_I386 = 3,
 	ELF_NOTE_PVH = 18,
+	ZBOOT_PAYLOAD = 8, ZBOOT_LENGTH = 12,
+	S390_VERSION = 0x10428, S390_CMDLINE_SIZE = 0x10430,
+	IMAGE_HEAD = 0x10440,  /* all of that */
 	KERNEL_LAYERS = 4      /* a kernel in a kernel's file ... */
 };
+
+/* The first machine that runs an ELF file; NULL if there is none, or it is no
+ * such file. */
+static const struct machine *elf_machine(const struct map *m)
+{
+	const bool elf = m->size >= 64 && memcmp(m->at, "\177ELF", 4) == 0;
+	const unsigned is = elf ? (unsigned)elf_get(m->at, ELF_MACHINE, 2) : 0;
+
+	for (size_t i = 0; is != 0 && i < MACHINES; i++)
+		if (machines[i].elf[0] == is || machines[i].elf[1] == is)
+			return &machines[i];
+	return NULL;
+}
 
 /* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
  * descriptor size, type, then both padded to four bytes. */
@@ -2521,11 +2668,16 @@ static void kernel_messages(struct kernel *kernel, const char *s, size_t n)
 	static const char banner[] = "Linux version ",
 		acpi[] = "Unable to load the System Description",
 		pci[] = "No config space access function";
-	const char *p = find_bytes(s, n, banner, sizeof banner - 1);
+	const char *end = s + n,
+		   *p = find_bytes(s, n, banner, sizeof banner - 1);
 
+	while (p != NULL && p + sizeof banner <= end
+	       && !isdigit((unsigned char)p[sizeof banner - 1]))
+		p = find_bytes(p + 1, (size_t)(end - p) - 1, banner,
+			       sizeof banner - 1);
 	if (p == NULL)
 		return;
-	n -= (size_t)(p - s);
+	n = (size_t)(end - p);
 	kernel_version(kernel, p + sizeof banner - 1, n - sizeof banner + 1);
 	kernel->no_acpi = find_bytes(p, n, acpi, sizeof acpi - 1) == NULL;
 	kernel->no_pci = find_bytes(p, n, pci, sizeof pci - 1) == NULL;
@@ -2536,14 +2688,19 @@ static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
 {
 	struct elf_segment s;
 	bool pvh = false;
-	uint64_t machine = m->size >= 64 ? get_le(m->at + ELF_MACHINE, 2) : 0;
+	uint64_t machine = m->size >= 64 ? elf_get(m->at, ELF_MACHINE, 2) : 0;
+	const struct machine *other = elf_machine(m);
 
 	if (m->size < 64)
 		return fail(k, "-kernel-path %s: is a truncated ELF file",
 			    path);
-	if (machine != ELF_X86_64 && machine != ELF_I386)
+	if (other != NULL && other != machines)
+		return fail(k, "-kernel-path %s: is a vmlinux for %s, which QEMU"
+			    " does not start (take %s)", path, other->arch,
+			    other->image);
+	if (other == NULL)
 		return fail(k, "-kernel-path %s: is an ELF file for another"
-			    " architecture (machine %u), not x86", path,
+			    " architecture (machine %u)", path,
 			    (unsigned)machine);
 	kernel->elf = true;
 	kernel->is64 = machine == ELF_X86_64;
@@ -2634,9 +2791,8 @@ static const char *kernel_other(const struct map *m)
 		size_t len;
 		const char *what;
 	} others[] = {
-		{ 56, "ARMd", 4, "a kernel for arm64, not x86" },
-		{ 56, "RSC\x05", 4, "a kernel for riscv, not x86" },
-		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image, not x86" },
+		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image (take what it"
+		  " was made of)" },
 		{ 0, "070701", 6, "an initramfs (cpio), not a kernel" },
 		{ 0, "#!", 2, "a script, not a kernel" },
 		{ 0, "MZ", 2, "an EFI program without a Linux header" },
@@ -2649,7 +2805,7 @@ static const char *kernel_other(const struct map *m)
 		    && memcmp(m->at + others[i].at, others[i].magic,
 			      others[i].len) == 0)
 			return others[i].what;
-	return "neither a bzImage nor an ELF vmlinux";
+	return "neither a bzImage nor an Image nor an ELF vmlinux";
 }
 
 static bool kernel_is_bzimage(const struct map *m)
@@ -2659,21 +2815,84 @@ static bool kernel_is_bzimage(const struct map *m)
 	       && get_le(m->at + BZ_BOOT_FLAG, 2) == 0xaa55;
 }
 
+/* The machine for a file that begins as an Image does; MACHINES: none. */
+static enum machine_row kernel_row(const struct map *m)
+{
+	static const struct {
+		size_t at;
+		const char *magic;
+		enum machine_row machine;
+	} images[] = {
+		{ 56, "ARMd", ARM64 }, { 56, "RSC\x05", RISCV64 },
+		{ 0x10008, "S390EP", S390X },
+	};
+
+	for (size_t i = 0; i < COUNT(images); i++)
+		if (m->size >= images[i].at + 8
+		    && memcmp(m->at + images[i].at, images[i].magic,
+			      strlen(images[i].magic)) == 0)
+			return images[i].machine;
+	return MACHINES;
+}
+
+static int kernel_image(struct ktest *k, const char *path, const struct map *m,
+			struct kernel *kernel)
+{
+	size_t at, n;
+
+	kernel->machine = kernel_row(m);
+	kernel->is64 = true;
+	kernel->cmdline_max = machines[kernel->machine].cmdline_max;
+	if (kernel->machine != S390X) {
+		kernel_messages(kernel, m->at, m->size);
+	} else if (m->size >= IMAGE_HEAD) {
+		at = (size_t)get_be(m->at + S390_VERSION, 8);
+		n = (size_t)get_be(m->at + S390_CMDLINE_SIZE, 8);
+		kernel->cmdline_max = n > 1 ? n - 1 : kernel->cmdline_max;
+		if (at < m->size)
+			kernel_version(kernel, m->at + at, m->size - at);
+	}
+	return kernel->version[0] != '\0' ? 0 : fail(k, "-kernel-path %s: is"
+		" truncated, or no kernel of Linux: it does not say its version",
+		path);
+}
+
+/* What is packed in an EFI zboot image. */
+static bool kernel_zboot(const struct map *m, struct map *in)
+{
+	size_t at, size;
+
+	if (m->size < 64 || memcmp(m->at, "MZ\0\0zimg", 8) != 0)
+		return false;
+	at = (size_t)get_le(m->at + ZBOOT_PAYLOAD, 4);
+	size = (size_t)get_le(m->at + ZBOOT_LENGTH, 4);
+	if (at > m->size || size > m->size - at)
+		return false;
+	*in = (struct map){ m->at + at, size };
+	return packed_with(in->at, in->size) != NULL;
+}
+
 static int kernel_parse(struct ktest *k, const char *path,
 			const struct map *m, struct kernel *kernel)
 {
-	struct map in;
+	struct map in = *m;
 
 	*kernel = (struct kernel){ .cmdline_max = DEFAULT_CMDLINE_MAX };
 	if (kernel_is_bzimage(m))
 		return kernel_bzimage(k, path, m, kernel);
 	if (m->size >= 4 && memcmp(m->at, "\177ELF", 4) == 0)
 		return kernel_elf(k, path, m, kernel);
-	kernel->tool = packed_with(m->at, m->size);
-	if (kernel->tool != NULL)
-		in = *m;
-	else if (!kernel_uki(m, &in) || !kernel_is_bzimage(&in))
+	if (kernel_row(m) != MACHINES)
+		return kernel_image(k, path, m, kernel);
+	if (packed_with(m->at, m->size) != NULL || kernel_zboot(m, &in))
+		kernel->tool = packed_with(in.at, in.size);
+	else if (!kernel_uki(m, &in)
+		 || (!kernel_is_bzimage(&in) && kernel_row(&in) == MACHINES))
 		return fail(k, "-kernel-path %s: is %s", path, kernel_other(m));
+	else if (!kernel_is_bzimage(&in)) {
+		if (kernel_image(k, path, &in, kernel) < 0)
+			return -1;
+	}
 	else if (kernel_bzimage(k, path, &in, kernel) < 0)
 		return -1;
 	else
@@ -2695,6 +2914,35 @@ static int kernel_read(struct ktest *k, const char *path, int fd,
 	result = kernel_parse(k, path, &m, kernel);
 	unmap_file(&m);
 	return result;
+}
+
+/* The machine of a packed kernel, of which no more is unpacked than says so. */
+static enum machine_row kernel_peek(struct ktest *k, const char *path,
+				    const struct kernel *kernel)
+{
+	char *argv[] = { (char *)(uintptr_t)kernel->tool,
+			 (char *)(uintptr_t)"-dc", NULL };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct child c = { 0, -1 };
+	struct map m = { k->scratch, 0 };
+	const struct machine *elf;
+	ssize_t n = 1;
+
+	if (fd < 0 || lseek(fd, (off_t)kernel->at, SEEK_SET) < 0
+	    || child_start(k, argv, NULL, fd, -1, &c) < 0) {
+		close_fd(&fd);
+		return MACHINES;
+	}
+	while (n > 0 && m.size < PAGE) {
+		n = run_read(k, c.out, k->scratch + m.size, PAGE - m.size);
+		m.size += n > 0 ? (size_t)n : 0;
+	}
+	(void)kill(c.pid, SIGKILL);
+	(void)child_end(&c);
+	close_fd(&fd);
+	elf = elf_machine(&m);
+	return kernel_is_bzimage(&m) ? MICROVM : elf == NULL ? kernel_row(&m)
+	       : (enum machine_row)(elf - machines);
 }
 
 /* What is inside of a kernel's file, as a file; -1 and k->error, or k->end. */
@@ -2763,6 +3011,8 @@ static bool kernel_named(struct kernel *kernel, const char *path)
 
 	if (dash == NULL || dot < dash || dash[1] < '0' || dash[1] > '9')
 		return false;
+	if (!isalpha((unsigned char)dot[1])) /* it is the version's */
+		dot = dash + strlen(dash);
 	kernel_version(kernel, dash + 1, (size_t)(dot - dash) - 1);
 	kernel->is64 = true;
 	return true;
@@ -2772,8 +3022,7 @@ static bool kernel_named(struct kernel *kernel, const char *path)
  * path[PATH_SIZE]: what was made last. */
 static int kernel_of_tree(struct ktest *k, char *path)
 {
-	static const char *const names[] = { "arch/x86/boot/bzImage",
-					     "vmlinux", "vmlinuz" };
+	static const char *const names[] = { "vmlinux", "vmlinuz" };
 	char file[PATH_SIZE], found[PATH_SIZE] = "";
 	struct stat st;
 	uint64_t last = 0;
@@ -2781,17 +3030,23 @@ static int kernel_of_tree(struct ktest *k, char *path)
 
 	while (len > 1 && path[len - 1] == '/')
 		len--;
-	for (size_t i = 0; i < COUNT(names); i++) {
-		if (path_set(k, file, "%.*s/%s", (int)len, path, names[i]) < 0)
+	for (size_t i = 0; i < MACHINES + COUNT(names); i++) {
+		if (path_set(k, file, "%.*s/%s", (int)len, path, i < MACHINES
+			     ? machines[i].image : names[i - MACHINES]) < 0)
 			return -1;
-		if (stat(file, &st) < 0 || stat_ns(&st.st_mtim) < last)
+		if (stat(file, &st) < 0 || stat_ns(&st.st_mtim) < last
+		    /* of others than x86 QEMU starts no vmlinux */
+		    || (i >= MACHINES && last > 0
+			&& strstr(found, machines[0].image) == NULL
+			&& strstr(found, names[0]) == NULL))
 			continue;
 		last = stat_ns(&st.st_mtim);
 		memcpy(found, file, sizeof found);
 	}
 	if (found[0] == '\0')
-		return fail(k, "-kernel-path %s: is a directory without %s, %s"
-			    " or %s", path, names[0], names[1], names[2]);
+		return fail(k, "-kernel-path %s: is a directory without %s (or"
+			    " another architecture's), %s or %s", path,
+			    machines[0].image, names[0], names[1]);
 	memcpy(path, found, sizeof found);
 	return 0;
 }
@@ -2845,6 +3100,8 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 {
 	struct kernel *kernel = &g->kernel;
 	char *path = g->kernel_path;
+	const char *image;
+	enum machine_row row;
 	struct map m;
 	int result, fd;
 
@@ -2854,7 +3111,12 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	result = kernel_parse(k, path, &m, kernel);
 	unmap_file(&m);
 	if (result == 0 && kernel->wrapped && kernel->tool != NULL
-	    && !kernel_named(kernel, path)) {
+	    && kernel_named(kernel, path)) {
+		row = kernel_peek(k, path, kernel);
+		kernel->machine = row != MACHINES ? row : kernel->machine;
+		if (row != MACHINES)
+			kernel->cmdline_max = machines[row].cmdline_max;
+	} else if (result == 0 && kernel->wrapped && kernel->tool != NULL) {
 		fd = kernel_open(k, path, false, kernel);
 		result = fd < 0 ? -1 : 0;
 		close_fd(&fd);
@@ -2862,9 +3124,11 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	}
 	if (result < 0)
 		return -1;
+	image = machines[kernel->machine].image;
 	kernel->unpack = kernel_unpacks(k, kernel);
 	step(k, "kernel: %s, %s %s", path, kernel->elf ? "ELF"
-	     : kernel->wrapped ? "packed" : "bzImage", kernel->version);
+	     : kernel->wrapped ? "packed" : image + path_base(image),
+	     kernel->version);
 	return 0;
 }
 
@@ -3423,7 +3687,7 @@ static size_t modules_ours(const struct ktest_options *o,
 {
 	size_t n = 0;
 
-	ours[n++] = "virtio_mmio";
+	ours[n++] = guest_machine(g)->module;
 	ours[n++] = "virtio_console";
 	ours[n++] = "virtio_rng";
 	if (o->net || o->netfds.count > 0 || o->links.count > 0)
@@ -3513,6 +3777,15 @@ static void modules_step(struct ktest *k, const struct guest *g)
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
  */
+/* Whether the guest's processor is this host's. */
+static bool guest_is_native(const struct guest *g)
+{
+	struct utsname u;
+
+	return uname(&u) == 0
+	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
+}
+
 static bool self_directory(char *out)
 {
 	char *slash;
@@ -3545,21 +3818,73 @@ static int find_own(struct ktest *k, const char *name, char *out)
 	return is_file(out) ? 0 : 1;
 }
 
+/* Whether the kernel's architecture is that of a program at path, whose own is
+ * *arch then. True for what is no ELF file, or cannot be read. */
+static bool guest_runs(const struct guest *g, const char *path,
+		       const char **arch)
+{
+	char head[64] = "";
+	const struct map m = { head, sizeof head };
+	const struct machine *own = guest_machine(g), *is;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	unsigned number;
+
+	if (fd >= 0)
+		(void)!read(fd, head, sizeof head);
+	close_fd(&fd);
+	is = elf_machine(&m);
+	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
+	*arch = is != NULL ? is->arch : "another architecture";
+	return memcmp(head, "\177ELF", 4) != 0 || number == own->elf[0]
+	       || (number == own->elf[1] && number != 0);
+}
+
+static int guest_refuse(struct ktest *k, const struct guest *g,
+			const char *path)
+{
+	const char *arch;
+
+	return guest_runs(g, path, &arch) ? 0
+	       : fail(k, "%s: is for %s, the kernel for %s", path, arch,
+		      guest_machine(g)->arch);
+}
+
+/* Our init for that architecture: init-ARCH, or, where that is this host's,
+ * init. */
+static int guest_own_init(struct ktest *k, struct guest *g)
+{
+	const char *arch = guest_machine(g)->arch;
+	char name[32];
+	int result;
+
+	if (guest_is_native(g)) {
+		result = find_own(k, "init", g->init);
+		if (result <= 0)
+			return result;
+	}
+	(void)snprintf(name, sizeof name, "init-%s", arch);
+	result = find_own(k, name, g->init);
+	return result <= 0 ? result : fail(k, "-init is missing: there is no"
+		" %s beside ktest, nor %s (make ARCHS=%s, or: %s-linux-gnu-gcc"
+		" -Os -static -nostdlib -ffreestanding -fno-stack-protector"
+		" -fno-pie init.c -o %s)", guest_is_native(g) ? "init" : name,
+		g->init, arch, arch, name);
+}
+
 static int guest_init(struct ktest *k, struct guest *g)
 {
 	struct elf_segment s;
 	struct map m;
-	int result = 0;
+	int result = k->o->init != NULL
+		     ? path_set(k, g->init, "%s", k->o->init)
+		     : guest_own_init(k, g);
 
-	if (k->o->init != NULL)
-		result = path_set(k, g->init, "%s", k->o->init);
-	else if ((result = find_own(k, "init", g->init)) > 0)
-		return fail(k, "-init is missing: there is no init beside"
-			    " ktest, nor %s (cc line: see init.c)", g->init);
 	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
 		return -1;
 	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
 		result = fail(k, "-init %s: is not an ELF program", g->init);
+	else
+		result = guest_refuse(k, g, g->init);
 	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
 		if (s.type == PT_INTERP_TYPE)
 			result = fail(k, "-init %s: is linked dynamically",
@@ -3572,6 +3897,8 @@ static int guest_bios(struct ktest *k, struct guest *g)
 {
 	int found;
 
+	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
+		return path_set(k, g->bios, "%s", ""); /* QEMU's own */
 	if (k->o->bios == NULL) {
 		found = find_own(k, "bios/bios.bin", g->bios);
 		g->own_bios = found == 0;
@@ -3642,10 +3969,18 @@ static bool guest_needs(const char *path)
 	       || strncmp(plain, "/sys/", 5) == 0;
 }
 
+/* For virtio devices, beside what every guest has: vports, entropy, and the
+ * user network. */
+static size_t slots_left(const struct ktest_options *o, const struct guest *g)
+{
+	return guest_machine(g)->slots - 2 - (o->net != 0);
+}
+
 static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 		       const char *value)
 {
-	const size_t most = MOUNTS_MAX - (k->o->net != 0);
+	const size_t most = slots_left(k->o, g) < MOUNTS_MAX
+			    ? slots_left(k->o, g) : MOUNTS_MAX;
 	const bool is_root = strcmp(option, "rootfs") == 0;
 	struct mount *m = &g->mount[g->mount_count];
 	char host[PATH_SIZE], at[PATH_SIZE];
@@ -3713,8 +4048,8 @@ static int guest_modules(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	struct mount *m = &g->mount[g->mount_count];
-	const size_t most = MOUNTS_MAX - (size_t)(o->net != 0)
-			    - o->netfds.count - o->links.count;
+	const size_t most = slots_left(o, g), wires = o->netfds.count
+						      + o->links.count;
 	char at[PATH_SIZE], there[PATH_SIZE], ours[PATH_SIZE];
 	bool found;
 
@@ -3729,7 +4064,7 @@ static int guest_modules(struct ktest *k, struct guest *g)
 		return 0;
 	if (!found && guest_root(o, g) == NULL && !guest_hides(ours)) {
 		memcpy(g->modules_link, ours, sizeof ours);
-	} else if (g->mount_count < most) {
+	} else if (g->mount_count + wires < most && g->mount_count < MOUNTS_MAX) {
 		memcpy(m->host, ours, sizeof ours);
 		memcpy(m->guest, at, sizeof at);
 		g->mount_count++;
@@ -3743,10 +4078,13 @@ static int guest_root_program(struct ktest *k, struct guest *g,
 			      const char *root, const char *path)
 {
 	const struct ktest_options *o = k->o;
+	char real[PATH_SIZE];
 
 	/* what an absolute path leads to here says nothing of there */
 	if (path[0] == '/' ? path_set(k, g->program, "%s", path) < 0
 			   : path_absolute(k, path, g->program) < 0)
+		return -1;
+	if (root_path(root, g->program, real) && guest_refuse(k, g, real) < 0)
 		return -1;
 	if (o->files.count > 0 || o->mounts.count > 0
 	    || is_program(root, g->program))
@@ -3755,9 +4093,22 @@ static int guest_root_program(struct ktest *k, struct guest *g,
 		    g->program);
 }
 
+/* What PROGRAM is called: "%a" in it is the kernel's architecture, unless there
+ * is a file of that name. */
+static const char *guest_name(struct ktest *k, struct guest *g)
+{
+	const char *name = k->o->argv[0], *a = strstr(name, "%a");
+
+	if (a == NULL || is_file(name)
+	    || path_set(k, g->name, "%.*s%s%s", (int)(a - name), name,
+			guest_machine(g)->arch, a + 2) < 0)
+		return name;
+	return g->name;
+}
+
 static int guest_program(struct ktest *k, struct guest *g)
 {
-	const char *name = k->o->argv[0], *root = guest_root(k->o, g);
+	const char *name = guest_name(k, g), *root = guest_root(k->o, g);
 	char path[PATH_SIZE];
 	struct stat st;
 	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0
@@ -3796,7 +4147,8 @@ static int guest_program(struct ktest *k, struct guest *g)
 		return fail(k, "%s: is not an executable file", path);
 	}
 	g->on_host = true;
-	return path_absolute(k, path, g->program);
+	return guest_refuse(k, g, path) < 0
+	       ? -1 : path_absolute(k, path, g->program);
 }
 
 /* Adds "NAME=VALUE", or takes its place if there is one of that name. */
@@ -3890,18 +4242,17 @@ static int guest_user(struct ktest *k, struct guest *g)
  * has run: see remedy_kvm(). */
 static bool kvm_usable(struct ktest *k)
 {
-#ifdef __x86_64__
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int fd;
+
+	if (!guest_is_native(&k->guest))
+		return false;
+	fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0 && errno != ENOENT)
 		warn(k, "using tcg, because kvm failed: /dev/kvm:");
 	if (fd >= 0)
 		(void)close(fd);
 	return fd >= 0;
-#else
-	(void)k;
-	return false;
-#endif
 }
 
 /* -- ACPI --
@@ -3918,8 +4269,9 @@ static bool guest_serves_both(const struct guest *g, const struct attempt *a)
 
 static int guest_acpi(const struct guest *g, const struct attempt *a)
 {
-	return g->kernel.no_acpi
-	       || (g->kernel.no_pci && !guest_serves_both(g, a))
+	return guest_machine(g)->acpi
+	       && (g->kernel.no_acpi
+		   || (g->kernel.no_pci && !guest_serves_both(g, a)))
 	       ? ACPI_OFF : ACPI_ON;
 }
 
@@ -4005,8 +4357,10 @@ static int guest_describe(struct ktest *k, struct guest *g)
 
 	g->mode = o->argv != NULL || snapshot_fd(o) >= 0 ? MODE_PROGRAM
 							: MODE_MONOGON;
-	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0
-	    || guest_initrd(k) < 0)
+	if (guest_kernel(k, g) < 0)
+		return -1;
+	g->machine = g->kernel.machine;
+	if (guest_bios(k, g) < 0 || guest_initrd(k) < 0)
 		return -1;
 	if (g->mode == MODE_PROGRAM) {
 		if (!g->kernel.is64)
@@ -4026,6 +4380,15 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	} else if (guest_monogon(k) < 0) {
 		return -1;
 	}
+	if (o->accel == ACCEL_KVM && !guest_is_native(g))
+		return fail(k, "-accel kvm: runs this host's architecture, not %s",
+			    guest_machine(g)->arch);
+	if (o->sysroot != NULL && guest_is_native(g))
+		return fail(k, "-sysroot %s: is for another architecture than"
+			    " %s", o->sysroot, guest_machine(g)->arch);
+	if (o->acpi == ACPI_OFF && !guest_machine(g)->acpi)
+		return fail(k, "-acpi off: is nothing to choose on %s",
+			    guest_machine(g)->name);
 	k->attempt = (struct attempt){
 		.accel = o->accel, .acpi = o->acpi,
 		.sandbox = o->sandbox != SANDBOX_OFF,
@@ -4445,8 +4808,7 @@ static int wires_read(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	const size_t own = g->mode == MODE_PROGRAM ? 6 : 2; /* qemu_vports() */
-	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
-			    - g->mount_count;
+	const size_t most = slots_left(o, g) - g->mount_count;
 
 	for (size_t i = 0; i < o->netfds.count; i++) {
 		struct wire w = { .fd = -1, .listen = -1 };
@@ -4740,6 +5102,7 @@ struct cpio {
 	const char *file;      /* the -file that is being added, or NULL */
 	bool setuid_said;
 	bool optional;         /* what a file needs may be missing */
+	const char *sysroot;   /* where files for the guest are, first; or NULL */
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
 	char libraries[16384]; /* what a loader lists */
@@ -5049,7 +5412,8 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || (o->kmemleak && job_string(c, "s", "") < 0))
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
-		if (job_string(c, "a", o->argv[i]) < 0)
+		if (job_string(c, "a", i == 0 && g->name[0] != '\0' ? g->name
+				: o->argv[i]) < 0)
 			return -1;
 	for (size_t i = 0; g->env[i] != NULL; i++)
 		if (job_string(c, "e", g->env[i]) < 0)
@@ -5097,15 +5461,22 @@ static bool program_interpreter(const struct map *m, char *out, char *word,
 /* A file of the host at its own absolute path, once. */
 static int job_same_file(struct cpio *c, const char *path)
 {
-	size_t len = strlen(path);
+	size_t len = c->sysroot != NULL ? strlen(c->sysroot) : 0;
+	char host[PATH_SIZE];
 
+	path += len > 0 && strncmp(path, c->sysroot, len) == 0 ? len : 0;
+	if (path_set(c->k, host, "%s%s", len > 0 ? c->sysroot : "", path) < 0)
+		return -1;
+	if (!is_file(host) && path_set(c->k, host, "%s", path) < 0)
+		return -1;
+	len = strlen(path);
 	if (text_has_line(&c->seen, path, len))
 		return 0;
 	if (len + 2 < text_room(&c->seen) && strchr(path, '\n') == NULL) {
 		text_add(&c->seen, path);
 		text_add(&c->seen, "\n");
 	}
-	return cpio_file(c, path, path + 1, 0);
+	return cpio_file(c, host, path + 1, 0);
 }
 
 /* One line of what an interpreter lists: "NAME => PATH (ADDRESS)", or "PATH
@@ -5128,10 +5499,14 @@ static int job_library(struct cpio *c, const char *program, char *line)
 }
 
 /* Adds the libraries of a dynamically linked program: its loader is asked, as
- * ldd does, in the environment that the program will have. */
-static int job_libraries(struct cpio *c, const char *program, char *loader)
+ * ldd does, in the environment that the program will have; one for another
+ * architecture through qemu, else NULL. */
+static int job_libraries(struct cpio *c, const char *program, char *loader,
+			 char *qemu)
 {
-	char *argv[] = { loader, (char *)(uintptr_t)"--list",
+	char *argv[] = { qemu, (char *)(uintptr_t)"-L",
+			 (char *)(uintptr_t)c->sysroot, loader,
+			 (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
 	char *text = c->libraries, *line, *next;
 	struct child child = { 0, -1 };
@@ -5139,8 +5514,8 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 	ssize_t n;
 	int status;
 
-	if (child_start(c->k, argv, (char *const *)(uintptr_t)
-			c->k->guest.env, -1, -1, &child) < 0)
+	if (child_start(c->k, qemu != NULL ? argv : argv + 3,
+			(char *const *)(uintptr_t)c->k->guest.env, -1, -1, &child) < 0)
 		return -1;
 	while ((n = run_read(c->k, child.out, text + len,
 			     sizeof c->libraries - 1 - len)) > 0)
@@ -5171,6 +5546,7 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 static bool loader_known(const char *path, char *real)
 {
 	static const char *const places[] = { "/lib*", "/usr/lib*",
+		"/usr/*-linux-gnu*/lib*",
 		"/usr/local/lib*", "/usr/local/musl/lib/*", "/nix/store/*",
 		"/gnu/store/*", "/snap/*", "/home/linuxbrew/.linuxbrew/*" };
 	static const char *const names[] = { "ld-linux*.so.[0-9]*",
@@ -5228,7 +5604,7 @@ static bool program_audits(const struct map *m)
 	    || dynamic.size > m->size - at)
 		return true;
 	for (uint64_t i = 0; i + 2 * word <= dynamic.size; i += 2 * word) {
-		const uint64_t tag = get_le(m->at + at + i, word);
+		const uint64_t tag = elf_get(m->at, at + i, word);
 
 		if (tag == 0 || tag == AUDIT || tag == DEPAUDIT)
 			return tag != 0;
@@ -5245,7 +5621,7 @@ static int job_dynamic(struct cpio *c, const char *path, const char *interp,
 	    && job_same_file(c, "/etc/ld.so.cache") < 0)
 		return -1;
 	if (!audits && loader_known(interp, loader))
-		return job_libraries(c, path, loader);
+		return job_libraries(c, path, loader, NULL);
 	if (!c->k->job_said && !c->optional)
 		warn(c->k, "%s: its libraries are not looked for (-file brings"
 		     " them): %s%s", path, audits ? "it asks for others that"
@@ -5254,21 +5630,65 @@ static int job_dynamic(struct cpio *c, const char *path, const char *interp,
 	return 0;
 }
 
+/* The same for one of another architecture, whose loader runs in qemu-user's
+ * QEMU and finds all below a directory. What -sysroot names is believed. */
+static int job_foreign(struct cpio *c, const char *path, const char *interp,
+		       bool audits)
+{
+	const char *arch = guest_machine(&c->k->guest)->arch;
+	const char *asked = c->k->o->sysroot;
+	char root[PATH_SIZE], loader[PATH_SIZE], name[32], qemu[PATH_SIZE];
+	char real[PATH_SIZE];
+	int result;
+
+	(void)snprintf(name, sizeof name, "qemu-%s", arch);
+	if ((asked != NULL ? path_set(c->k, root, "%s", asked)
+	     : path_set(c->k, root, "/usr/%s-linux-gnu", arch)) < 0
+	    || path_set(c->k, loader, "%s%s", root, interp) < 0)
+		return -1;
+	if (audits || !is_file(loader) || !path_search(NULL, name, qemu)
+	    || (!loader_known(loader, real) && asked == NULL))
+		return c->optional ? 0 : fail(c->k, "%s: is linked dynamically,"
+			" for %s: link it statically, use -rootfs, or install"
+			" qemu-user and the libc that has %s (-sysroot DIR)",
+			path, arch, loader);
+	c->sysroot = root;
+	result = job_same_file(c, interp);
+	if (result == 0)
+		result = job_libraries(c, path, loader, qemu);
+	c->sysroot = NULL;
+	return result;
+}
+
 /* The loader for a library of this host's processor, which names none. */
 static bool library_loader(const struct map *m, char *out)
 {
-	static const char *const loaders[] = { "/lib64/ld-linux-x86-64.so.2",
-		"/lib/ld-musl-x86_64.so.1", "/lib/ld-linux.so.2",
-		"/lib/ld-musl-i386.so.1" };
+	static const struct {
+		unsigned elf;
+		const char *path;
+	} loaders[] = {
+		{ ELF_X86_64, "/lib64/ld-linux-x86-64.so.2" },
+		{ ELF_X86_64, "/lib/ld-musl-x86_64.so.1" },
+		{ ELF_I386, "/lib/ld-linux.so.2" },
+		{ ELF_I386, "/lib/ld-musl-i386.so.1" },
+		{ 183, "/lib/ld-linux-aarch64.so.1" },
+		{ 183, "/lib/ld-musl-aarch64.so.1" },
+		{ 243, "/lib/ld-linux-riscv64-lp64d.so.1" },
+		{ 22, "/lib/ld64.so.1" },
+	};
 	struct elf_segment s = { 0 };
 	size_t i = 0;
 
 	while (s.type != PT_DYNAMIC_TYPE)
 		if (!elf_segment(m->at, m->size, i++, &s))
 			return false;
-	i = get_le(m->at + ELF_MACHINE, 2) == ELF_X86_64 ? 0 : 2;
-	(void)snprintf(out, PATH_SIZE, "%s", loaders[i + !is_file(loaders[i])]);
-	return true;
+	for (i = 0; i < COUNT(loaders); i++)
+		if (elf_get(m->at, ELF_MACHINE, 2) == loaders[i].elf) {
+			(void)snprintf(out, PATH_SIZE, "%s", loaders[i].path);
+			if (is_file(out))
+				return true;
+		}
+	return false;
 }
 
 /* Adds what a program needs to start: interpreter and libraries. One that is
@@ -5276,15 +5696,22 @@ static bool library_loader(const struct map *m, char *out)
 static int job_needs(struct cpio *c, const char *path, int depth)
 {
 	char interp[PATH_SIZE], word[PATH_SIZE], found[PATH_SIZE];
+	const char *arch;
 	struct map m;
 	bool script, any, audits;
 
-	if (map_file(c->k, "PROGRAM", path, &m) < 0)
+	if (c->optional && !guest_runs(&c->k->guest, path, &arch))
+		return 0;
+	if (guest_refuse(c->k, &c->k->guest, path) < 0
+	    || map_file(c->k, "PROGRAM", path, &m) < 0)
 		return -1;
 	any = program_interpreter(&m, interp, word, &script)
 	      || (c->optional && library_loader(&m, interp));
 	audits = any && !script && program_audits(&m);
 	unmap_file(&m);
+	if (any && !script && interp[0] == '/'
+	    && !guest_is_native(&c->k->guest))
+		return job_foreign(c, path, interp, audits);
 	if (!any || interp[0] != '/' || !is_file(interp)
 	    || (script && c->optional))
 		return 0;
@@ -5745,29 +6172,31 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
 	text_add(&q->cmdline, buf);
 }
 
-/* TCG's processor. Before QEMU 8.0 an interrupt behind a cmpxchg16b, with which
- * Linux 6.5 and later allocate memory, saves garbage for EFLAGS (set_cc_op()
- * without gen_update_cc_op(), target/i386/tcg/translate.c): a double fault.
- * QEMU 8.0 was the first to know FSRS, which "max" has anyway. With the BMI2 of
- * 5.2 a kernel packed by zstd ends while it unpacks itself. */
-static const char *qemu_tcg_cpu(const struct qemu *q)
+/* The processor, which for TCG's x86 depends on what runs it. Before QEMU 8.0
+ * an interrupt behind a cmpxchg16b, with which Linux 6.5 and later allocate
+ * memory, saves garbage for EFLAGS (set_cc_op() without gen_update_cc_op(),
+ * target/i386/tcg/translate.c): a double fault. QEMU 8.0 was the first to know
+ * FSRS, which "max" has anyway. With the BMI2 of 5.2 a kernel packed by zstd
+ * ends while it unpacks itself. */
+static const char *qemu_cpu(const struct qemu *q)
 {
+	const char *cpu = guest_machine(q->g)->cpu[q->a->accel];
 	int major = 6, minor = 5;
 
+	if (cpu != NULL)
+		return q->a->age == QEMU_SGX ? "host,-sgx" : cpu;
 	(void)sscanf(q->g->kernel.version, "%d.%d", &major, &minor);
 	return q->a->age == QEMU_BEFORE_6 ? "max,cx16=off,bmi2=off"
 	       : major < 6 || (major == 6 && minor < 5) ? "max"
 	       : q->a->age == QEMU_BEFORE_8 ? "max,cx16=off" : "max,fsrs=on";
 }
 
-/* The machine. Under KVM Monogon's, but that a program's has an RTC, for which
- * a kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG also
- * with the PIT, without which kernels cannot calibrate. */
 static void qemu_machine(struct qemu *q)
 {
 	const struct ktest_options *o = q->o;
-	const bool kvm = q->a->accel == ACCEL_KVM;
-	const bool program = q->g->mode == MODE_PROGRAM;
+	const struct machine *m = guest_machine(q->g);
+	const bool monogon = q->g->mode == MODE_MONOGON
+			     && q->a->accel == ACCEL_KVM && m->monogon != NULL;
 	const int memory = (int)o->memory;
 
 	qemu_arg(q, "-nodefaults");
@@ -5776,41 +6205,46 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
 	qemu_arg(q, "-cpu");
-	qemu_arg(q, !kvm ? qemu_tcg_cpu(q)
-		 : q->a->age == QEMU_SGX ? "host,-sgx" : "host");
+	qemu_arg(q, qemu_cpu(q));
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
 		qemu_add(q, "-m", "%dM", memory);
 	if (o->cpus > 1)
 		qemu_add(q, "-smp", "%d", (int)o->cpus);
-	qemu_arg(q, "-bios");
-	qemu_arg(q, q->g->bios);
+	if (q->g->bios[0] != '\0') {
+		qemu_arg(q, "-bios");
+		qemu_arg(q, q->g->bios);
+	}
 	qemu_arg(q, "-M");
-	qemu_arg(q, !kvm ? "microvm,x-option-roms=off,pit=on,pic=on,rtc=on,"
-			   "isa-serial=off"
-		 : program ? "microvm,x-option-roms=off,pic=off,pit=off,"
-			     "rtc=on,isa-serial=off"
-		 : "microvm,x-option-roms=off,pic=off,pit=off,rtc=off,"
-		   "isa-serial=off");
+	qemu_arg(q, monogon ? m->monogon : m->type[q->a->accel]);
 	if (q->a->acpi == ACPI_OFF)
 		qemu_more(q, ",acpi=off");
 	else if (guest_serves_both(q->g, q->a) && q->a->age < QEMU_BEFORE_6)
 		qemu_more(q, ",ioapic2=off");
-	/* Triple fault: the other ways to restart need ACPI or a keyboard
-	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
-	qemu_kernel_arg(q, "reboot=t");
+}
+
+/* What the machine's kernel is told. A panic restarts at once, and -no-reboot
+ * ends QEMU. */
+static void qemu_kernel_args(struct qemu *q)
+{
+	const struct machine *m = guest_machine(q->g);
+	const bool kvm = q->a->accel == ACCEL_KVM;
+
+	if (m->restart != NULL)
+		qemu_kernel_arg(q, "%s", m->restart);
 	qemu_kernel_arg(q, "console=hvc0");
-	if (!o->console)
+	if (!q->o->console)
 		qemu_kernel_arg(q, "quiet");
 	qemu_kernel_arg(q, "panic=-1");
-	if (!kvm && q->a->tick_khz > 0)
+	if (!kvm && m->tsc && q->a->tick_khz > 0)
 		qemu_kernel_arg(q, "tsc_early_khz=%lu tsc=reliable",
 				q->a->tick_khz);
-	if (!kvm)
+	if (!kvm && m->tsc)
 		qemu_kernel_arg(q, "no_timer_check");
-	if (!kvm || program)
+	if (!kvm || q->g->mode == MODE_PROGRAM)
 		qemu_kernel_arg(q, "cryptomgr.notests");
+	qemu_kernel_arg(q, "%s", m->early);
 }
 
 /* Monogon's machine has none. */
@@ -5820,7 +6254,7 @@ static void qemu_monitor(struct qemu *q)
 		return;
 	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
 	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
-	if (q->o->dump != NULL)
+	if (q->o->dump != NULL && guest_machine(q->g)->fw_cfg)
 		qemu_add(q, "-device", "vmcoreinfo");
 }
 
@@ -5852,16 +6286,19 @@ static void qemu_sandbox(struct qemu *q)
  * them, a pipe for as many as it holds. */
 static void qemu_consoles(struct qemu *q)
 {
-	qemu_add(q, "-device", "virtio-rng-device,max-bytes=1024,period=1000");
-	qemu_add(q, "-device", "virtio-serial-device,max_ports=%d", VPORTS_MAX);
+	const struct machine *m = guest_machine(q->g);
+
+	qemu_add(q, "-device", "virtio-rng-%s,max-bytes=1024,period=1000",
+		 m->bus);
+	qemu_add(q, "-device", "virtio-serial-%s,max_ports=%d", m->bus,
+		 VPORTS_MAX);
 	qemu_add(q, "-chardev", "file,id=con0,path=" FD_PATH,
 		 FD_FIRST + FD_CONSOLE);
 	qemu_add(q, "-device", "virtconsole,chardev=con0");
 	qemu_add(q, "-chardev", "file,id=early0,path=" FD_PATH ",mux=on",
 		 FD_FIRST + FD_EARLY);
-	qemu_add(q, "-device", "isa-serial,chardev=early0");
-	qemu_add(q, "-device", "isa-debugcon,iobase=0x402,chardev=early0");
-	qemu_kernel_arg(q, "earlyprintk=serial");
+	for (size_t i = 0; m->serial[i] != NULL; i++)
+		qemu_arg(q, m->serial[i]);
 }
 
 static void qemu_vport(struct qemu *q, const char *id, const char *name)
@@ -5910,8 +6347,8 @@ static void qemu_network(struct qemu *q)
 		qemu_more(q, ",guestfwd=");
 		qemu_more(q, g->service[i]);
 	}
-	qemu_add(q, "-device", "virtio-net-device,netdev=usernet0,mac="
-		 KTEST_HOST_MAC);
+	qemu_add(q, "-device", "virtio-net-%s,netdev=usernet0,mac="
+		 KTEST_HOST_MAC, guest_machine(g)->bus);
 	if (o->pcap != NULL && !saving)
 		qemu_add(q, "-object", "filter-dump,id=dump0,netdev=usernet0,"
 			 "file=%s", o->pcap);
@@ -5929,8 +6366,8 @@ static void qemu_cable(struct qemu *q, size_t i)
 	qemu_add(q, "-netdev", q->a->boot == BOOT_SAVE
 		 ? "hubport,id=cable%d,hubid=%d" : "socket,id=cable%d,fd=%d",
 		 fd, fd);
-	qemu_add(q, "-device", "virtio-net-device,netdev=cable%d,mac=%s", fd,
-		 mac);
+	qemu_add(q, "-device", "virtio-net-%s,netdev=cable%d,mac=%s",
+		 guest_machine(q->g)->bus, fd, mac);
 }
 
 /* One more vport. In a machine that is saved it leads nowhere. What QEMU opens
@@ -5975,8 +6412,9 @@ static void qemu_mounts(struct qemu *q)
 			 saving ? "/" : m->host);
 		if (saving || !m->rw)
 			qemu_more(q, ",readonly=on");
-		qemu_add(q, "-device", "virtio-9p-device,fsdev=fs%d,"
-			 "mount_tag=ktest%d", (int)i, (int)i);
+		qemu_add(q, "-device", "virtio-9p-%s,fsdev=fs%d,"
+			 "mount_tag=ktest%d", guest_machine(q->g)->bus, (int)i,
+			 (int)i);
 	}
 }
 
@@ -6043,8 +6481,9 @@ static int qemu_build(struct ktest *k, const struct attempt *a)
 	q->argc = 0;
 	text_init(&q->args, q->args_at, sizeof q->args_at);
 	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
-	qemu_arg(q, k->o->qemu);
+	qemu_arg(q, guest_qemu(k->o, &k->guest));
 	qemu_machine(q);
+	qemu_kernel_args(q);
 	qemu_monitor(q);
 	qemu_snapshot(q);
 	qemu_sandbox(q);
@@ -6232,6 +6671,7 @@ static int input_add(struct ktest *k, const char *what, const char *path)
 static int inputs_find(struct ktest *k, const struct guest *g)
 {
 	const struct ktest_options *o = k->o;
+	const char *qemu = guest_qemu(o, g);
 	struct snapshot *s = &k->snapshot;
 	char path[PATH_SIZE];
 
@@ -6243,10 +6683,9 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 	    || (o->initrd_path != NULL
 		&& input_add(k, "the initrd", o->initrd_path) < 0))
 		return -1;
-	if (strchr(o->qemu, '/') == NULL && !path_search(NULL, o->qemu, path))
-		return fail(k, "-qemu %s: is not found", o->qemu);
-	if (input_add(k, "QEMU", strchr(o->qemu, '/') != NULL ? o->qemu
-							       : path) < 0)
+	if (strchr(qemu, '/') == NULL && !path_search(NULL, qemu, path))
+		return fail(k, "-qemu %s: is not found", qemu);
+	if (input_add(k, "QEMU", strchr(qemu, '/') != NULL ? qemu : path) < 0)
 		return -1;
 	for (const char *p = g->modules; *p != '\0';)
 		if ((p = module_next(k, g, p, path)) == NULL
@@ -6680,7 +7119,8 @@ static int snapshot_finish(struct ktest *k)
 	t->age = (int64_t)a->age;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
-	t->tick_khz = a->tick_khz != 0 ? a->tick_khz : tick_khz(k);
+	t->tick_khz = a->tick_khz != 0 || !guest_machine(&k->guest)->tsc
+		      ? a->tick_khz : tick_khz(k);
 	return args_hash(k, a, &t->args);
 }
 
@@ -7115,6 +7555,9 @@ static int spawn_result(struct ktest *k, int error)
 	if (n != sizeof e)
 		return 0;
 	errno = e.why == EINVAL && e.fds ? EMFILE : e.why;
+	if (!e.fds && errno == ENOENT && k->o->qemu == NULL)
+		return fail(k, "%s is not installed (Debian: %s)",
+			    k->qemu.argv[0], guest_machine(&k->guest)->package);
 	return e.fds ? fail(k, "-qemu %s: no room for its fds (ulimit -n):",
 			    k->qemu.argv[0])
 		     : fail(k, "-qemu %s: cannot be executed:",
@@ -9424,6 +9867,7 @@ static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 	char why[QUOTE_SIZE];
 
 	if (k->o->acpi != ACPI_AUTO || a->acpi_turned
+	    || !guest_machine(&k->guest)->acpi
 	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
 	    || console_said(k, PANIC, why) || console_said(k, "firmware: ", why)
 	    || (console_said(k, "] ktest: ", why)
@@ -9579,7 +10023,7 @@ static int run_attempts(struct ktest *k)
 		if (attempt_files(k) < 0)
 			return -1;
 		if (a->accel == ACCEL_TCG && a->tick_khz == 0
-		    && a->boot != BOOT_RESTORE)
+		    && a->boot != BOOT_RESTORE && guest_machine(&k->guest)->tsc)
 			a->tick_khz = tick_khz(k);
 		if (qemu_build(k, a) < 0)
 			return -1;

@@ -124,9 +124,10 @@ struct ktest_options {
 	const char *cwd, *rootfs, *user;
 	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
-	const char *qemu, *bios, *init;
+	const char *qemu, *bios, *init; /* NULL: what the kernel's machine has */
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
+	int machine;       /* 0 auto, 1 microvm, 2 q35 */
 	int acpi;          /* 0 auto, 1 on, 2 off */
 	int unpack;        /* the kernel here: 0 auto, 1 on, 2 off */
 	int sandbox;       /* 0 off, 1 on, 2 auto */
@@ -247,8 +248,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	WIRES_MAX = 32,         /* -netfd, -link and -chardev together */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
 	BOOT_TRIES = 3,         /* boots that may hang */
-	VIRTIO_DEVICES = 8,     /* that every microvm has room for */
-	MOUNTS_MAX = VIRTIO_DEVICES - 2, /* the root among them */
+	MOUNTS_MAX = 6,         /* the root among them */
 	DISKS_MAX = MOUNTS_MAX, /* likewise */
 	VPORTS_MAX = 17,        /* of the virtio serial device, max_ports */
 	NAME_SIZE = 64,         /* of a vport, as init takes it */
@@ -312,6 +312,7 @@ enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
 enum { UNPACK_AUTO, UNPACK_ON, UNPACK_OFF };
 enum { SANDBOX_OFF, SANDBOX_ON, SANDBOX_AUTO };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
+static const char *const machine_names[] = { "auto", "microvm", "q35", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
 static const char *const unpack_names[] = { "auto", "on", "off", NULL };
 static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
@@ -325,7 +326,12 @@ static const char *const expect_names[] = { "none", "panic", "oops", "warn",
 /* ==== 2. Types ==========================================================
  * What a run needs (struct ktest), and what the rooms hand to each other.
  */
+enum machine_row { /* of machines[], see room 5 */
+	MICROVM, Q35, ARM64, RISCV64, S390X, MACHINES
+};
+
 struct kernel { /* what the kernel's file says of itself */
+	enum machine_row machine; /* that starts it, if nobody wants another */
 	bool elf;              /* vmlinux with PVH note, else bzImage */
 	bool wrapped;          /* neither: one of these is inside */
 	size_t at, size;       /* of what is inside of the file, 0: nothing */
@@ -399,6 +405,7 @@ struct disk { /* a virtio block device */
 
 struct guest { /* the description of one machine, all policy */
 	enum mode mode;
+	enum machine_row machine;
 	struct kernel kernel;
 	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
@@ -1691,6 +1698,10 @@ static const struct opt opt_table[] = {
 	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(cpus), .min = 1, .max = 255,
 	  .help = "processors, 1 to 255", .def = "1" },
+	{ .name = "machine", .value = "auto|microvm|q35", .kind = OPT_CHOICE,
+	  .offset = AT(machine), .choices = machine_names,
+	  .help = "q35: a PC with PCI; auto: if it takes one",
+	  .def = "auto" },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names,
 	  .help = "how devices are announced", .def = "auto" },
@@ -1699,7 +1710,7 @@ static const struct opt opt_table[] = {
 	  .help = "QEMU's seccomp filter; auto: if it has one", .def = "auto" },
 	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
 	  .path = PATH_NAME, .help = "the emulator",
-	  .def = "$KTEST_QEMU or qemu-system-x86_64" },
+	  .def = "$KTEST_QEMU or the kernel's" },
 	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
 	  .offset = AT(qemu_args), .dashes = true,
 	  .help = "passed to QEMU as it is (repeatable)" },
@@ -2335,8 +2346,8 @@ void ktest_defaults(struct ktest_options *o)
 	};
 	if (o->kernel_path != NULL && o->kernel_path[0] == '\0')
 		o->kernel_path = NULL;
-	if (o->qemu == NULL || o->qemu[0] == '\0')
-		o->qemu = "qemu-system-x86_64";
+	if (o->qemu != NULL && o->qemu[0] == '\0')
+		o->qemu = NULL;
 }
 
 int ktest_parse(struct ktest_options *o, char *const *argv,
@@ -2545,6 +2556,99 @@ static int open_unpacked(struct ktest *k, const char *path)
 	fd = unpack(k, "", path, tool, packed);
 	(void)close(packed);
 	return fd;
+}
+
+/* -- Machines --
+ * What QEMU emulates, a row for each: the one place that knows an architecture.
+ * Names and numbers are QEMU's (hw/i386, hw/arm, hw/riscv: virt.c, hw/s390x) and
+ * ELF's (e_machine, System V ABI).
+ */
+static const struct machine {
+	const char *name;
+	const char *arch;      /* the processor's, as uname -m has it ... */
+	unsigned elf;          /* ... and as ELF has it */
+	bool big_endian;
+	const char *qemu, *package; /* the emulator, and Debian's name for it */
+	const char *type[3];   /* -M under each ACCEL_... */
+	const char *monogon;   /* the same in Monogon mode under KVM, or NULL */
+	const char *cpu[3];    /* -cpu under each; NULL: see qemu_cpu() */
+	const char *bus;       /* what the names of virtio devices end in */
+	const char *module;    /* of the kernel, for that bus */
+	size_t slots;          /* for virtio devices */
+	const char *serial[5]; /* words: the console until there is hvc0 */
+	const char *early;     /* of the kernel's command line, for that ... */
+	const char *restart;   /* ... and for how it ends QEMU; or NULL */
+	size_t cmdline_max;    /* without the NUL, if the kernel says nothing */
+	bool own_bios;         /* our firmware is for it */
+	bool acpi;             /* acpi=off is there to be chosen */
+	bool tsc;              /* TCG's clock is the host's tick counter */
+	bool fw_cfg;           /* for vmcoreinfo */
+} machines[MACHINES] = {
+	/* Under KVM Monogon's, but that a program's has an RTC, for which a
+	 * kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG
+	 * also with the PIT, without which kernels cannot calibrate. They restart
+	 * by a triple fault: the other ways need ACPI or a keyboard controller. */
+	[MICROVM] = { .name = "microvm", .arch = "x86_64", .elf = 62,
+		.qemu = "qemu-system-x86_64", .package = "qemu-system-x86",
+		.type = { [ACCEL_TCG] = "microvm,x-option-roms=off,pit=on,"
+					"pic=on,rtc=on,isa-serial=off",
+			  [ACCEL_KVM] = "microvm,x-option-roms=off,pic=off,"
+					"pit=off,rtc=on,isa-serial=off" },
+		.monogon = "microvm,x-option-roms=off,pic=off,pit=off,rtc=off,"
+			   "isa-serial=off",
+		.cpu = { [ACCEL_KVM] = "host" },
+		.bus = "device", .module = "virtio_mmio", .slots = 8,
+		.serial = { "-device", "isa-serial,chardev=early0", "-device",
+			    "isa-debugcon,iobase=0x402,chardev=early0" },
+		.early = "earlyprintk=serial", .restart = "reboot=t",
+		.cmdline_max = 2047, .own_bios = true, .acpi = true,
+		.tsc = true, .fw_cfg = true },
+	/* The same with PCI and QEMU's SeaBIOS. */
+	[Q35] = { .name = "q35", .arch = "x86_64", .elf = 62,
+		.qemu = "qemu-system-x86_64", .package = "qemu-system-x86",
+		.type = { [ACCEL_TCG] = "q35", [ACCEL_KVM] = "q35" },
+		.cpu = { [ACCEL_KVM] = "host" },
+		.bus = "pci", .module = "virtio_pci", .slots = 24,
+		.serial = { "-device", "isa-serial,chardev=early0" },
+		.early = "earlyprintk=serial", .restart = "reboot=t",
+		.cmdline_max = 2047, .tsc = true, .fw_cfg = true },
+	/* "max" takes twice as long as this, for its pointer authentication. */
+	[ARM64] = { .name = "virt", .arch = "aarch64", .elf = 183,
+		.qemu = "qemu-system-aarch64", .package = "qemu-system-arm",
+		.type = { [ACCEL_TCG] = "virt,gic-version=3",
+			  [ACCEL_KVM] = "virt,gic-version=max" },
+		.cpu = { [ACCEL_TCG] = "cortex-a76", [ACCEL_KVM] = "host" },
+		.bus = "device", .module = "virtio_mmio", .slots = 32,
+		.serial = { "-serial", "chardev:early0" }, .early = "earlycon",
+		.cmdline_max = 2047, .fw_cfg = true },
+	[RISCV64] = { .name = "virt", .arch = "riscv64", .elf = 243,
+		.qemu = "qemu-system-riscv64", .package = "qemu-system-misc",
+		.type = { [ACCEL_TCG] = "virt", [ACCEL_KVM] = "virt" },
+		.cpu = { [ACCEL_TCG] = "rv64", [ACCEL_KVM] = "host" },
+		.bus = "device", .module = "virtio_mmio", .slots = 8,
+		.serial = { "-serial", "chardev:early0" },
+		.early = "earlycon=sbi", .cmdline_max = 1023 },
+	[S390X] = { .name = "s390-ccw-virtio", .arch = "s390x", .elf = 22,
+		.big_endian = true,
+		.qemu = "qemu-system-s390x", .package = "qemu-system-misc",
+		.type = { [ACCEL_TCG] = "s390-ccw-virtio",
+			  [ACCEL_KVM] = "s390-ccw-virtio" },
+		.cpu = { [ACCEL_TCG] = "max", [ACCEL_KVM] = "host" },
+		.bus = "ccw", .module = "virtio_ccw", .slots = 32,
+		.serial = { "-device", "sclpconsole,chardev=early0" },
+		.early = "earlyprintk", .cmdline_max = 895 },
+};
+
+static const struct machine *guest_machine(const struct guest *g)
+{
+	return &machines[g->machine];
+}
+
+/* The emulator for it. */
+static const char *guest_qemu(const struct ktest_options *o,
+			      const struct guest *g)
+{
+	return o->qemu != NULL ? o->qemu : guest_machine(g)->qemu;
 }
 
 /* -- The kernel's file --
@@ -3525,7 +3629,7 @@ static size_t modules_ours(const struct ktest_options *o,
 {
 	size_t n = 0;
 
-	ours[n++] = "virtio_mmio";
+	ours[n++] = guest_machine(g)->module;
 	ours[n++] = "virtio_console";
 	ours[n++] = "virtio_rng";
 	if (o->net || o->netfds.count > 0 || o->links.count > 0)
@@ -3676,10 +3780,28 @@ static int guest_init(struct ktest *k, struct guest *g)
 	return result;
 }
 
+/* The machine: x86's has two, and what needs a PC says so. */
+static int guest_choose(struct ktest *k, struct guest *g)
+{
+	const int asked = k->o->machine;
+
+	g->machine = g->kernel.machine;
+	if (asked != 0 && g->machine != MICROVM)
+		return fail(k, "-machine %s: is for a x86-64 kernel, not %s",
+			    machine_names[asked], guest_machine(g)->arch);
+	if (asked != 0)
+		g->machine = asked == 2 ? Q35 : MICROVM;
+	if (g->machine == Q35 && g->kernel.no_pci)
+		return fail(k, "-machine q35: this kernel has no PCI");
+	return 0;
+}
+
 static int guest_bios(struct ktest *k, struct guest *g)
 {
 	int found;
 
+	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
+		return path_set(k, g->bios, "%s", ""); /* QEMU's own */
 	if (k->o->bios == NULL) {
 		found = find_own(k, "bios/bios.bin", g->bios);
 		g->own_bios = found == 0;
@@ -3831,17 +3953,23 @@ static bool value_cut(char *s, const char *word, long long *n)
 	return true;
 }
 
+/* For virtio devices, beside what every guest has: vports, entropy, the user
+ * network and disks. */
+static size_t slots_left(const struct ktest_options *o, const struct guest *g)
+{
+	return guest_machine(g)->slots - 2 - (o->net != 0) - g->disk_count;
+}
+
 static int disk_add(struct ktest *k, struct guest *g, const char *option,
 		    const char *value)
 {
-	const size_t most = DISKS_MAX - (k->o->net != 0);
 	struct disk *d = &g->disk[g->disk_count];
 	long long mib, part = 0;
 	bool trusted;
 
-	if (g->disk_count == most)
+	if (g->disk_count == DISKS_MAX || slots_left(k->o, g) == 0)
 		return fail(k, "%s %.100s: is one too many (limit %zu beside the"
-			    " other devices)", option, value, most);
+			    " other devices)", option, value, g->disk_count);
 	*d = (struct disk){ .option = option, .fd = -1 };
 	g->disk_count++;
 	if (g->image_fs == NULL && parse_size(value, &mib)) {
@@ -4008,8 +4136,8 @@ static bool guest_needs(const char *path)
 static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 		       const char *value)
 {
-	const size_t most = MOUNTS_MAX - (size_t)(k->o->net != 0)
-			    - g->disk_count;
+	const size_t most = slots_left(k->o, g) < MOUNTS_MAX
+			    ? slots_left(k->o, g) : MOUNTS_MAX;
 	const bool is_root = strcmp(option, "rootfs") == 0;
 	struct mount *m = &g->mount[g->mount_count];
 	char host[PATH_SIZE], at[PATH_SIZE];
@@ -4077,8 +4205,8 @@ static int guest_modules(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	struct mount *m = &g->mount[g->mount_count];
-	const size_t most = MOUNTS_MAX - (size_t)(o->net != 0)
-			    - o->netfds.count - o->links.count - g->disk_count;
+	const size_t most = slots_left(o, g), wires = o->netfds.count
+						      + o->links.count;
 	char at[PATH_SIZE], there[PATH_SIZE], ours[PATH_SIZE];
 	bool found;
 
@@ -4093,7 +4221,7 @@ static int guest_modules(struct ktest *k, struct guest *g)
 		return 0;
 	if (!found && guest_root(o, g) == NULL && !guest_hides(ours)) {
 		memcpy(g->modules_link, ours, sizeof ours);
-	} else if (g->mount_count < most) {
+	} else if (g->mount_count + wires < most && g->mount_count < MOUNTS_MAX) {
 		memcpy(m->host, ours, sizeof ours);
 		memcpy(m->guest, at, sizeof at);
 		g->mount_count++;
@@ -4255,22 +4383,30 @@ static int guest_user(struct ktest *k, struct guest *g)
 }
 
 /* -- Accelerator -- */
+/* Whether the guest's processor is this host's. */
+static bool guest_is_native(const struct guest *g)
+{
+	struct utsname u;
+
+	return uname(&u) == 0
+	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
+}
+
 /* Whether /dev/kvm can be opened. That it works is known only once a guest
  * has run: see remedy_kvm(). */
 static bool kvm_usable(struct ktest *k)
 {
-#ifdef __x86_64__
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int fd;
+
+	if (!guest_is_native(&k->guest))
+		return false;
+	fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0 && errno != ENOENT)
 		warn(k, "using tcg, because kvm failed: /dev/kvm:");
 	if (fd >= 0)
 		(void)close(fd);
 	return fd >= 0;
-#else
-	(void)k;
-	return false;
-#endif
 }
 
 /* -- ACPI --
@@ -4287,8 +4423,9 @@ static bool guest_serves_both(const struct guest *g, const struct attempt *a)
 
 static int guest_acpi(const struct guest *g, const struct attempt *a)
 {
-	return g->kernel.no_acpi
-	       || (g->kernel.no_pci && !guest_serves_both(g, a))
+	return guest_machine(g)->acpi
+	       && (g->kernel.no_acpi
+		   || (g->kernel.no_pci && !guest_serves_both(g, a)))
 	       ? ACPI_OFF : ACPI_ON;
 }
 
@@ -4374,7 +4511,9 @@ static int guest_describe(struct ktest *k, struct guest *g)
 
 	g->mode = o->argv != NULL || snapshot_fd(o) >= 0 ? MODE_PROGRAM
 							: MODE_MONOGON;
-	if (guest_kernel(k, g) < 0 || guest_bios(k, g) < 0
+	if (guest_kernel(k, g) < 0)
+		return -1;
+	if (guest_choose(k, g) < 0 || guest_bios(k, g) < 0
 	    || guest_initrd(k) < 0 || guest_disks(k, g) < 0)
 		return -1;
 	if (g->mode == MODE_PROGRAM) {
@@ -4395,6 +4534,12 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	} else if (guest_monogon(k) < 0) {
 		return -1;
 	}
+	if (o->accel == ACCEL_KVM && !guest_is_native(g))
+		return fail(k, "-accel kvm: runs this host's architecture, not %s",
+			    guest_machine(g)->arch);
+	if (o->acpi == ACPI_OFF && !guest_machine(g)->acpi)
+		return fail(k, "-acpi off: is nothing to choose on %s",
+			    guest_machine(g)->name);
 	k->attempt = (struct attempt){
 		.accel = o->accel, .acpi = o->acpi,
 		.sandbox = o->sandbox != SANDBOX_OFF,
@@ -4814,8 +4959,7 @@ static int wires_read(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 	const size_t own = g->mode == MODE_PROGRAM ? 6 : 2; /* qemu_vports() */
-	const size_t most = (size_t)(VIRTIO_DEVICES - (o->net ? 3 : 2))
-			    - g->mount_count - g->disk_count;
+	const size_t most = slots_left(o, g) - g->mount_count;
 
 	for (size_t i = 0; i < o->netfds.count; i++) {
 		struct wire w = { .fd = -1, .listen = -1 };
@@ -6146,29 +6290,31 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
 	text_add(&q->cmdline, buf);
 }
 
-/* TCG's processor. Before QEMU 8.0 an interrupt behind a cmpxchg16b, with which
- * Linux 6.5 and later allocate memory, saves garbage for EFLAGS (set_cc_op()
- * without gen_update_cc_op(), target/i386/tcg/translate.c): a double fault.
- * QEMU 8.0 was the first to know FSRS, which "max" has anyway. With the BMI2 of
- * 5.2 a kernel packed by zstd ends while it unpacks itself. */
-static const char *qemu_tcg_cpu(const struct qemu *q)
+/* The processor, which for TCG's x86 depends on what runs it. Before QEMU 8.0
+ * an interrupt behind a cmpxchg16b, with which Linux 6.5 and later allocate
+ * memory, saves garbage for EFLAGS (set_cc_op() without gen_update_cc_op(),
+ * target/i386/tcg/translate.c): a double fault. QEMU 8.0 was the first to know
+ * FSRS, which "max" has anyway. With the BMI2 of 5.2 a kernel packed by zstd
+ * ends while it unpacks itself. */
+static const char *qemu_cpu(const struct qemu *q)
 {
+	const char *cpu = guest_machine(q->g)->cpu[q->a->accel];
 	int major = 6, minor = 5;
 
+	if (cpu != NULL)
+		return q->a->age == QEMU_SGX ? "host,-sgx" : cpu;
 	(void)sscanf(q->g->kernel.version, "%d.%d", &major, &minor);
 	return q->a->age == QEMU_BEFORE_6 ? "max,cx16=off,bmi2=off"
 	       : major < 6 || (major == 6 && minor < 5) ? "max"
 	       : q->a->age == QEMU_BEFORE_8 ? "max,cx16=off" : "max,fsrs=on";
 }
 
-/* The machine. Under KVM Monogon's, but that a program's has an RTC, for which
- * a kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG also
- * with the PIT, without which kernels cannot calibrate. */
 static void qemu_machine(struct qemu *q)
 {
 	const struct ktest_options *o = q->o;
-	const bool kvm = q->a->accel == ACCEL_KVM;
-	const bool program = q->g->mode == MODE_PROGRAM;
+	const struct machine *m = guest_machine(q->g);
+	const bool monogon = q->g->mode == MODE_MONOGON
+			     && q->a->accel == ACCEL_KVM && m->monogon != NULL;
 	const int memory = (int)o->memory;
 
 	qemu_arg(q, "-nodefaults");
@@ -6177,41 +6323,46 @@ static void qemu_machine(struct qemu *q)
 	qemu_arg(q, "-no-reboot");
 	qemu_add(q, "-accel", "%s", accel_names[q->a->accel]);
 	qemu_arg(q, "-cpu");
-	qemu_arg(q, !kvm ? qemu_tcg_cpu(q)
-		 : q->a->age == QEMU_SGX ? "host,-sgx" : "host");
+	qemu_arg(q, qemu_cpu(q));
 	if (memory % 1024 == 0)
 		qemu_add(q, "-m", "%dG", memory / 1024);
 	else
 		qemu_add(q, "-m", "%dM", memory);
 	if (o->cpus > 1)
 		qemu_add(q, "-smp", "%d", (int)o->cpus);
-	qemu_arg(q, "-bios");
-	qemu_arg(q, q->g->bios);
+	if (q->g->bios[0] != '\0') {
+		qemu_arg(q, "-bios");
+		qemu_arg(q, q->g->bios);
+	}
 	qemu_arg(q, "-M");
-	qemu_arg(q, !kvm ? "microvm,x-option-roms=off,pit=on,pic=on,rtc=on,"
-			   "isa-serial=off"
-		 : program ? "microvm,x-option-roms=off,pic=off,pit=off,"
-			     "rtc=on,isa-serial=off"
-		 : "microvm,x-option-roms=off,pic=off,pit=off,rtc=off,"
-		   "isa-serial=off");
+	qemu_arg(q, monogon ? m->monogon : m->type[q->a->accel]);
 	if (q->a->acpi == ACPI_OFF)
 		qemu_more(q, ",acpi=off");
 	else if (guest_serves_both(q->g, q->a) && q->a->age < QEMU_BEFORE_6)
 		qemu_more(q, ",ioapic2=off");
-	/* Triple fault: the other ways to restart need ACPI or a keyboard
-	 * controller. A panic restarts at once, and -no-reboot ends QEMU. */
-	qemu_kernel_arg(q, "reboot=t");
+}
+
+/* What the machine's kernel is told. A panic restarts at once, and -no-reboot
+ * ends QEMU. */
+static void qemu_kernel_args(struct qemu *q)
+{
+	const struct machine *m = guest_machine(q->g);
+	const bool kvm = q->a->accel == ACCEL_KVM;
+
+	if (m->restart != NULL)
+		qemu_kernel_arg(q, "%s", m->restart);
 	qemu_kernel_arg(q, "console=hvc0");
-	if (!o->console)
+	if (!q->o->console)
 		qemu_kernel_arg(q, "quiet");
 	qemu_kernel_arg(q, "panic=-1");
-	if (!kvm && q->a->tick_khz > 0)
+	if (!kvm && m->tsc && q->a->tick_khz > 0)
 		qemu_kernel_arg(q, "tsc_early_khz=%lu tsc=reliable",
 				q->a->tick_khz);
-	if (!kvm)
+	if (!kvm && m->tsc)
 		qemu_kernel_arg(q, "no_timer_check");
-	if (!kvm || program)
+	if (!kvm || q->g->mode == MODE_PROGRAM)
 		qemu_kernel_arg(q, "cryptomgr.notests");
+	qemu_kernel_arg(q, "%s", m->early);
 }
 
 /* Monogon's machine has none. */
@@ -6221,7 +6372,7 @@ static void qemu_monitor(struct qemu *q)
 		return;
 	qemu_add(q, "-chardev", "socket,id=qmp0,fd=%d", FD_FIRST + FD_MONITOR);
 	qemu_add(q, "-mon", "chardev=qmp0,mode=control");
-	if (q->o->dump != NULL)
+	if (q->o->dump != NULL && guest_machine(q->g)->fw_cfg)
 		qemu_add(q, "-device", "vmcoreinfo");
 }
 
@@ -6253,16 +6404,19 @@ static void qemu_sandbox(struct qemu *q)
  * them, a pipe for as many as it holds. */
 static void qemu_consoles(struct qemu *q)
 {
-	qemu_add(q, "-device", "virtio-rng-device,max-bytes=1024,period=1000");
-	qemu_add(q, "-device", "virtio-serial-device,max_ports=%d", VPORTS_MAX);
+	const struct machine *m = guest_machine(q->g);
+
+	qemu_add(q, "-device", "virtio-rng-%s,max-bytes=1024,period=1000",
+		 m->bus);
+	qemu_add(q, "-device", "virtio-serial-%s,max_ports=%d", m->bus,
+		 VPORTS_MAX);
 	qemu_add(q, "-chardev", "file,id=con0,path=" FD_PATH,
 		 FD_FIRST + FD_CONSOLE);
 	qemu_add(q, "-device", "virtconsole,chardev=con0");
 	qemu_add(q, "-chardev", "file,id=early0,path=" FD_PATH ",mux=on",
 		 FD_FIRST + FD_EARLY);
-	qemu_add(q, "-device", "isa-serial,chardev=early0");
-	qemu_add(q, "-device", "isa-debugcon,iobase=0x402,chardev=early0");
-	qemu_kernel_arg(q, "earlyprintk=serial");
+	for (size_t i = 0; m->serial[i] != NULL; i++)
+		qemu_arg(q, m->serial[i]);
 }
 
 static void qemu_vport(struct qemu *q, const char *id, const char *name)
@@ -6311,8 +6465,8 @@ static void qemu_network(struct qemu *q)
 		qemu_more(q, ",guestfwd=");
 		qemu_more(q, g->service[i]);
 	}
-	qemu_add(q, "-device", "virtio-net-device,netdev=usernet0,mac="
-		 KTEST_HOST_MAC);
+	qemu_add(q, "-device", "virtio-net-%s,netdev=usernet0,mac="
+		 KTEST_HOST_MAC, guest_machine(g)->bus);
 	if (o->pcap != NULL && !saving)
 		qemu_add(q, "-object", "filter-dump,id=dump0,netdev=usernet0,"
 			 "file=%s", o->pcap);
@@ -6330,8 +6484,8 @@ static void qemu_cable(struct qemu *q, size_t i)
 	qemu_add(q, "-netdev", q->a->boot == BOOT_SAVE
 		 ? "hubport,id=cable%d,hubid=%d" : "socket,id=cable%d,fd=%d",
 		 fd, fd);
-	qemu_add(q, "-device", "virtio-net-device,netdev=cable%d,mac=%s", fd,
-		 mac);
+	qemu_add(q, "-device", "virtio-net-%s,netdev=cable%d,mac=%s",
+		 guest_machine(q->g)->bus, fd, mac);
 }
 
 /* One more vport. In a machine that is saved it leads nowhere. What QEMU opens
@@ -6376,8 +6530,9 @@ static void qemu_mounts(struct qemu *q)
 			 saving ? "/" : m->host);
 		if (saving || !m->rw)
 			qemu_more(q, ",readonly=on");
-		qemu_add(q, "-device", "virtio-9p-device,fsdev=fs%d,"
-			 "mount_tag=ktest%d", (int)i, (int)i);
+		qemu_add(q, "-device", "virtio-9p-%s,fsdev=fs%d,"
+			 "mount_tag=ktest%d", guest_machine(q->g)->bus, (int)i,
+			 (int)i);
 	}
 }
 
@@ -6406,7 +6561,8 @@ static void qemu_disks(struct qemu *q)
 			qemu_more(q, d->more);
 			qemu_more(q, d->rw ? "" : ",snapshot=on");
 		}
-		qemu_add(q, "-device", "virtio-blk-device,drive=disk%d", (int)i);
+		qemu_add(q, "-device", "virtio-blk-%s,drive=disk%d",
+			 guest_machine(g)->bus, (int)i);
 	}
 	for (size_t i = 0; i < blobs->count; i++) {
 		const char *s = blobs->item[i];
@@ -6480,8 +6636,9 @@ static int qemu_build(struct ktest *k, const struct attempt *a)
 	q->argc = 0;
 	text_init(&q->args, q->args_at, sizeof q->args_at);
 	text_init(&q->cmdline, q->cmdline_at, sizeof q->cmdline_at);
-	qemu_arg(q, k->o->qemu);
+	qemu_arg(q, guest_qemu(k->o, &k->guest));
 	qemu_machine(q);
+	qemu_kernel_args(q);
 	qemu_monitor(q);
 	qemu_snapshot(q);
 	qemu_sandbox(q);
@@ -6670,6 +6827,7 @@ static int input_add(struct ktest *k, const char *what, const char *path)
 static int inputs_find(struct ktest *k, const struct guest *g)
 {
 	const struct ktest_options *o = k->o;
+	const char *qemu = guest_qemu(o, g);
 	struct snapshot *s = &k->snapshot;
 	char path[PATH_SIZE];
 
@@ -6685,10 +6843,9 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 		if (input_add(k, "-fw-cfg", strchr(o->fw_cfgs.item[i], '=') + 1)
 				< 0)
 			return -1;
-	if (strchr(o->qemu, '/') == NULL && !path_search(NULL, o->qemu, path))
-		return fail(k, "-qemu %s: is not found", o->qemu);
-	if (input_add(k, "QEMU", strchr(o->qemu, '/') != NULL ? o->qemu
-							       : path) < 0)
+	if (strchr(qemu, '/') == NULL && !path_search(NULL, qemu, path))
+		return fail(k, "-qemu %s: is not found", qemu);
+	if (input_add(k, "QEMU", strchr(qemu, '/') != NULL ? qemu : path) < 0)
 		return -1;
 	for (const char *p = g->modules; *p != '\0';)
 		if ((p = module_next(k, g, p, path)) == NULL
@@ -7122,7 +7279,8 @@ static int snapshot_finish(struct ktest *k)
 	t->age = (int64_t)a->age;
 	t->cpu = cpu_hash(a->accel);
 	t->state = k->vm.state_len;
-	t->tick_khz = a->tick_khz != 0 ? a->tick_khz : tick_khz(k);
+	t->tick_khz = a->tick_khz != 0 || !guest_machine(&k->guest)->tsc
+		      ? a->tick_khz : tick_khz(k);
 	return args_hash(k, a, &t->args);
 }
 
@@ -7557,6 +7715,9 @@ static int spawn_result(struct ktest *k, int error)
 	if (n != sizeof e)
 		return 0;
 	errno = e.why == EINVAL && e.fds ? EMFILE : e.why;
+	if (!e.fds && errno == ENOENT && k->o->qemu == NULL)
+		return fail(k, "%s is not installed (Debian: %s)",
+			    k->qemu.argv[0], guest_machine(&k->guest)->package);
 	return e.fds ? fail(k, "-qemu %s: no room for its fds (ulimit -n):",
 			    k->qemu.argv[0])
 		     : fail(k, "-qemu %s: cannot be executed:",
@@ -9942,7 +10103,7 @@ static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 	char why[512];
 
 	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
-	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
+	    || !guest_machine(&k->guest)->acpi || k->guest.mode == MODE_MONOGON /* it may have run, silently */
 	    || find_line(k->scratch, n, PANIC, why, sizeof why)
 	    || find_line(k->scratch, n, "firmware: ", why, sizeof why)
 	    || (find_line(k->scratch, n, "] ktest: ", why, sizeof why)
@@ -10110,7 +10271,7 @@ static int run_attempts(struct ktest *k)
 		if (attempt_files(k) < 0)
 			return -1;
 		if (a->accel == ACCEL_TCG && a->tick_khz == 0
-		    && a->boot != BOOT_RESTORE)
+		    && a->boot != BOOT_RESTORE && guest_machine(&k->guest)->tsc)
 			a->tick_khz = tick_khz(k);
 		if (qemu_build(k, a) < 0)
 			return -1;

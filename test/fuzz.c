@@ -109,7 +109,7 @@ static void check_options(char **argv, size_t count)
 	REQUIRE(o.accel >= 0 && o.accel <= ACCEL_TCG);
 	REQUIRE(o.acpi >= 0 && o.acpi <= ACPI_OFF);
 	REQUIRE(o.sandbox >= 0 && o.sandbox <= SANDBOX_AUTO);
-	REQUIRE(o.qemu != NULL && o.qemu[0] != '\0');
+	REQUIRE(o.qemu == NULL || o.qemu[0] != '\0');
 	REQUIRE(o.argv == NULL || (o.argv == o.file_argv && o.file_argc > 0)
 		|| ((char **)(uintptr_t)o.argv > argv
 		    && (char **)(uintptr_t)o.argv < argv + count));
@@ -137,7 +137,7 @@ static void check_qemu(void)
 		return;
 	}
 	REQUIRE(q->argc <= ARGV_MAX && q->argv[q->argc] == NULL);
-	REQUIRE(strcmp(q->argv[0], o.qemu) == 0);
+	REQUIRE(strcmp(q->argv[0], guest_qemu(&o, g)) == 0);
 	for (i = 0; i < more->count; i++)
 		REQUIRE(strcmp(q->argv[q->argc - more->count + i],
 			       more->item[i]) == 0);

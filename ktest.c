@@ -140,7 +140,9 @@ struct ktest_options {
 			    * oops, 3 a warning, 4 a restart */
 	struct ktest_list ports, services, netfds, links, chardevs;
 	struct ktest_list disks, fw_cfgs;
-	const char *port_file, *pcap, *gdb, *dump;
+	const char *port_file, *pcap, *gdb, *dump, *uefi_vars;
+	const char *tpm;   /* NULL none, "" a new one, else a DIR with its state */
+	int uefi, reboot;  /* flags */
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold.
 			       * "/proc/self/fd/N": an open file of the
 			       * caller's, in which a run with argv NULL saves
@@ -264,7 +266,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	SYMBOL_SIZE = 96,       /* a kernel function and its module */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
-	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
+	ANSWER_SIZE = 56,       /* to init's hello: time, seed, length, boot */
 	VERDICT_SIZE = 42,      /* init's: 'x', status, lengths, taints */
 	RECORD_SIZE = 8192,     /* of the kernel's log, CONSOLE_EXT_LOG_MAX */
 	FINDING_SIZE = 256,     /* the first line of a report */
@@ -410,6 +412,8 @@ struct guest { /* the description of one machine, all policy */
 	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
+	char vars[PATH_SIZE];          /* UEFI's variables, "": it is no UEFI */
+	bool vars_rw;
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
@@ -588,6 +592,8 @@ struct explanation { /* of what the guest does, see room 14 */
 struct vm { /* one QEMU process and all ends of it that are ours */
 	pid_t pid;             /* 0: it was never started */
 	pid_t warden;          /* leads its process group; 0: there is none */
+	pid_t tpm;             /* swtpm, 0: there is none */
+	char tpm_dir[PATH_SIZE]; /* with its state, "": none */
 	int leash;             /* its end is the end of warden and group */
 	bool ended;            /* QEMU has, and wait_status says how */
 	int wait_status;
@@ -601,6 +607,11 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	int status;            /* the verdict: a status, and the bytes ... */
 	uint64_t want_out, want_err; /* ... that stdout and stderr have ... */
 	uint64_t want_log;     /* ... and the kernel's log */
+	uint64_t boots;        /* with -reboot, so far; its bytes before the ... */
+	uint64_t before_out, before_err, before_log; /* ... last one */
+	bool restarts;         /* init says hello anew */
+	bool reset;            /* QEMU has reset the machine */
+	int resets;            /* since init said hello */
 	struct health health;
 	size_t step;           /* of the monitor's */
 	char reply[4096];      /* of the monitor: a line, so far */
@@ -1584,7 +1595,8 @@ static void run_end(struct ktest *k, struct ktest_result *r)
  */
 enum opt_kind {
 	OPT_STRING, OPT_LIST, OPT_FLAG, OPT_CHOICE, OPT_SIZE, OPT_COUNT,
-	OPT_DURATION
+	OPT_DURATION,
+	OPT_MAYBE             /* a flag, or with '=' a string */
 };
 
 enum opt_path {               /* what of a value is a path */
@@ -1702,6 +1714,17 @@ static const struct opt opt_table[] = {
 	  .offset = AT(machine), .choices = machine_names,
 	  .help = "q35: a PC with PCI; auto: if it takes one",
 	  .def = "auto" },
+	{ .name = "uefi", .kind = OPT_FLAG, .offset = AT(uefi),
+	  .help = "UEFI's firmware starts it: OVMF, or the -bios FILE" },
+	{ .name = "uefi-vars", .value = "FILE[:rw]", .offset = AT(uefi_vars),
+	  .path = PATH_ALL, .help = "its variables, changed here with rw",
+	  .def = "beside OVMF" },
+	{ .name = "tpm", .value = "=DIR", .kind = OPT_MAYBE, .offset = AT(tpm),
+	  .path = PATH_ALL, .may_be_empty = true,
+	  .help = "a TPM 2.0; its state: a copy of swtpm's DIR", .def = "new" },
+	{ .name = "reboot", .kind = OPT_FLAG, .offset = AT(reboot),
+	  .program = true,
+	  .help = "it may restart: PROGRAM is run anew, KTEST_BOOT=2 ..." },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names,
 	  .help = "how devices are announced", .def = "auto" },
@@ -1803,7 +1826,8 @@ void ktest_usage(FILE *f)
 			continue;
 		}
 		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
-			       opt->value == NULL ? "" : " ",
+			       opt->value == NULL || opt->kind == OPT_MAYBE
+			       ? "" : " ",
 			       opt->value == NULL ? "" : opt->value);
 		(void)fprintf(f, "  %-22s %s", left, opt->help);
 		if (opt->def != NULL)
@@ -2001,6 +2025,10 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 
 	if (opt->kind == OPT_FLAG)
 		return opt_flag(k, opt, value, field);
+	if (opt->kind == OPT_MAYBE) {
+		*(const char **)field = value != NULL ? value : "";
+		return 0;
+	}
 	if (value == NULL)
 		return fail(k, "-%s: needs a value: %s", opt->name,
 			    opt->value);
@@ -2211,7 +2239,7 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 		value = name + len + 1;
 	else if (name[len] != '\0')
 		value = name + len + strspn(name + len, " \t");
-	else if (opt->kind != OPT_FLAG)
+	else if (opt->kind != OPT_FLAG && opt->kind != OPT_MAYBE)
 		value = opt_next(k, opt, w);
 	o->last_option = opt->name;
 	o->last_value = name[len] == '\0' ? value : NULL;
@@ -3020,7 +3048,7 @@ static unsigned kernel_unpacks(struct ktest *k, const struct kernel *kernel)
 
 	if (kernel->wrapped)
 		return all;
-	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF
+	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF || k->o->uefi
 	    || k->guest.mode == MODE_MONOGON)
 		return 0;
 	if (!path_search(NULL, kernel->tool, path)) {
@@ -3065,7 +3093,7 @@ static int kernel_attempt(struct ktest *k, const struct guest *g)
 	struct kernel in;
 	int fd = kernel_open(k, g->kernel_path, g->kernel.wrapped
 			     ? k->o->unpack == UNPACK_ON
-			       || (k->o->unpack == UNPACK_AUTO
+			       || (k->o->unpack == UNPACK_AUTO && !k->o->uefi
 				   && k->attempt.accel == ACCEL_TCG)
 			     : true, &in);
 
@@ -3645,8 +3673,10 @@ static size_t modules_ours(const struct ktest_options *o,
 			ours[n++] = filesystems[i].name;
 	if (g->mount_count > 0 || g->image_fs != NULL)
 		ours[n++] = "overlay";
-	if (o->dump != NULL || o->fw_cfgs.count > 0)
+	if (o->dump != NULL || o->fw_cfgs.count > 0 || o->reboot)
 		ours[n++] = "qemu_fw_cfg";
+	if (o->tpm != NULL)
+		ours[n++] = "tpm_tis";
 	return n;
 }
 
@@ -3722,6 +3752,23 @@ static void modules_step(struct ktest *k, const struct guest *g)
  * before there is one of ours that could be taken for them.
  */
 
+/* Cuts ":WORD" off the end of a value, with a number behind WORD if n is given,
+ * unless all of it is a name here. */
+static bool value_cut(char *s, const char *word, long long *n)
+{
+	char *colon = strrchr(s, ':');
+	const char *rest;
+
+	if (colon == NULL || access(s, F_OK) == 0
+	    || strncmp(colon + 1, word, strlen(word)) != 0)
+		return false;
+	rest = colon + 1 + strlen(word);
+	if ((n != NULL && !parse_number(&rest, n)) || *rest != '\0')
+		return false;
+	*colon = '\0';
+	return true;
+}
+
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
  */
@@ -3780,28 +3827,87 @@ static int guest_init(struct ktest *k, struct guest *g)
 	return result;
 }
 
-/* The machine: x86's has two, and what needs a PC says so. */
+/* The machine: x86's has two, of which one has what a PC has. */
 static int guest_choose(struct ktest *k, struct guest *g)
 {
-	const int asked = k->o->machine;
+	const struct ktest_options *o = k->o;
+	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi" : NULL;
+	char path[PATH_SIZE];
 
 	g->machine = g->kernel.machine;
-	if (asked != 0 && g->machine != MICROVM)
-		return fail(k, "-machine %s: is for a x86-64 kernel, not %s",
-			    machine_names[asked], guest_machine(g)->arch);
-	if (asked != 0)
-		g->machine = asked == 2 ? Q35 : MICROVM;
+	if (g->machine != MICROVM && (o->machine != 0 || o->tpm != NULL))
+		return fail(k, "-%s: is for a x86-64 kernel, not %s",
+			    o->machine != 0 ? "machine" : "tpm",
+			    guest_machine(g)->arch);
+	if (g->machine == MICROVM && pc != NULL && o->machine == 1)
+		return fail(k, "-%s: needs -machine q35", pc);
+	if (g->machine == MICROVM && (o->machine == 2 || pc != NULL))
+		g->machine = Q35;
 	if (g->machine == Q35 && g->kernel.no_pci)
 		return fail(k, "-machine q35: this kernel has no PCI");
+	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
+		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
+	if (o->reboot && o->tty)
+		return fail(k, "-reboot: is not for -tty, nor -shell");
 	return 0;
+}
+
+/* UEFI's firmware and its variables: Debian and Ubuntu, their older releases,
+ * Fedora, Arch; or named. */
+static int guest_uefi(struct ktest *k, struct guest *g)
+{
+	static const struct {
+		enum machine_row machine;
+		const char *code, *vars;
+	} places[] = {
+		{ Q35, "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd" },
+		{ Q35, "OVMF/OVMF_CODE.fd", "OVMF/OVMF_VARS.fd" },
+		{ Q35, "edk2/ovmf/OVMF_CODE.fd", "edk2/ovmf/OVMF_VARS.fd" },
+		{ Q35, "edk2/x64/OVMF_CODE.4m.fd", "edk2/x64/OVMF_VARS.4m.fd" },
+		{ ARM64, "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd" },
+		{ ARM64, "edk2/aarch64/QEMU_EFI-pflash.raw",
+		  "edk2/aarch64/vars-template-pflash.raw" },
+		{ ARM64, "edk2/aarch64/QEMU_CODE.fd",
+		  "edk2/aarch64/QEMU_VARS.fd" },
+	};
+	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
+
+	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
+		(void)snprintf(g->bios, PATH_SIZE, "/usr/share/%s",
+			       places[i].code);
+		if (places[i].machine == g->machine && is_file(g->bios))
+			(void)snprintf(g->vars, PATH_SIZE, "/usr/share/%s",
+				       places[i].vars);
+	}
+	if ((bios != NULL && path_set(k, g->bios, "%s", bios) < 0)
+	    || (vars != NULL && path_set(k, g->vars, "%s", vars) < 0))
+		return -1;
+	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
+	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
+		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
+			    " FILE", bios != NULL ? "the variables are missing"
+			    : "there is no OVMF here (Debian: ovmf)");
+	if (g->kernel.elf)
+		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
+	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)
+		return fail(k, "-bios %s: is not a readable file", g->bios);
+	return is_file(g->vars) && access(g->vars, g->vars_rw ? W_OK : R_OK) == 0
+	       ? 0 : fail(k, "-uefi-vars %s: is not a file that can be %s",
+			  g->vars, g->vars_rw ? "written" : "read");
 }
 
 static int guest_bios(struct ktest *k, struct guest *g)
 {
 	int found;
 
+	if (k->o->uefi)
+		return guest_uefi(k, g);
+	if (k->o->uefi_vars != NULL)
+		return fail(k, "-uefi-vars: needs -uefi");
+	/* QEMU's own; SeaBIOS may reset a PC for ever that Linux restarts */
 	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
-		return path_set(k, g->bios, "%s", ""); /* QEMU's own */
+		return path_set(k, g->bios, "%s", g->machine == Q35 ? "qboot.rom"
+				: "");
 	if (k->o->bios == NULL) {
 		found = find_own(k, "bios/bios.bin", g->bios);
 		g->own_bios = found == 0;
@@ -3934,23 +4040,6 @@ static int disk_image(struct ktest *k, struct disk *d, bool trusted)
 	}
 	return fail(k, "%s %s: has too many backing files (limit %d)",
 		    d->option, d->path, BACKING_MAX);
-}
-
-/* Cuts ":WORD" off the end of a value, with a number behind WORD if n is given,
- * unless all of it is a name here. */
-static bool value_cut(char *s, const char *word, long long *n)
-{
-	char *colon = strrchr(s, ':');
-	const char *rest;
-
-	if (colon == NULL || access(s, F_OK) == 0
-	    || strncmp(colon + 1, word, strlen(word)) != 0)
-		return false;
-	rest = colon + 1 + strlen(word);
-	if ((n != NULL && !parse_number(&rest, n)) || *rest != '\0')
-		return false;
-	*colon = '\0';
-	return true;
 }
 
 /* For virtio devices, beside what every guest has: vports, entropy, the user
@@ -6330,7 +6419,13 @@ static void qemu_machine(struct qemu *q)
 		qemu_add(q, "-m", "%dM", memory);
 	if (o->cpus > 1)
 		qemu_add(q, "-smp", "%d", (int)o->cpus);
-	if (q->g->bios[0] != '\0') {
+	if (q->g->vars[0] != '\0') {
+		qemu_add(q, "-drive", "if=pflash,format=raw,readonly=on,file.driver="
+			 "file,file.filename=%s", q->g->bios);
+		qemu_add(q, "-drive", "if=pflash,format=raw,file.driver=file,"
+			 "file.filename=%s", q->g->vars);
+		qemu_more(q, q->g->vars_rw ? "" : ",snapshot=on");
+	} else if (q->g->bios[0] != '\0') {
 		qemu_arg(q, "-bios");
 		qemu_arg(q, q->g->bios);
 	}
@@ -6536,7 +6631,21 @@ static void qemu_mounts(struct qemu *q)
 	}
 }
 
-/* Disks, and blobs of fw_cfg. That of a machine that is saved reads as zeros. */
+/* swtpm is its server; see tpm_start(). */
+static void qemu_tpm(struct qemu *q)
+{
+	const struct guest *g = q->g;
+
+	if (q->o->tpm == NULL)
+		return;
+	qemu_add(q, "-chardev", "socket,id=chrtpm,fd=%d", FD_FIRST + FD_END
+		 + (int)(g->wire_count + g->disk_count));
+	qemu_add(q, "-tpmdev", "emulator,id=tpm0,chardev=chrtpm");
+	qemu_add(q, "-device", "tpm-tis,tpmdev=tpm0");
+}
+
+/* Disks, and blobs of fw_cfg, among them what kexec needs to start a kernel in
+ * which the program is run again. The disk of a machine that is saved reads as zeros. */
 static void qemu_disks(struct qemu *q)
 {
 	const struct ktest_list *blobs = &q->o->fw_cfgs;
@@ -6571,6 +6680,9 @@ static void qemu_disks(struct qemu *q)
 		(void)snprintf(text, sizeof text, "%.*s", (int)n, s);
 		qemu_add(q, "-fw_cfg", "name=%s,file=%s", text, s + n + 1);
 	}
+	if (q->o->reboot && guest_machine(g)->fw_cfg)
+		qemu_add(q, "-fw_cfg", "name=opt/ktest/initrd,file=" FD_PATH,
+			 FD_FIRST + FD_INITRAMFS);
 }
 
 /* Stops before the first instruction; addresses are those of the symbols. */
@@ -6648,6 +6760,7 @@ static int qemu_build(struct ktest *k, const struct attempt *a)
 	qemu_wires(q);
 	qemu_mounts(q);
 	qemu_disks(q);
+	qemu_tpm(q);
 	qemu_gdb(q);
 	if (qemu_kernel(k, q) < 0)
 		return -1;
@@ -6836,6 +6949,8 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 	    || input_add(k, "init", g->init) < 0
 	    || (strchr(g->bios, '/') != NULL
 		&& input_add(k, "the firmware", g->bios) < 0)
+	    || (g->vars[0] != '\0'
+		&& input_add(k, "UEFI's variables", g->vars) < 0)
 	    || (o->initrd_path != NULL
 		&& input_add(k, "the initrd", o->initrd_path) < 0))
 		return -1;
@@ -7348,6 +7463,9 @@ static const char *snapshot_against(const struct ktest *k)
 	return k->guest.mode == MODE_MONOGON ? "a run without PROGRAM"
 		: k->o->gdb != NULL
 		  ? "-gdb, which waits for the first instruction,"
+		: k->o->reboot ? "-reboot, which boots again,"
+		: k->o->tpm != NULL ? "-tpm, whose state is the run's,"
+		: k->guest.vars_rw ? "-uefi-vars, which are written to,"
 		: k->o->console ? "-console, which shows the boot," : NULL;
 }
 
@@ -7533,8 +7651,61 @@ static void fds_close(int first)
 		(void)close(fd);
 }
 
+/* -- The TPM --
+ * swtpm serves it, in QEMU's group, with its state in a directory that is gone
+ * with it: these files, by swtpm's swtpm_nvstore_dir.c.
+ */
+static const char *const tpm_files[] = { "tpm2-00.permall",
+	"tpm2-00.volatilestate", "TMP2-00.permall", "TMP2-00.volatilestate",
+	".lock" };
+
+/* Also for the warden: nothing but system calls. */
+static void tpm_remove(char *dir)
+{
+	int fd = dir[0] != '\0' ? open(dir, O_DIRECTORY | O_CLOEXEC) : -1;
+
+	for (size_t i = 0; fd >= 0 && i < COUNT(tpm_files); i++)
+		(void)unlinkat(fd, tpm_files[i], 0);
+	if (dir[0] != '\0')
+		(void)rmdir(dir);
+	close_fd(&fd);
+	dir[0] = '\0';
+}
+
+/* Makes the directory, with a copy of what is in the option's. */
+static int tpm_prepare(struct ktest *k)
+{
+	const char *tmp = getenv("TMPDIR"), *from = k->o->tpm;
+	char *dir = k->vm.tpm_dir, path[PATH_SIZE];
+	struct map m;
+	int fd;
+
+	if (from == NULL)
+		return 0;
+	if (path_set(k, dir, "%s/ktest.XXXXXX", tmp != NULL ? tmp : "/tmp") < 0
+	    || mkdtemp(dir) == NULL) {
+		dir[0] = '\0';
+		return fail(k, "-tpm: no directory for it, in $TMPDIR or /tmp:");
+	}
+	for (size_t i = 0; from[0] != '\0' && i < 2; i++) {
+		if (path_set(k, path, "%s/%s", from, tpm_files[i]) < 0)
+			return -1;
+		if (i > 0 && !is_file(path))
+			break;
+		if (map_file(k, "-tpm", path, &m) < 0
+		    || path_set(k, path, "%s/%s", dir, tpm_files[i]) < 0)
+			return -1;
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			write_all(fd, m.at, m.size);
+		unmap_file(&m);
+		close_fd(&fd);
+	}
+	return 0;
+}
+
 /* The warden: never returns. The other end of leash is ktest's alone. */
-static void warden_run(int leash)
+static void warden_run(int leash, char *tpm_dir)
 {
 	sigset_t all;
 	char byte;
@@ -7546,6 +7717,7 @@ static void warden_run(int leash)
 	fds_close(1);
 	while (read(0, &byte, 1) < 0 && errno == EINTR)
 		;
+	tpm_remove(tpm_dir);
 	(void)kill(0, SIGKILL);
 	_exit(0);
 }
@@ -7559,7 +7731,7 @@ static int warden_start(struct ktest *k)
 		return -1;
 	v->warden = fork();
 	if (v->warden == 0)
-		warden_run(leash[0]);
+		warden_run(leash[0], v->tpm_dir);
 	(void)close(leash[0]);
 	v->leash = leash[1];
 	if (v->warden < 0)
@@ -7601,7 +7773,7 @@ static int spawn_fds(int *source, int count, int *error)
 	return 0;
 }
 
-/* The child: never returns. */
+/* The child: never returns. Its log is the stdout and stderr of argv. */
 static void spawn_child(char *const *argv, int *source, int count, int log,
 			int error, pid_t group)
 {
@@ -7620,6 +7792,30 @@ static void spawn_child(char *const *argv, int *source, int count, int log,
 	write_all(error >= 0 ? error : first_error, (const char *)&e,
 		  sizeof e);
 	_exit(127);
+}
+
+/* Starts swtpm; *theirs is QEMU's end of its socket. */
+static int tpm_start(struct ktest *k, int log, int error, int *theirs)
+{
+	static const char *const words[] = { "swtpm", "socket", "--tpm2",
+		"--terminate", "--ctrl", "type=unixio,clientfd=3", "--tpmstate" };
+	struct vm *v = &k->vm;
+	char *argv[COUNT(words) + 2] = { NULL }, state[PATH_SIZE];
+	int fd[2];
+
+	if (path_set(k, state, "dir=%s", v->tpm_dir) < 0)
+		return -1;
+	for (size_t i = 0; i < COUNT(words); i++)
+		argv[i] = (char *)(uintptr_t)words[i];
+	argv[COUNT(words)] = state;
+	if (ktest_socket_pair(fd) < 0)
+		return fail(k, "socketpair:");
+	*theirs = fd[1];
+	v->tpm = fork();
+	if (v->tpm == 0)
+		spawn_child(argv, fd, 1, log, error, v->warden);
+	(void)close(fd[0]);
+	return v->tpm > 0 ? 0 : fail(k, "fork:");
 }
 
 static int spawn_socket(struct ktest *k, int *ours, int *theirs)
@@ -7699,7 +7895,7 @@ static void vm_streams(struct ktest *k)
 	v->out.from = v->fd[FD_STDOUT];
 	v->err.from = v->fd[FD_STDERR];
 	v->in.to = v->fd[FD_STDIN];
-	v->in.from = k->o->stdin_fd;
+	v->in.from = k->o->reboot ? -1 : k->o->stdin_fd; /* has one life */
 	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
 }
 
@@ -7741,6 +7937,10 @@ static void vm_end(struct vm *v)
 	       && errno == EINTR)
 		;
 	v->warden = 0;
+	while (v->tpm > 0 && waitpid(v->tpm, NULL, 0) < 0 && errno == EINTR)
+		;
+	v->tpm = 0;
+	tpm_remove(v->tpm_dir);
 }
 
 /* The CPU time that QEMU has used; false if that is not known. A child that is
@@ -7766,12 +7966,14 @@ static int vm_spawn(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	const struct guest *g = &k->guest;
-	int source[FD_END + WIRES_MAX + DISKS_MAX], error[2] = { -1, -1 }, log, result = -1;
+	const size_t tpm = FD_END + g->wire_count + g->disk_count;
+	int source[FD_END + WIRES_MAX + DISKS_MAX + 1], error[2] = { -1, -1 }, log, result = -1;
 
 	vm_reset(v);
 	for (size_t i = 0; i < COUNT(source); i++)
 		source[i] = -1;
-	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0)
+	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0
+	    && tpm_prepare(k) == 0)
 		result = warden_start(k);
 	log = source[FD_END];
 	source[FD_END] = -1;
@@ -7779,14 +7981,17 @@ static int vm_spawn(struct ktest *k)
 		source[FD_END + i] = g->wire[i].fd;
 	for (size_t i = 0; i < g->disk_count; i++)
 		source[FD_END + g->wire_count + i] = g->disk[i].fd;
+	if (result == 0 && k->o->tpm != NULL)
+		result = tpm_start(k, log, error[1], &source[tpm]);
 	if (result == 0 && (v->pid = fork()) == 0)
-		spawn_child(k->qemu.argv, source, FD_END + (int)(g->wire_count
-			    + g->disk_count), log, error[1], v->warden);
+		spawn_child(k->qemu.argv, source, (int)tpm + 1, log, error[1],
+			    v->warden);
 	if (result == 0 && v->pid < 0)
 		result = fail(k, "fork:");
 	for (int i = 0; i < FD_END; i++)
 		if (fd_kind_of(g, &k->attempt, i) != FD_FILE)
 			close_fd(&source[i]);
+	close_fd(&source[tpm]);
 	close_fd(&log);
 	close_fd(&error[1]);
 	if (result == 0)
@@ -8803,6 +9008,8 @@ static void control_answer(struct ktest *k, int job)
 		run_stop(k, END_OUTPUT);
 	put_le(s->data, clock_ns(CLOCK_REALTIME), 8);
 	put_le(s->data + 40, (uint64_t)st.st_size, 8);
+	put_le(s->data + 48, k->o->reboot ? ++v->boots : 0, 8);
+	s->at = 0;
 	s->len = ANSWER_SIZE;
 	s->from = job;
 	s->to = v->fd[FD_CONTROL];
@@ -8941,6 +9148,62 @@ static void dump_prepare(struct ktest *k)
 	if (k->o->dump != NULL)
 		monitor_ask(k, "{'execute': 'set-action', 'id': 'pause',"
 			    " 'arguments': {'shutdown': 'pause'}}\n", -1);
+}
+
+/* -- Restarts: -reboot --
+ * Until init says hello QEMU ends where the guest restarts, as it does without
+ * -reboot; then it resets the machine, a few times: SeaBIOS needs several for one. So
+ * what cannot boot does not try for ever.
+ */
+enum { RESETS_MAX = 3 };
+
+static void reboot_allow(struct ktest *k, bool allow)
+{
+	k->vm.resets = allow ? 0 : k->vm.resets + 1;
+	if (k->o->reboot && (allow || k->vm.resets == RESETS_MAX))
+		monitor_ask(k, allow ? "{'execute': 'set-action', 'arguments':"
+			    " {'reboot': 'reset'}}\n"
+			    : "{'execute': 'set-action', 'arguments':"
+			    " {'reboot': 'shutdown'}}\n", -1);
+}
+
+/* The machine was reset. By a panic, that is the end. */
+static void guest_reset(struct ktest *k)
+{
+	char line[512];
+
+	k->vm.reset = false;
+	console_drain(k);
+	reboot_allow(k, false);
+	if (find_line(k->scratch, ring_text(&k->console, k->scratch), PANIC, line,
+		      sizeof line))
+		monitor_ask(k, "{'execute': 'quit'}\n", -1);
+}
+
+/* How many bytes there are to be read. */
+static uint64_t unread(int fd)
+{
+	int n = 0;
+
+	return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 ? (uint64_t)n : 0;
+}
+
+/* Init says hello anew. All that has come by now is of the guest before. */
+static void guest_restarted(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+
+	v->restarts = false;
+	for (int i = 0; i < 16 && unread(v->fd[FD_KLOG]) > 0; i++)
+		drain(k, &v->fd[FD_KLOG], klog_bytes);
+	v->health.record_len = 0;
+	v->health.next = 0;
+	v->before_log = v->health.total;
+	v->before_out = v->out.total + unread(v->out.from);
+	v->before_err = v->err.total + unread(v->err.from);
+	step(k, "the guest has restarted");
+	control_answer(k, -1);
+	reboot_allow(k, true);
 }
 
 static int monitor_resumed(struct ktest *k)
@@ -9312,6 +9575,8 @@ static void monitor_said(struct ktest *k, const char *line)
 		dump_refused(k, line);
 	else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL)
 		k->vm.paused = k->o->dump != NULL;
+	else if (strstr(line, "\"event\": \"RESET\"") != NULL)
+		k->vm.reset = k->o->reboot;
 }
 
 /* A byte of the monitor while it only explains: a newline of a text, which is
@@ -9362,10 +9627,12 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 /* -- What init says -- */
 static void control_hello(struct ktest *k)
 {
-	if (k->attempt.boot == BOOT_SAVE)
+	if (k->attempt.boot == BOOT_SAVE) {
 		monitor_start(k);
-	else
-		control_answer(k, -1);
+		return;
+	}
+	control_answer(k, -1);
+	reboot_allow(k, true);
 }
 
 static void control_verdict(struct ktest *k, const char *message)
@@ -9373,9 +9640,9 @@ static void control_verdict(struct ktest *k, const char *message)
 	struct vm *v = &k->vm;
 
 	v->status = (unsigned char)message[1];
-	v->want_out = get_le(message + 2, 8);
-	v->want_err = get_le(message + 10, 8);
-	v->want_log = get_le(message + 18, 8);
+	v->want_out = v->before_out + get_le(message + 2, 8);
+	v->want_err = v->before_err + get_le(message + 10, 8);
+	v->want_log = v->before_log + get_le(message + 18, 8);
 	v->health.taint[0] = get_le(message + 26, 8);
 	v->health.taint[1] = get_le(message + 34, 8);
 	v->phase = PHASE_OUTPUT;
@@ -9397,6 +9664,10 @@ static void control_byte(struct ktest *k, char c)
 	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
 		control_hello(k);
+	} else if (v->message[0] == 'h' && v->phase == PHASE_RUN
+		   && k->o->reboot) {
+		v->message_len = 0;
+		v->restarts = true;
 	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
 		v->message_len = 0;
 		v->phase = PHASE_RUN;
@@ -9591,6 +9862,10 @@ static bool vm_done(struct ktest *k)
 		explain_next(k);
 	if (v->paused)
 		guest_died(k);
+	if (v->reset)
+		guest_reset(k);
+	if (v->restarts)
+		guest_restarted(k);
 	if (v->dump >= 0) {
 		dump_watch(k);
 		return k->end != END_NONE;
@@ -9648,7 +9923,7 @@ static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
 			: fd == FD_MONITOR && v->phase != PHASE_MONITOR
 			  && (!monitor_free(k)
 			      || (k->explain.step == EXPLAIN_NONE
-				  && k->o->dump == NULL));
+				  && k->o->dump == NULL && !k->o->reboot));
 
 		p[AT_READERS + i] = (struct pollfd){
 			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };

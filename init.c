@@ -113,6 +113,8 @@ struct answer {
 	char seed[32];          /* for the kernel's random pool */
 	uint64_t length;        /* of the job that follows; 0: the initramfs
 				 * has it */
+	uint64_t boot;          /* not 0: the machine may restart, and this is
+				 * its so-many-th start; stdin is empty */
 };
 
 /* The program has ended, all other processes were killed, its pipes were
@@ -178,7 +180,8 @@ enum {
 	SYS_mmap = 9, SYS_munmap = 11, SYS_rt_sigaction = 13,
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
 	SYS_getpid = 39, SYS_socket = 41, SYS_execve = 59, SYS_exit = 60,
-	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
+	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_fsync = 74,
+	SYS_chdir = 80,
 	SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95,
 	SYS_sysinfo = 99, SYS_setuid = 105, SYS_setgid = 106,
 	SYS_setpgid = 109, SYS_setsid = 112, SYS_setgroups = 116,
@@ -256,7 +259,7 @@ enum {
 	SYS_fchmod = 52, SYS_fchmodat = 53, SYS_fchown = 55, SYS_openat = 56,
 	SYS_close = 57, SYS_pipe2 = 59, SYS_getdents64 = 61, SYS_lseek = 62,
 	SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_ppoll = 73,
-	SYS_sync = 81, SYS_utimensat = 88, SYS_exit = 93,
+	SYS_sync = 81, SYS_fsync = 82, SYS_utimensat = 88, SYS_exit = 93,
 	SYS_clock_settime = 112, SYS_clock_gettime = 113, SYS_kill = 129,
 	SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_reboot = 142,
 	SYS_setgid = 144, SYS_setuid = 146, SYS_setpgid = 154,
@@ -385,12 +388,13 @@ enum {
 	SYS_ioctl = 54, SYS_fcntl = 55, SYS_setpgid = 57, SYS_umask = 60,
 	SYS_chroot = 61, SYS_setsid = 66, SYS_sethostname = 74,
 	SYS_reboot = 88, SYS_mmap = 90, SYS_munmap = 91, SYS_fchmod = 94,
-	SYS_wait4 = 114, SYS_sysinfo = 116, SYS_fchdir = 133,
-	SYS_mlockall = 152, SYS_rt_sigaction = 174, SYS_rt_sigprocmask = 175,
-	SYS_pread64 = 180, SYS_setgroups = 206, SYS_fchown = 207,
-	SYS_setuid = 213, SYS_setgid = 214, SYS_getdents64 = 220,
-	SYS_clock_settime = 259, SYS_clock_gettime = 260, SYS_openat = 288,
-	SYS_mkdirat = 289, SYS_mknodat = 290, SYS_unlinkat = 294,
+	SYS_wait4 = 114, SYS_sysinfo = 116, SYS_fsync = 118,
+	SYS_fchdir = 133, SYS_mlockall = 152, SYS_rt_sigaction = 174,
+	SYS_rt_sigprocmask = 175, SYS_pread64 = 180, SYS_setgroups = 206,
+	SYS_fchown = 207, SYS_setuid = 213, SYS_setgid = 214,
+	SYS_getdents64 = 220, SYS_clock_settime = 259,
+	SYS_clock_gettime = 260, SYS_openat = 288, SYS_mkdirat = 289,
+	SYS_mknodat = 290, SYS_unlinkat = 294,
 	SYS_symlinkat = 297, SYS_fchmodat = 299, SYS_faccessat = 300,
 	SYS_ppoll = 302, SYS_fallocate = 314, SYS_utimensat = 315,
 	SYS_pipe2 = 325, SYS_dup3 = 326, SYS_prlimit64 = 334,
@@ -500,7 +504,7 @@ enum {
 
 enum {
 	TIOCSCTTY = 0x540e, TIOCSPGRP = 0x5410, TIOCSWINSZ = 0x5414,
-	TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441
+	TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441, BLKRRPART = 0x125f
 };
 
 enum {
@@ -1149,21 +1153,18 @@ static const char *root_layer(const char *host)
 }
 
 /*
- * Makes a share the root. Unless it may be written to, a layer that keeps what
+ * Makes what is mounted there the root. Unless it may be written to, a layer that keeps what
  * is written in memory lies over it, where the kernel has overlayfs; else only
  * the memory filesystems take files. Our own mounts move along, and init with
  * them; the initramfs remains below, reached by old_root. What our mounts would
  * hide of the directory `keep` (NULL: nothing), kept_dir reaches.
  */
-static void root_switch(const struct share *share, const char *keep)
+static void root_switch(const char *root, int writable, const char *keep)
 {
-	const char *root = "/.host";
 	const struct mount *m;
 	long error;
 
-	sys_mkdir(root, 0755);
-	share_mount(share, root);
-	if (!share->writable)
+	if (!writable)
 		root = root_layer(root);
 	old_root = sys_open("/", O_PATH, 0);
 	sys1(SYS_chdir, (long)root);
@@ -1312,6 +1313,21 @@ static long device_open(const char *class, const char *name, long flags)
 	s++;
 	node_make(path.s, major, (unsigned)str_number(&s, 10, 9));
 	return sys_open(path.s, flags, 0);
+}
+
+/* Has each disk of ours read its partitions anew, if that is the request, for
+ * what a machine that is restored has on them is this run's; or, with 0, flush
+ * what a host that ends the machine would not have: sync() leaves that to the
+ * filesystems. */
+static void disks_each(long request)
+{
+	char path[] = "/dev/vda";
+	long fd;
+
+	for (; (fd = sys_open(path, O_RDONLY, 0)) >= 0; path[7]++) {
+		sys3(request != 0 ? SYS_ioctl : SYS_fsync, fd, request, 0);
+		sys_close(fd);
+	}
 }
 
 /*
@@ -1779,12 +1795,35 @@ static void take_share(struct job *job, char *value)
 	struct share share;
 
 	share_read(&share, value);
-	if (str_equal(share.dir, "/"))
-		root_switch(&share, job->keep);
-	else if (job->shares < SHARES)
+	if (str_equal(share.dir, "/")) {
+		sys_mkdir("/.host", 0755);
+		share_mount(&share, "/.host");
+		root_switch("/.host", share.writable, job->keep);
+	} else if (job->shares < SHARES)
 		job->share[job->shares++] = value;
 	else
 		die("too many directories of the host:", share.dir, 0);
+}
+
+/* "DEVICE TYPE,TYPE": the first type that fits. */
+static void take_image(struct job *job, char *value)
+{
+	struct text device, type;
+	long error = -EINVAL;
+
+	text_begin(&device, "/dev/");
+	for (; *value > ' '; value++)
+		text_char(&device, *value);
+	sys_mkdir("/.host", 0755);
+	while (error != 0 && *value != '\0') {
+		text_begin(&type, "");
+		for (value++; *value > ','; value++)
+			text_char(&type, *value);
+		error = sys_mount(device.s, "/.host", type.s, MS_RDONLY, "");
+	}
+	if (error != 0)
+		die("cannot mount", device.s, error);
+	root_switch("/.host", 0, job->keep);
 }
 
 /* What a job can say. A value is stored in the field of struct job, or taken
@@ -1828,6 +1867,9 @@ static const struct letter {
 	 * tag ktestNUMBER, a digit, is to be seen at PATH; ACCESS is r or w.
 	 * The root ("/") comes first */
 	{'h', 0, take_share},
+	/* DEVICE TYPES: the root is a filesystem of one of these types, which
+	 * have commas between them, on /dev/DEVICE, read-only; before 'h' */
+	{'r', 0, take_image},
 };
 
 static void job_line(struct job *job, char *line)
@@ -1863,14 +1905,14 @@ static void job_read(struct archive *a, struct job *job)
 		envs += first && m.data[i] == 'e';
 		first = m.data[i] == '\0';
 	}
-	job->argv = sys_map((args + envs + 2) * sizeof *job->argv + m.size,
+	job->argv = sys_map((args + envs + 3) * sizeof *job->argv + m.size,
 	    MAP_ANONYMOUS, -1);
 	if (job->argv == NULL)
 		die("no memory for the job", NULL, 0);
 	job->envp = job->argv + args + 1;
 	job->argv_end = job->argv;
 	job->envp_end = job->envp;
-	text = (char *)(job->envp + envs + 1);
+	text = (char *)(job->envp + envs + 2); /* room for KTEST_BOOT */
 	memcpy(text, m.data, m.size);
 	job->dir = "/";
 	for (i = 0; i < m.size; i += str_length(text + i) + 1)
@@ -2899,6 +2941,7 @@ static void flows_drain(struct flow *flows)
 static void sync_child(void)
 {
 	sys1(SYS_sync, 0);
+	disks_each(0);
 	for (;;)
 		sys1(SYS_exit, 0);
 }
@@ -2906,14 +2949,14 @@ static void sync_child(void)
 /* In a process of its own: a frozen filesystem holds it for ever. */
 static void disks_sync(void)
 {
-	static __attribute__((aligned(16))) long stack[64];
+	static __attribute__((aligned(16))) long stack[128];
 	struct limit limit;
 	long pid;
 	int status;
 
 	limit_begin(&limit, SYNC_WAIT);
-	stack[62] = (long)sync_child;
-	pid = sys_clone(stack + 62);
+	stack[126] = (long)sync_child;
+	pid = sys_clone(stack + 126);
 	while (pid > 0 && !children_reap(pid, &status)) {
 		if (limit_passed(&limit)) {
 			pid = -ETIMEDOUT;
@@ -2970,7 +3013,7 @@ static void random_seed(const void *seed)
 
 /* Takes the answer to 'h': the time, the seed and, if it is not there yet,
  * the job. */
-static void answer_take(struct archive *a)
+static void answer_take(struct archive *a, uint64_t *boot)
 {
 	struct answer answer;
 	struct timespec time;
@@ -2985,6 +3028,7 @@ static void answer_take(struct archive *a)
 	if (error != 0)
 		warn("cannot set the clock", NULL, error);
 	random_seed(answer.seed);
+	*boot = answer.boot;
 	if (a->bytes != NULL)
 		return;
 	a->size = (size_t)answer.length;
@@ -2992,6 +3036,7 @@ static void answer_take(struct archive *a)
 	if (a->bytes == NULL)
 		die("no memory for the job", NULL, 0);
 	control_read(a->bytes, a->size);
+	disks_each(BLKRRPART);
 	if (!control_send(MESSAGE_LIVE, "", 0))
 		restart();
 }
@@ -3071,7 +3116,8 @@ static void run_job(void)
 	static struct job job;
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve = NULL;
-	uint64_t tainted;
+	uint64_t tainted, boot;
+	struct text variable;
 	int status;
 
 	archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
@@ -3090,9 +3136,15 @@ static void run_job(void)
 	nmi_prepare();
 	if (!control_send(MESSAGE_HELLO, "", 0))
 		restart();
-	answer_take(&archive);
+	answer_take(&archive, &boot);
 	if (job.program == NULL)
 		job_read(&archive, &job);
+	if (boot != 0) {
+		flow_close(&flows[FLOW_IN]);
+		text_begin(&variable, "KTEST_BOOT=");
+		text_number(&variable, boot);
+		take_variable(&job, variable.s);
+	}
 	log_begin(&job, &flows[FLOW_LOG]);
 	if (job.network != NULL)
 		network_raise(job.network);

@@ -128,6 +128,7 @@ struct ktest_options {
 	const char *qemu, *bios, *init; /* NULL: what the kernel's machine has */
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
+	int machine;       /* 0 auto, 1 microvm, 2 q35 */
 	int acpi;          /* 0 auto, 1 on, 2 off */
 	int unpack;        /* the kernel here: 0 auto, 1 on, 2 off */
 	int sandbox;       /* 0 off, 1 on, 2 auto */
@@ -139,7 +140,10 @@ struct ktest_options {
 	int expect;        /* what has to happen: 0 nothing, 1 a panic, 2 an
 			    * oops, 3 a warning, 4 a restart */
 	struct ktest_list ports, services, netfds, links, chardevs;
-	const char *port_file, *pcap, *gdb, *dump;
+	struct ktest_list disks, fw_cfgs;
+	const char *port_file, *pcap, *gdb, *dump, *uefi_vars;
+	const char *tpm;   /* NULL none, "" a new one, else a DIR with its state */
+	int uefi, reboot;  /* flags */
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold.
 			       * "/proc/self/fd/N": an open file of the
 			       * caller's, in which a run with argv NULL saves
@@ -248,6 +252,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
 	BOOT_TRIES = 3,         /* boots that may hang */
 	MOUNTS_MAX = 6,         /* the root among them */
+	DISKS_MAX = MOUNTS_MAX, /* likewise */
 	VPORTS_MAX = 17,        /* of the virtio serial device, max_ports */
 	NAME_SIZE = 64,         /* of a vport, as init takes it */
 	MAC_SIZE = 18,          /* of an address, as text */
@@ -263,7 +268,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	QUOTE_SIZE = 512,       /* a line of others' in a message of ours */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
-	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
+	ANSWER_SIZE = 56,       /* to init's hello: time, seed, length, boot */
 	VERDICT_SIZE = 42,      /* init's: 'x', status, lengths, taints */
 	RECORD_SIZE = 8192,     /* of the kernel's log, CONSOLE_EXT_LOG_MAX */
 	FINDING_SIZE = 256,     /* the first line of a report */
@@ -311,6 +316,7 @@ enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
 enum { UNPACK_AUTO, UNPACK_ON, UNPACK_OFF };
 enum { SANDBOX_OFF, SANDBOX_ON, SANDBOX_AUTO };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
+static const char *const machine_names[] = { "auto", "microvm", "q35", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
 static const char *const unpack_names[] = { "auto", "on", "off", NULL };
 static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
@@ -392,6 +398,15 @@ struct mount { /* a directory of the host in the guest, over 9p */
 	bool rw;
 };
 
+struct disk { /* a virtio block device */
+	const char *option;
+	char path[PATH_SIZE];  /* "": it is empty, and gone afterwards */
+	uint64_t size;         /* bytes */
+	bool rw, qcow2;
+	char more[2 * PATH_SIZE]; /* QEMU's options for its backing files */
+	int fd;                /* it, open and locked, or -1 */
+};
+
 struct guest { /* the description of one machine, all policy */
 	enum mode mode;
 	enum machine_row machine;
@@ -400,6 +415,8 @@ struct guest { /* the description of one machine, all policy */
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
 	char name[PATH_SIZE];          /* argv[0], if "%a" is replaced in it */
+	char vars[PATH_SIZE];          /* UEFI's variables, "": it is no UEFI */
+	bool vars_rw;
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
@@ -418,8 +435,12 @@ struct guest { /* the description of one machine, all policy */
 	char service[PORTS_MAX][64];   /* QEMU's guestfwd= for each -service */
 	struct wire wire[WIRES_MAX];
 	size_t wire_count;
-	struct mount mount[MOUNTS_MAX]; /* with -rootfs the first, at "/" */
+	struct mount mount[MOUNTS_MAX]; /* with -rootfs DIR the first, at "/" */
 	size_t mount_count;
+	struct disk disk[DISKS_MAX];   /* with -rootfs FILE the last ... */
+	size_t disk_count;
+	const char *image_fs;          /* ... with one of these in it, or NULL */
+	int image_part;                /* its partition, 0: all of it */
 };
 
 struct text { /* a bounded string; full is set when something did not fit */
@@ -574,6 +595,8 @@ struct explanation { /* of what the guest does, see room 14 */
 struct vm { /* one QEMU process and all ends of it that are ours */
 	pid_t pid;             /* 0: it was never started */
 	pid_t warden;          /* leads its process group; 0: there is none */
+	pid_t tpm;             /* swtpm, 0: there is none */
+	char tpm_dir[PATH_SIZE]; /* with its state, "": none */
 	int leash;             /* its end is the end of warden and group */
 	bool ended;            /* QEMU has, and wait_status says how */
 	int wait_status;
@@ -587,6 +610,11 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	int status;            /* the verdict: a status, and how many bytes */
 	unsigned long long want_out, want_err; /* of stdout and stderr ... */
 	unsigned long long want_log; /* ... and the kernel's log */
+	uint64_t boots;        /* with -reboot, so far; its bytes before the ... */
+	uint64_t before_out, before_err, before_log; /* ... last one */
+	bool restarts;         /* init says hello anew */
+	bool reset;            /* QEMU has reset the machine */
+	int resets;            /* since init said hello */
 	struct health health;
 	const struct monitor_step *step; /* what the monitor is at */
 	char reply[4096];      /* of the monitor: a line, so far */
@@ -713,6 +741,13 @@ static void text_bytes(struct text *t, const char *s, size_t n)
 static void text_add(struct text *t, const char *s)
 {
 	text_bytes(t, s, strlen(s));
+}
+
+/* Appends a value, commas doubled: QEMU's util/keyval.c, "value-expr". */
+static void text_value(struct text *t, const char *s)
+{
+	for (; *s != '\0'; s++)
+		text_bytes(t, *s == ',' ? ",," : s, 1 + (*s == ','));
 }
 
 static void text_printf(struct text *t, const char *fmt, ...)
@@ -1561,13 +1596,15 @@ static void run_end(struct ktest *k, struct ktest_result *r)
  */
 enum opt_kind {
 	OPT_STRING, OPT_LIST, OPT_FLAG, OPT_CHOICE, OPT_SIZE, OPT_COUNT,
-	OPT_DURATION
+	OPT_DURATION,
+	OPT_MAYBE             /* a flag, or with '=' a string */
 };
 
 enum opt_path {               /* what of a value is a path */
 	PATH_NONE,
 	PATH_ALL,             /* it is one, or it begins with one */
 	PATH_NAME,            /* a name without a slash is something else */
+	PATH_OR_SIZE,         /* a size is something else */
 	PATH_TARGET           /* [NAME=]unix:PATH, NAME=FILE; no number */
 };
 
@@ -1631,9 +1668,9 @@ static const struct opt opt_table[] = {
 	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
 	  .offset = AT(mounts), .path = PATH_ALL, .program = true,
 	  .help = "a directory of ours to be seen there (repeatable)" },
-	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
-	  .path = PATH_ALL, .program = true,
-	  .help = "its root is this directory; rw: may change it" },
+	{ .name = "rootfs", .value = "DIR[:rw]|FILE[:pN]",
+	  .offset = AT(rootfs), .path = PATH_ALL, .program = true,
+	  .help = "its root: a directory, or (partition N of) an image" },
 	{ .name = "sysroot", .value = "DIR", .offset = AT(sysroot),
 	  .path = PATH_ALL, .program = true,
 	  .help = "a foreign program's libraries",
@@ -1678,6 +1715,21 @@ static const struct opt opt_table[] = {
 	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(cpus), .min = 1, .max = 255,
 	  .help = "processors, 1 to 255", .def = "1" },
+	{ .name = "machine", .value = "auto|microvm|q35", .kind = OPT_CHOICE,
+	  .offset = AT(machine), .choices = machine_names,
+	  .help = "q35: a PC with PCI; auto: if it takes one",
+	  .def = "auto" },
+	{ .name = "uefi", .kind = OPT_FLAG, .offset = AT(uefi),
+	  .help = "UEFI's firmware starts it: OVMF, or the -bios FILE" },
+	{ .name = "uefi-vars", .value = "FILE[:rw]", .offset = AT(uefi_vars),
+	  .path = PATH_ALL, .help = "its variables, changed here with rw",
+	  .def = "beside OVMF" },
+	{ .name = "tpm", .value = "=DIR", .kind = OPT_MAYBE, .offset = AT(tpm),
+	  .path = PATH_ALL, .may_be_empty = true,
+	  .help = "a TPM 2.0; its state: a copy of swtpm's DIR", .def = "new" },
+	{ .name = "reboot", .kind = OPT_FLAG, .offset = AT(reboot),
+	  .program = true,
+	  .help = "it may restart: PROGRAM is run anew, KTEST_BOOT=2 ..." },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names,
 	  .help = "how devices are announced", .def = "auto" },
@@ -1722,6 +1774,12 @@ static const struct opt opt_table[] = {
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
 	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
 	  .help = "a vport: FD, FILE or unix:PATH (repeatable)" },
+	{ .name = "disk", .value = "FILE[:rw]|SIZE", .kind = OPT_LIST,
+	  .offset = AT(disks), .path = PATH_OR_SIZE,
+	  .help = "/dev/vda ...: an image, or an empty one (repeatable)" },
+	{ .name = "fw-cfg", .value = "NAME=FILE", .kind = OPT_LIST,
+	  .offset = AT(fw_cfgs), .path = PATH_TARGET,
+	  .help = "a blob of QEMU's fw_cfg device (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
 	  .path = PATH_TARGET, .one = true,
 	  .help = "the guest waits there for a debugger" },
@@ -1766,14 +1824,17 @@ void ktest_usage(FILE *f)
 		" an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
+		char left[64];
 
 		if (opt->name == NULL) {
 			(void)fprintf(f, "\n%s\n", opt->help);
 			continue;
 		}
-		(void)fprintf(f, "  -%s %-*s %s", opt->name,
-			      20 - (int)strlen(opt->name),
-			      opt->value != NULL ? opt->value : "", opt->help);
+		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
+			       opt->value == NULL || opt->kind == OPT_MAYBE
+			       ? "" : " ",
+			       opt->value == NULL ? "" : opt->value);
+		(void)fprintf(f, "  %-22s %s", left, opt->help);
 		if (opt->def != NULL)
 			(void)fprintf(f, " [%s]", opt->def);
 		(void)fputc('\n', f);
@@ -1952,6 +2013,10 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 
 	if (opt->kind == OPT_FLAG)
 		return opt_flag(k, opt, value, field);
+	if (opt->kind == OPT_MAYBE) {
+		*(const char **)field = value != NULL ? value : "";
+		return 0;
+	}
 	if (value == NULL)
 		return fail(k, "-%s: needs a value: %s", opt->name,
 			    opt->value);
@@ -2119,8 +2184,10 @@ static int words_open(struct ktest *k, struct ktest_options *o,
 static const char *opt_path(const struct opt *opt, const char *value)
 {
 	const char *equals = strchr(value, '=');
+	long long mib;
 
 	if (opt->path == PATH_NONE
+	    || (opt->path == PATH_OR_SIZE && parse_size(value, &mib))
 	    || (opt->path == PATH_NAME && value[strcspn(value, "/:")] != '/'))
 		return NULL;
 	if (opt->path != PATH_TARGET)
@@ -2150,7 +2217,7 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 		value = name + len + 1;
 	else if (name[len] != '\0')
 		value = name + len + strspn(name + len, " \t");
-	else if (opt->kind != OPT_FLAG)
+	else if (opt->kind != OPT_FLAG && opt->kind != OPT_MAYBE)
 		value = words_next(w);
 	o->last_option = opt->name;
 	o->last_value = name[len] == '\0' ? value : NULL;
@@ -2313,12 +2380,13 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
  */
 
 /* -- Temporary files, and helper programs -- */
-static int temporary_file(struct ktest *k)
+/* Without a name, as is the other. */
+static int temporary_on_disk(struct ktest *k)
 {
-	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
+	static const char *const dirs[] = { "/var/tmp", "/tmp", "/dev/shm" };
 	const char *first = getenv("TMPDIR");
 	char path[PATH_SIZE];
-	int fd = memfd_create("ktest", MFD_CLOEXEC);
+	int fd = -1;
 
 	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
 		const char *dir = i > 0 ? dirs[i - 1] : first;
@@ -2332,6 +2400,13 @@ static int temporary_file(struct ktest *k)
 	}
 	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
 				   " /tmp, /var/tmp or /dev/shm:");
+}
+
+static int temporary_file(struct ktest *k)
+{
+	int fd = memfd_create("ktest", MFD_CLOEXEC);
+
+	return fd >= 0 ? fd : temporary_on_disk(k);
 }
 
 /* A file that will appear complete, or not at all: an older one goes. */
@@ -3085,7 +3160,7 @@ static unsigned kernel_unpacks(struct ktest *k, const struct kernel *kernel)
 
 	if (kernel->wrapped)
 		return all;
-	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF
+	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF || k->o->uefi
 	    || k->guest.mode == MODE_MONOGON)
 		return 0;
 	if (!path_search(NULL, kernel->tool, path)) {
@@ -3139,7 +3214,7 @@ static int kernel_attempt(struct ktest *k, const struct guest *g)
 	struct kernel in;
 	int fd = kernel_open(k, g->kernel_path, g->kernel.wrapped
 			     ? k->o->unpack == UNPACK_ON
-			       || (k->o->unpack == UNPACK_AUTO
+			       || (k->o->unpack == UNPACK_AUTO && !k->o->uefi
 				   && k->attempt.accel == ACCEL_TCG)
 			     : true, &in);
 
@@ -3507,11 +3582,14 @@ static int module_missing(struct ktest *k, struct guest *g, const char *name,
 		return fail(k, "-module %.100s: is not in %s, nor built in%s",
 			    name, g->modules_dir, kind == PLAN_NEEDED
 			    ? ", and another needs it" : "");
-	if (name[0] == '9' && g->modules_dir[0] != '\0')
-		return fail(k, "-%s: kernel %s has no 9p (CONFIG_9P_FS,"
-			    " CONFIG_NET_9P_VIRTIO): not in %s",
-			    k->o->rootfs != NULL ? "rootfs" : "mount",
-			    g->kernel.version, g->modules_dir);
+	if ((name[0] == '9' || (g->image_fs != NULL
+				&& strcmp(g->image_fs, name) == 0))
+	    && g->modules_dir[0] != '\0')
+		return fail(k, "-%s: kernel %s has no %s: not in %s",
+			    g->image_fs != NULL || k->o->rootfs != NULL
+			    ? "rootfs" : "mount", g->kernel.version, name[0] == '9'
+			    ? "9p (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)" : name,
+			    g->modules_dir);
 	g->no_overlay = g->no_overlay || strcmp(name, "overlay") == 0;
 	return 0; /* built into a kernel whose list does not say so */
 }
@@ -3678,9 +3756,22 @@ static int plan_asked(struct plan *p, const char *asked)
 		      " module's own name", asked);
 }
 
+/* What -rootfs FILE may hold, by its magic: Linux's uapi/linux/magic.h, and the
+ * superblocks of fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, fs/btrfs/,
+ * fs/squashfs/squashfs_fs.h and fs/erofs/erofs_fs.h. */
+static const struct filesystem {
+	const char *name, *magic;
+	size_t at;
+} filesystems[] = {
+	{ "ext4", "\x53\xef", 1080 }, { "xfs", "XFSB", 0 },
+	{ "btrfs", "_BHRfS_M", 65600 }, { "squashfs", "hsqs", 0 },
+	{ "erofs", "\xe2\xe1\xf5\xe0", 1024 },
+};
+#define FILESYSTEMS "ext4,xfs,btrfs,squashfs,erofs" /* it is any of them */
+
 /* What our devices need; returns how many. qemu_fw_cfg tells QEMU what a dump
  * has to say of the kernel. */
-enum { MODULES_OURS = 8 };
+enum { MODULES_OURS = 16 };
 
 static size_t modules_ours(const struct ktest_options *o,
 			   const struct guest *g, const char *ours[MODULES_OURS])
@@ -3695,10 +3786,18 @@ static size_t modules_ours(const struct ktest_options *o,
 	if (g->mount_count > 0) {
 		ours[n++] = "9pnet_virtio";
 		ours[n++] = "9p";
-		ours[n++] = "overlay";
 	}
-	if (o->dump != NULL)
+	if (g->disk_count > 0)
+		ours[n++] = "virtio_blk";
+	for (size_t i = 0; g->image_fs != NULL && i < COUNT(filesystems); i++)
+		if (strstr(g->image_fs, filesystems[i].name) != NULL)
+			ours[n++] = filesystems[i].name;
+	if (g->mount_count > 0 || g->image_fs != NULL)
+		ours[n++] = "overlay";
+	if (o->dump != NULL || o->fw_cfgs.count > 0 || o->reboot)
 		ours[n++] = "qemu_fw_cfg";
+	if (o->tpm != NULL)
+		ours[n++] = "tpm_tis";
 	return n;
 }
 
@@ -3773,6 +3872,23 @@ static void modules_step(struct ktest *k, const struct guest *g)
  * sandbox. Reads files and changes nothing, so the caller's fds are looked at
  * before there is one of ours that could be taken for them.
  */
+
+/* Cuts ":WORD" off the end of a value, with a number behind WORD if n is given,
+ * unless all of it is a name here. */
+static bool value_cut(char *s, const char *word, long long *n)
+{
+	char *colon = strrchr(s, ':');
+	const char *rest;
+
+	if (colon == NULL || access(s, F_OK) == 0
+	    || strncmp(colon + 1, word, strlen(word)) != 0)
+		return false;
+	rest = colon + 1 + strlen(word);
+	if ((n != NULL && !parse_number(&rest, n)) || *rest != '\0')
+		return false;
+	*colon = '\0';
+	return true;
+}
 
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
@@ -3893,12 +4009,87 @@ static int guest_init(struct ktest *k, struct guest *g)
 	return result;
 }
 
+/* The machine: x86's has two, of which one has what a PC has. */
+static int guest_choose(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi" : NULL;
+	char path[PATH_SIZE];
+
+	g->machine = g->kernel.machine;
+	if (g->machine != MICROVM && (o->machine != 0 || o->tpm != NULL))
+		return fail(k, "-%s: is for a x86-64 kernel, not %s",
+			    o->machine != 0 ? "machine" : "tpm",
+			    guest_machine(g)->arch);
+	if (g->machine == MICROVM && pc != NULL && o->machine == 1)
+		return fail(k, "-%s: needs -machine q35", pc);
+	if (g->machine == MICROVM && (o->machine == 2 || pc != NULL))
+		g->machine = Q35;
+	if (g->machine == Q35 && g->kernel.no_pci)
+		return fail(k, "-machine q35: this kernel has no PCI");
+	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
+		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
+	if (o->reboot && o->tty)
+		return fail(k, "-reboot: is not for -tty, nor -shell");
+	return 0;
+}
+
+/* UEFI's firmware and its variables: Debian and Ubuntu, their older releases,
+ * Fedora, Arch; or named. */
+static int guest_uefi(struct ktest *k, struct guest *g)
+{
+	static const struct {
+		enum machine_row machine;
+		const char *code, *vars;
+	} places[] = {
+		{ Q35, "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd" },
+		{ Q35, "OVMF/OVMF_CODE.fd", "OVMF/OVMF_VARS.fd" },
+		{ Q35, "edk2/ovmf/OVMF_CODE.fd", "edk2/ovmf/OVMF_VARS.fd" },
+		{ Q35, "edk2/x64/OVMF_CODE.4m.fd", "edk2/x64/OVMF_VARS.4m.fd" },
+		{ ARM64, "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd" },
+		{ ARM64, "edk2/aarch64/QEMU_EFI-pflash.raw",
+		  "edk2/aarch64/vars-template-pflash.raw" },
+		{ ARM64, "edk2/aarch64/QEMU_CODE.fd",
+		  "edk2/aarch64/QEMU_VARS.fd" },
+	};
+	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
+
+	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
+		(void)snprintf(g->bios, PATH_SIZE, "/usr/share/%s",
+			       places[i].code);
+		if (places[i].machine == g->machine && is_file(g->bios))
+			(void)snprintf(g->vars, PATH_SIZE, "/usr/share/%s",
+				       places[i].vars);
+	}
+	if ((bios != NULL && path_set(k, g->bios, "%s", bios) < 0)
+	    || (vars != NULL && path_set(k, g->vars, "%s", vars) < 0))
+		return -1;
+	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
+	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
+		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
+			    " FILE", bios != NULL ? "the variables are missing"
+			    : "there is no OVMF here (Debian: ovmf)");
+	if (g->kernel.elf)
+		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
+	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)
+		return fail(k, "-bios %s: is not a readable file", g->bios);
+	return is_file(g->vars) && access(g->vars, g->vars_rw ? W_OK : R_OK) == 0
+	       ? 0 : fail(k, "-uefi-vars %s: is not a file that can be %s",
+			  g->vars, g->vars_rw ? "written" : "read");
+}
+
 static int guest_bios(struct ktest *k, struct guest *g)
 {
 	int found;
 
+	if (k->o->uefi)
+		return guest_uefi(k, g);
+	if (k->o->uefi_vars != NULL)
+		return fail(k, "-uefi-vars: needs -uefi");
+	/* QEMU's own; SeaBIOS may reset a PC for ever that Linux restarts */
 	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
-		return path_set(k, g->bios, "%s", ""); /* QEMU's own */
+		return path_set(k, g->bios, "%s", g->machine == Q35 ? "qboot.rom"
+				: "");
 	if (k->o->bios == NULL) {
 		found = find_own(k, "bios/bios.bin", g->bios);
 		g->own_bios = found == 0;
@@ -3909,6 +4100,244 @@ static int guest_bios(struct ktest *k, struct guest *g)
 		return fail(k, "-bios %s: is not a readable file",
 			    k->o->bios);
 	return path_set(k, g->bios, "%s", k->o->bios);
+}
+
+/* -- Disks --
+ * An image is raw or qcow2 (QEMU's docs/interop/qcow2.txt; its numbers are big
+ * endian). Whoever made it is not trusted: which other files are opened is
+ * decided here, and QEMU is told the format of each.
+ */
+enum {
+	QCOW_VERSION = 4, QCOW_BACKING = 8, QCOW_BACKING_SIZE = 16,
+	QCOW_CLUSTER_BITS = 20, QCOW_SIZE = 24, QCOW_L1_SIZE = 36, QCOW_L1 = 40,
+	QCOW_INCOMPATIBLE = 72, QCOW_HEADER = 104,
+	QCOW_DATA_FILE = 4,    /* of the incompatible features */
+	QCOW_TABLES_MAX = 4096, /* that are looked through */
+	BACKING_MAX = 8,       /* images on each other */
+	GPT_PARTITIONS = 128, MBR_PARTITIONS = 4
+};
+
+/* Whether all that a table names begins within the file; of a table of tables
+ * (below: how many entries those have) what these name, too. */
+static bool qcow2_whole(const struct map *m, uint64_t table, uint64_t count,
+			uint64_t below)
+{
+	const uint64_t offset = 0x00fffffffffffe00, compressed = 1ull << 62;
+	int tables = 0;
+
+	if (table > m->size || count > (m->size - table) / 8)
+		return false;
+	for (uint64_t i = 0; i < count && tables < QCOW_TABLES_MAX; i++) {
+		const uint64_t e = get_be(m->at + table + 8 * i, 8);
+
+		if ((e & offset) == 0 || (below == 0 && (e & compressed) != 0))
+			continue;
+		if ((e & offset) >= m->size
+		    || (below > 0 && !qcow2_whole(m, e & offset, below, 0)))
+			return false;
+		tables += below > 0;
+	}
+	return true;
+}
+
+/* What is wrong with a qcow2 image, NULL: nothing. The name of its backing file
+ * goes to next[PATH_SIZE], "" if it has none. */
+static const char *qcow2_header(const struct map *m, uint64_t *size, char *next)
+{
+	const uint64_t version = get_be(m->at + QCOW_VERSION, 4);
+	const uint64_t bits = get_be(m->at + QCOW_CLUSTER_BITS, 4);
+	const uint64_t at = get_be(m->at + QCOW_BACKING, 8);
+	const uint64_t len = at != 0 ? get_be(m->at + QCOW_BACKING_SIZE, 4) : 0;
+
+	*size = get_be(m->at + QCOW_SIZE, 8);
+	if (version < 2 || version > 3)
+		return "has a version of qcow2 that is not known";
+	if (version > 2 && (get_be(m->at + QCOW_INCOMPATIBLE, 8)
+			    & QCOW_DATA_FILE) != 0)
+		return "names a data file outside";
+	if (bits < 9 || bits > 21 || len >= 1024 || at > m->size - len
+	    || !qcow2_whole(m, get_be(m->at + QCOW_L1, 8),
+			    get_be(m->at + QCOW_L1_SIZE, 4), 1ull << bits >> 3))
+		return "is truncated, or damaged";
+	(void)snprintf(next, PATH_SIZE, "%.*s", (int)len, m->at + at);
+	return strchr(next, ':') != NULL
+	       ? "names a backing file, and not by a path" : NULL;
+}
+
+/* What is wrong with an image; otherwise as above. */
+static const char *image_header(const struct map *m, bool *qcow2,
+				uint64_t *size, char *next)
+{
+	next[0] = '\0';
+	*size = m->size;
+	*qcow2 = m->size >= 4 && memcmp(m->at, "QFI\xfb", 4) == 0;
+	if (m->size == 0)
+		return "is empty";
+	if (m->size % 512 != 0 && !*qcow2)
+		return "is truncated, or no image: it ends within a sector";
+	return !*qcow2 ? NULL : m->size < QCOW_HEADER ? "is truncated"
+		: qcow2_header(m, size, next);
+}
+
+/* Reads an image, and what it is backed by, if the caller trusts it. */
+static int disk_image(struct ktest *k, struct disk *d, bool trusted)
+{
+	char path[PATH_SIZE], name[PATH_SIZE], before[BACKING_MAX * 8 + 1] = "";
+	const char *wrong;
+	struct text more;
+	struct map m;
+	uint64_t size;
+	size_t at;
+	bool qcow2;
+
+	text_init(&more, d->more, sizeof d->more);
+	memcpy(path, d->path, sizeof path);
+	for (int depth = 0; depth <= BACKING_MAX; depth++) {
+		if (map_file(k, d->option, path, &m) < 0)
+			return -1;
+		wrong = image_header(&m, &qcow2, &size, name);
+		unmap_file(&m);
+		if (wrong != NULL)
+			return fail(k, "%s %s: %s", d->option, path, wrong);
+		if (name[0] != '\0' && !trusted)
+			return fail(k, "%s %s: names a backing file, %s (%s:backing"
+				    " allows it)", d->option, path, name, path);
+		if (depth == 0) {
+			d->size = size;
+			d->qcow2 = qcow2;
+		} else {
+			text_printf(&more, ",%sdriver=%s,%sfile.driver=file,"
+				    "%sfile.filename=", before, qcow2 ? "qcow2"
+				    : "raw", before, before);
+			text_value(&more, path);
+		}
+		if (name[0] == '\0')
+			return more.full ? fail(k, "%s %s: the paths of its backing"
+				" files are too long", d->option, path) : 0;
+		(void)snprintf(before + depth * 8, 9, "backing.");
+		at = name[0] == '/' ? 0 : path_base(path);
+		if (at + strlen(name) >= sizeof path)
+			return fail(k, "%s %s: is too long", d->option, name);
+		memcpy(path + at, name, strlen(name) + 1);
+	}
+	return fail(k, "%s %s: has too many backing files (limit %d)",
+		    d->option, d->path, BACKING_MAX);
+}
+
+/* For virtio devices, beside what every guest has: vports, entropy, the user
+ * network and disks. */
+static size_t slots_left(const struct ktest_options *o, const struct guest *g)
+{
+	return guest_machine(g)->slots - 2 - (o->net != 0) - g->disk_count;
+}
+
+static int disk_add(struct ktest *k, struct guest *g, const char *option,
+		    const char *value)
+{
+	struct disk *d = &g->disk[g->disk_count];
+	long long mib, part = 0;
+	bool trusted;
+
+	if (g->disk_count == DISKS_MAX || slots_left(k->o, g) == 0)
+		return fail(k, "%s %.100s: is one too many (limit %zu beside the"
+			    " other devices)", option, value, g->disk_count);
+	*d = (struct disk){ .option = option, .fd = -1 };
+	g->disk_count++;
+	if (g->image_fs == NULL && parse_size(value, &mib)) {
+		d->size = (uint64_t)mib << 20;
+		return mib > 0 && mib < 1 << 30 ? 0
+		       : fail(k, "%s %.100s: is not between 1M and 1024T", option,
+			      value);
+	}
+	if (path_set(k, d->path, "%s", value) < 0)
+		return -1;
+	d->rw = value_cut(d->path, "rw", NULL);
+	trusted = value_cut(d->path, "backing", NULL);
+	d->rw = d->rw || value_cut(d->path, "rw", NULL);
+	if (g->image_fs != NULL && value_cut(d->path, "p", &part)
+	    && (part < 1 || part > GPT_PARTITIONS))
+		return fail(k, "%s %s: there is no partition %lld", option, value,
+			    part);
+	g->image_part = (int)part;
+	if (g->image_fs != NULL && d->rw)
+		return fail(k, "%s %s: an image is never written to, as root",
+			    option, value);
+	return disk_image(k, d, trusted);
+}
+
+/* Where in a raw image a partition begins; 0: not known. UEFI specification,
+ * "GUID Partition Table (GPT) Disk Layout"; of a MBR the primary ones. */
+static uint64_t partition_at(const struct map *m, int n)
+{
+	const char *gpt = m->at + 512, *mbr = m->at + 446 + 16 * (n - 1) + 8;
+	uint64_t at;
+
+	if (m->size < 1024)
+		return 0;
+	if (memcmp(gpt, "EFI PART", 8) != 0)
+		return n > MBR_PARTITIONS ? 0 : get_le(mbr, 4) * 512;
+	at = get_le(gpt + 72, 8) * 512 + get_le(gpt + 84, 4) * (uint64_t)(n - 1);
+	return at < m->size && m->size - at >= 40
+	       ? get_le(m->at + at + 32, 8) * 512 : 0;
+}
+
+/* -rootfs FILE: which filesystem it is. That of a qcow2 image, or of a partition
+ * which is not found here, may be any. */
+static int guest_image(struct ktest *k, struct guest *g)
+{
+	const struct disk *d = &g->disk[g->disk_count];
+	uint64_t at = 0;
+	struct map m;
+	bool known;
+
+	g->image_fs = FILESYSTEMS;
+	if (disk_add(k, g, "-rootfs", k->o->rootfs) < 0
+	    || map_file(k, "-rootfs", d->path, &m) < 0)
+		return -1;
+	if (g->image_part > 0)
+		at = partition_at(&m, g->image_part);
+	known = !d->qcow2 && (g->image_part == 0 || at > 0);
+	for (size_t i = 0; known && i < COUNT(filesystems); i++) {
+		const struct filesystem *fs = &filesystems[i];
+		const size_t len = strlen(fs->magic);
+
+		if (at < m.size && m.size - at >= fs->at + len
+		    && memcmp(m.at + at + fs->at, fs->magic, len) == 0)
+			g->image_fs = fs->name;
+	}
+	unmap_file(&m);
+	if (known && strcmp(g->image_fs, FILESYSTEMS) == 0)
+		return fail(k, "-rootfs %s: has no filesystem in it (" FILESYSTEMS
+			    "; FILE:pN is in partition N)", k->o->rootfs);
+	return 0;
+}
+
+static int guest_disks(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *disks = &k->o->disks, *blobs = &k->o->fw_cfgs;
+	char path[PATH_SIZE];
+	long long part;
+
+	for (size_t i = 0; i < disks->count; i++)
+		if (disk_add(k, g, "-disk", disks->item[i]) < 0)
+			return -1;
+	for (size_t i = 0; i < blobs->count; i++) {
+		const char *s = blobs->item[i], *file = strchr(s, '=');
+
+		/* QEMU's FW_CFG_MAX_FILE_PATH */
+		if (file == NULL || file == s || file - s > 55)
+			return fail(k, "-fw-cfg %.100s: is not NAME=FILE, with a NAME"
+				    " of 1 to 55 bytes", s);
+		if (!is_file(file + 1) || access(file + 1, R_OK) < 0)
+			return fail(k, "-fw-cfg %.100s: is not a readable file", s);
+	}
+	if (k->o->rootfs == NULL
+	    || path_set(k, path, "%s", k->o->rootfs) < 0)
+		return k->o->rootfs == NULL ? 0 : -1;
+	while (value_cut(path, "rw", NULL) || value_cut(path, "backing", NULL)
+	       || value_cut(path, "p", &part))
+		;
+	return is_file(path) ? guest_image(k, g) : 0;
 }
 
 /* -- The host's directories -- */
@@ -3940,11 +4369,17 @@ static bool guest_hides(const char *path)
 	return false;
 }
 
-/* The guest's root, if it is not this host's own: then NULL. */
+/* Whether the guest's root is a directory of the host's. */
+static bool root_is_dir(const struct ktest_options *o, const struct guest *g)
+{
+	return o->rootfs != NULL && g->image_fs == NULL;
+}
+
+/* The guest's root, if it is a directory, and not this host's own. */
 static const char *guest_root(const struct ktest_options *o,
 			      const struct guest *g)
 {
-	return o->rootfs != NULL && strcmp(g->mount[0].host, "/") != 0
+	return root_is_dir(o, g) && strcmp(g->mount[0].host, "/") != 0
 	       ? g->mount[0].host : NULL;
 }
 
@@ -3967,13 +4402,6 @@ static bool guest_needs(const char *path)
 	memcpy(plain + len, "/", 2);
 	return strcmp(plain, "/dev/") == 0 || strncmp(plain, "/proc/", 6) == 0
 	       || strncmp(plain, "/sys/", 5) == 0;
-}
-
-/* For virtio devices, beside what every guest has: vports, entropy, and the
- * user network. */
-static size_t slots_left(const struct ktest_options *o, const struct guest *g)
-{
-	return guest_machine(g)->slots - 2 - (o->net != 0);
 }
 
 static int guest_mount(struct ktest *k, struct guest *g, const char *option,
@@ -4018,7 +4446,7 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	if (!is_root && guest_needs(m->guest))
 		return fail(k, "-mount %s: %s is the guest's own", value,
 			    m->guest);
-	if (k->o->rootfs != NULL && !guest_hides(m->guest)
+	if (root_is_dir(k->o, g) && !guest_hides(m->guest)
 	    && root_path(g->mount[0].host, m->guest, at)
 	    && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
 		return fail(k, "-mount %s: %s in the guest is not a"
@@ -4030,12 +4458,12 @@ static int guest_mounts(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 
-	if (o->rootfs != NULL && guest_mount(k, g, "rootfs", o->rootfs) < 0)
+	if (root_is_dir(o, g) && guest_mount(k, g, "rootfs", o->rootfs) < 0)
 		return -1;
 	for (size_t i = 0; i < o->mounts.count; i++)
 		if (guest_mount(k, g, "mount", o->mounts.item[i]) < 0)
 			return -1;
-	if (o->net && o->rootfs != NULL && g->mount[0].rw)
+	if (o->net && root_is_dir(o, g) && g->mount[0].rw)
 		warn(k, "-net user: /etc/resolv.conf is this host's, because"
 		     " -rootfs is rw");
 	return 0;
@@ -4053,7 +4481,7 @@ static int guest_modules(struct ktest *k, struct guest *g)
 	char at[PATH_SIZE], there[PATH_SIZE], ours[PATH_SIZE];
 	bool found;
 
-	if (o->rootfs == NULL || g->modules_dir[0] == '\0' || g->mount[0].rw
+	if (!root_is_dir(o, g) || g->modules_dir[0] == '\0' || g->mount[0].rw
 	    || g->no_overlay || g->kernel.version[0] == '\0')
 		return 0;
 	if (path_set(k, at, "/lib/modules/%s", g->kernel.version) < 0)
@@ -4114,12 +4542,17 @@ static int guest_program(struct ktest *k, struct guest *g)
 	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0
 			 || k->o->mounts.count > 0;
 
-	if (k->o->shell && !is_program(root, name)) {
+	if (k->o->shell && (g->image_fs != NULL || !is_program(root, name))) {
 		k->shell[0] = (char *)(uintptr_t)"/bin/sh";
 		name = k->shell[0];
 	}
 	if (name[0] == '\0')
 		return fail(k, "PROGRAM: the name is empty");
+	if (g->image_fs != NULL) /* whose env looks for what has no slash */
+		return strchr(name, '/') == NULL || name[0] == '/'
+		       ? path_set(k, g->program, "%s", strchr(name, '/') != NULL
+				  ? name : "/usr/bin/env")
+		       : path_absolute(k, name, g->program);
 	if (strchr(name, '/') == NULL) {
 		if (!path_search(root, name, path)) {
 			if (root != NULL)
@@ -4280,7 +4713,7 @@ static int guest_acpi(const struct guest *g, const struct attempt *a)
 static int guest_cwd(struct ktest *k, struct guest *g)
 {
 	const char *cwd = k->o->cwd != NULL ? k->o->cwd
-			  : k->o->rootfs != NULL ? "." : "/";
+			  : root_is_dir(k->o, g) ? "." : "/";
 
 	if (cwd[0] == '/')
 		return path_set(k, g->cwd, "%s", cwd);
@@ -4359,8 +4792,8 @@ static int guest_describe(struct ktest *k, struct guest *g)
 							: MODE_MONOGON;
 	if (guest_kernel(k, g) < 0)
 		return -1;
-	g->machine = g->kernel.machine;
-	if (guest_bios(k, g) < 0 || guest_initrd(k) < 0)
+	if (guest_choose(k, g) < 0 || guest_bios(k, g) < 0
+	    || guest_initrd(k) < 0 || guest_disks(k, g) < 0)
 		return -1;
 	if (g->mode == MODE_PROGRAM) {
 		if (!g->kernel.is64)
@@ -5006,6 +5439,32 @@ static int dump_claim(struct ktest *k)
 	return unlink(path);
 }
 
+/* Opens a disk, whose lock says whether another ktest writes to it; QEMU's own
+ * are on bytes from 100 on (its block/file-posix.c). */
+static int disk_claim(struct ktest *k, struct disk *d)
+{
+	struct flock lock = {
+		.l_type = d->rw ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
+		.l_start = 500, .l_len = 1,
+	};
+
+	if (d->path[0] == '\0') {
+		d->fd = temporary_on_disk(k);
+		if (d->fd >= 0 && ftruncate(d->fd, (off_t)d->size) == 0)
+			return 0;
+		return fail(k, "-disk %lluM: temporary file:",
+			    (unsigned long long)d->size >> 20);
+	}
+	d->fd = open(d->path, O_CLOEXEC | (d->rw ? O_RDWR : O_RDONLY));
+	if (d->fd < 0)
+		return fail(k, "%s %s:", d->option, d->path);
+	if (fcntl(d->fd, F_OFD_SETLK, &lock) < 0
+	    && (errno == EAGAIN || errno == EACCES))
+		return fail(k, "%s %s: is in use by another ktest%s", d->option,
+			    d->path, d->rw ? "" : ", which may write to it");
+	return 0;
+}
+
 /* -- All of it -- */
 /* Takes what the options name, all of which is read before: none of ours can
  * be taken for a fd of the caller's. Whoever waits for the port file must not
@@ -5046,6 +5505,9 @@ static int claim(struct ktest *k)
 		    ? link_open(k, w) : wire_open(k, w)) < 0)
 			return -1;
 	}
+	for (size_t i = 0; i < g->disk_count && !o->dry_run; i++)
+		if (disk_claim(k, &g->disk[i]) < 0)
+			return -1;
 	gdb.host = o->gdb != NULL ? atoi(o->gdb) : 0;
 	if (gdb.host != 0 && port_bind(&gdb) < 0)
 		return fail(k, "-gdb %d: 127.0.0.1:%d:", gdb.host, gdb.host);
@@ -5072,6 +5534,8 @@ static void claim_undo(struct ktest *k)
 		if (g->wire[i].path != NULL)
 			close_fd(&g->wire[i].fd);
 	}
+	for (size_t i = 0; i < g->disk_count; i++)
+		close_fd(&g->disk[i].fd);
 	close_fd(&k->initramfs);
 	close_fd(&k->initrd);
 	close_fd(&k->kernel);
@@ -5372,7 +5836,11 @@ static int job_devices(struct cpio *c, const struct guest *g)
 			&& job_string(c, "v", w->name) < 0))
 			return -1;
 	}
-	if (o->rootfs != NULL && guest_root(o, g) == NULL
+	(void)snprintf(value, sizeof value, "vd%c%.0d %s",
+		       'a' + (int)g->disk_count - 1, g->image_part, g->image_fs);
+	if (g->image_fs != NULL && job_string(c, "r", value) < 0)
+		return -1;
+	if (root_is_dir(o, g) && guest_root(o, g) == NULL
 	    && guest_hides(g->cwd) && job_string(c, "b", g->cwd) < 0)
 		return -1;
 	for (size_t i = 0; i < g->mount_count; i++) {
@@ -5410,6 +5878,9 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || (health_asked(o) && job_string(c, "k", health_boot(o)
 					      ? "b" : "") < 0)
 	    || (o->kmemleak && job_string(c, "s", "") < 0))
+		return -1;
+	if (g->image_fs != NULL && strchr(o->argv[0], '/') == NULL
+	    && job_string(c, "a", g->program) < 0)
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
 		if (job_string(c, "a", i == 0 && g->name[0] != '\0' ? g->name
@@ -5768,7 +6239,8 @@ static int job_entry_needs(struct cpio *c, const char *path, unsigned mode,
 	int result;
 
 	if ((!library && (mode & 0111) == 0)
-	    || (o->rootfs != NULL && guest_root(o, &c->k->guest) == NULL))
+	    || (root_is_dir(o, &c->k->guest)
+		&& guest_root(o, &c->k->guest) == NULL))
 		return 0;
 	c->optional = library || !named;
 	result = job_needs(c, path, 0);
@@ -5891,7 +6363,7 @@ static int job_file(struct cpio *c, const char *value)
 /* A directory that the run needs, where nothing of the host is touched. */
 static int job_dir(struct cpio *c, const struct guest *g, const char *path)
 {
-	if (path[1] == '\0' || (c->k->o->rootfs != NULL && g->mount[0].rw
+	if (path[1] == '\0' || (root_is_dir(c->k->o, g) && g->mount[0].rw
 				&& !guest_hides(path)))
 		return 0;
 	return cpio_member(c, path + 1, S_IFDIR | 0755, 0, "", 0);
@@ -5934,7 +6406,7 @@ static int job_skeleton(struct cpio *c, const struct guest *g)
 			|| cpio_member(c, "etc/hosts", S_IFREG | 0644, 0,
 				       hosts, sizeof hosts - 1) < 0))))
 		return -1;
-	if (o->net && (o->rootfs == NULL || !g->mount[0].rw)
+	if (o->net && (!root_is_dir(o, g) || !g->mount[0].rw)
 	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,
 			   sizeof dns - 1) < 0)
 		return -1;
@@ -5959,7 +6431,7 @@ static int job_write(struct cpio *c, const struct guest *g)
 	if (g->on_host && (o->rootfs == NULL || guest_hides(g->program))
 	    && job_same_file(c, g->program) < 0)
 		return -1;
-	if (o->rootfs != NULL ? job_root_needs(c, g) < 0
+	if (root_is_dir(o, g) ? job_root_needs(c, g) < 0
 			      : g->on_host && job_needs(c, g->program, 0) < 0)
 		return -1;
 	for (size_t i = 0; i < o->files.count; i++) {
@@ -6110,13 +6582,6 @@ static void qemu_more(struct qemu *q, const char *s)
 	text_bytes(&q->args, s, strlen(s) + 1);
 }
 
-/* Appends a value, commas doubled: QEMU's util/keyval.c, "value-expr". */
-static void text_value(struct text *t, const char *s)
-{
-	for (; *s != '\0'; s++)
-		text_bytes(t, *s == ',' ? ",," : s, 1 + (*s == ','));
-}
-
 int ktest_encode(char *out, size_t size, const char *name,
 		 const struct ktest_key *keys)
 {
@@ -6212,7 +6677,13 @@ static void qemu_machine(struct qemu *q)
 		qemu_add(q, "-m", "%dM", memory);
 	if (o->cpus > 1)
 		qemu_add(q, "-smp", "%d", (int)o->cpus);
-	if (q->g->bios[0] != '\0') {
+	if (q->g->vars[0] != '\0') {
+		qemu_add(q, "-drive", "if=pflash,format=raw,readonly=on,file.driver="
+			 "file,file.filename=%s", q->g->bios);
+		qemu_add(q, "-drive", "if=pflash,format=raw,file.driver=file,"
+			 "file.filename=%s", q->g->vars);
+		qemu_more(q, q->g->vars_rw ? "" : ",snapshot=on");
+	} else if (q->g->bios[0] != '\0') {
 		qemu_arg(q, "-bios");
 		qemu_arg(q, q->g->bios);
 	}
@@ -6418,6 +6889,60 @@ static void qemu_mounts(struct qemu *q)
 	}
 }
 
+/* swtpm is its server; see tpm_start(). */
+static void qemu_tpm(struct qemu *q)
+{
+	const struct guest *g = q->g;
+
+	if (q->o->tpm == NULL)
+		return;
+	qemu_add(q, "-chardev", "socket,id=chrtpm,fd=%d", FD_FIRST + FD_END
+		 + (int)(g->wire_count + g->disk_count));
+	qemu_add(q, "-tpmdev", "emulator,id=tpm0,chardev=chrtpm");
+	qemu_add(q, "-device", "tpm-tis,tpmdev=tpm0");
+}
+
+/* Disks, and blobs of fw_cfg, among them what kexec needs to start a kernel in
+ * which the program is run again. The disk of a machine that is saved reads as zeros. */
+static void qemu_disks(struct qemu *q)
+{
+	const struct ktest_list *blobs = &q->o->fw_cfgs;
+	const struct guest *g = q->g;
+	char text[PATH_SIZE];
+
+	for (size_t i = 0; i < g->disk_count; i++) {
+		const struct disk *d = &g->disk[i];
+
+		(void)snprintf(text, sizeof text, "%llu",
+			       (unsigned long long)d->size);
+		if (q->a->boot == BOOT_SAVE)
+			qemu_add(q, "-drive", "if=none,id=disk%d,driver=null-co,"
+				 "read-zeroes=on,size=%s", (int)i, text);
+		else
+			qemu_add(q, "-drive", "if=none,id=disk%d,format=%s,"
+				 "file.driver=file,file.filename=" FD_PATH ",cache=%s",
+				 (int)i, d->qcow2 ? "qcow2" : "raw", FD_FIRST
+				 + FD_END + (int)(g->wire_count + i),
+				 d->rw ? "writeback" : "unsafe");
+		if (q->a->boot != BOOT_SAVE && d->path[0] != '\0') {
+			qemu_more(q, d->more);
+			qemu_more(q, d->rw ? "" : ",snapshot=on");
+		}
+		qemu_add(q, "-device", "virtio-blk-%s,drive=disk%d",
+			 guest_machine(g)->bus, (int)i);
+	}
+	for (size_t i = 0; i < blobs->count; i++) {
+		const char *s = blobs->item[i];
+		const size_t n = strcspn(s, "=");
+
+		(void)snprintf(text, sizeof text, "%.*s", (int)n, s);
+		qemu_add(q, "-fw_cfg", "name=%s,file=%s", text, s + n + 1);
+	}
+	if (q->o->reboot && guest_machine(g)->fw_cfg)
+		qemu_add(q, "-fw_cfg", "name=opt/ktest/initrd,file=" FD_PATH,
+			 FD_FIRST + FD_INITRAMFS);
+}
+
 /* Stops before the first instruction; addresses are those of the symbols. */
 static void qemu_gdb(struct qemu *q)
 {
@@ -6492,6 +7017,8 @@ static int qemu_build(struct ktest *k, const struct attempt *a)
 	qemu_network(q);
 	qemu_wires(q);
 	qemu_mounts(q);
+	qemu_disks(q);
+	qemu_tpm(q);
 	qemu_gdb(q);
 	if (qemu_kernel(k, q) < 0)
 		return -1;
@@ -6680,9 +7207,15 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 	    || input_add(k, "init", g->init) < 0
 	    || (strchr(g->bios, '/') != NULL
 		&& input_add(k, "the firmware", g->bios) < 0)
+	    || (g->vars[0] != '\0'
+		&& input_add(k, "UEFI's variables", g->vars) < 0)
 	    || (o->initrd_path != NULL
 		&& input_add(k, "the initrd", o->initrd_path) < 0))
 		return -1;
+	for (size_t i = 0; i < o->fw_cfgs.count; i++)
+		if (input_add(k, "-fw-cfg", strchr(o->fw_cfgs.item[i], '=') + 1)
+				< 0)
+			return -1;
 	if (strchr(qemu, '/') == NULL && !path_search(NULL, qemu, path))
 		return fail(k, "-qemu %s: is not found", qemu);
 	if (input_add(k, "QEMU", strchr(qemu, '/') != NULL ? qemu : path) < 0)
@@ -7188,6 +7721,9 @@ static const char *snapshot_against(const struct ktest *k)
 	return k->guest.mode == MODE_MONOGON ? "a run without PROGRAM"
 		: k->o->gdb != NULL
 		  ? "-gdb, which waits for the first instruction,"
+		: k->o->reboot ? "-reboot, which boots again,"
+		: k->o->tpm != NULL ? "-tpm, whose state is the run's,"
+		: k->guest.vars_rw ? "-uefi-vars, which are written to,"
 		: k->o->console ? "-console, which shows the boot," : NULL;
 }
 
@@ -7373,8 +7909,61 @@ static void fds_close(int first)
 		(void)close(fd);
 }
 
+/* -- The TPM --
+ * swtpm serves it, in QEMU's group, with its state in a directory that is gone
+ * with it: these files, by swtpm's swtpm_nvstore_dir.c.
+ */
+static const char *const tpm_files[] = { "tpm2-00.permall",
+	"tpm2-00.volatilestate", "TMP2-00.permall", "TMP2-00.volatilestate",
+	".lock" };
+
+/* Also for the warden: nothing but system calls. */
+static void tpm_remove(char *dir)
+{
+	int fd = dir[0] != '\0' ? open(dir, O_DIRECTORY | O_CLOEXEC) : -1;
+
+	for (size_t i = 0; fd >= 0 && i < COUNT(tpm_files); i++)
+		(void)unlinkat(fd, tpm_files[i], 0);
+	if (dir[0] != '\0')
+		(void)rmdir(dir);
+	close_fd(&fd);
+	dir[0] = '\0';
+}
+
+/* Makes the directory, with a copy of what is in the option's. */
+static int tpm_prepare(struct ktest *k)
+{
+	const char *tmp = getenv("TMPDIR"), *from = k->o->tpm;
+	char *dir = k->vm.tpm_dir, path[PATH_SIZE];
+	struct map m;
+	int fd;
+
+	if (from == NULL)
+		return 0;
+	if (path_set(k, dir, "%s/ktest.XXXXXX", tmp != NULL ? tmp : "/tmp") < 0
+	    || mkdtemp(dir) == NULL) {
+		dir[0] = '\0';
+		return fail(k, "-tpm: no directory for it, in $TMPDIR or /tmp:");
+	}
+	for (size_t i = 0; from[0] != '\0' && i < 2; i++) {
+		if (path_set(k, path, "%s/%s", from, tpm_files[i]) < 0)
+			return -1;
+		if (i > 0 && !is_file(path))
+			break;
+		if (map_file(k, "-tpm", path, &m) < 0
+		    || path_set(k, path, "%s/%s", dir, tpm_files[i]) < 0)
+			return -1;
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			write_all(fd, m.at, m.size);
+		unmap_file(&m);
+		close_fd(&fd);
+	}
+	return 0;
+}
+
 /* The warden: never returns. The other end of leash is ktest's alone. */
-static void warden_run(int leash)
+static void warden_run(int leash, char *tpm_dir)
 {
 	sigset_t all;
 	char byte;
@@ -7386,6 +7975,7 @@ static void warden_run(int leash)
 	fds_close(1);
 	while (read(0, &byte, 1) < 0 && errno == EINTR)
 		;
+	tpm_remove(tpm_dir);
 	(void)kill(0, SIGKILL);
 	_exit(0);
 }
@@ -7399,7 +7989,7 @@ static int warden_start(struct ktest *k)
 		return -1;
 	v->warden = fork();
 	if (v->warden == 0)
-		warden_run(leash[0]);
+		warden_run(leash[0], v->tpm_dir);
 	(void)close(leash[0]);
 	v->leash = leash[1];
 	if (v->warden < 0)
@@ -7441,7 +8031,7 @@ static int spawn_fds(int *source, int count, int *error)
 	return 0;
 }
 
-/* The child: never returns. */
+/* The child: never returns. Its log is the stdout and stderr of argv. */
 static void spawn_child(char *const *argv, int *source, int count, int log,
 			int error, pid_t group)
 {
@@ -7460,6 +8050,30 @@ static void spawn_child(char *const *argv, int *source, int count, int log,
 	write_all(error >= 0 ? error : first_error, (const char *)&e,
 		  sizeof e);
 	_exit(127);
+}
+
+/* Starts swtpm; *theirs is QEMU's end of its socket. */
+static int tpm_start(struct ktest *k, int log, int error, int *theirs)
+{
+	static const char *const words[] = { "swtpm", "socket", "--tpm2",
+		"--terminate", "--ctrl", "type=unixio,clientfd=3", "--tpmstate" };
+	struct vm *v = &k->vm;
+	char *argv[COUNT(words) + 2] = { NULL }, state[PATH_SIZE];
+	int fd[2];
+
+	if (path_set(k, state, "dir=%s", v->tpm_dir) < 0)
+		return -1;
+	for (size_t i = 0; i < COUNT(words); i++)
+		argv[i] = (char *)(uintptr_t)words[i];
+	argv[COUNT(words)] = state;
+	if (ktest_socket_pair(fd) < 0)
+		return fail(k, "socketpair:");
+	*theirs = fd[1];
+	v->tpm = fork();
+	if (v->tpm == 0)
+		spawn_child(argv, fd, 1, log, error, v->warden);
+	(void)close(fd[0]);
+	return v->tpm > 0 ? 0 : fail(k, "fork:");
 }
 
 static int spawn_socket(struct ktest *k, int *ours, int *theirs)
@@ -7539,7 +8153,7 @@ static void vm_streams(struct ktest *k)
 	v->out.from = v->fd[FD_STDOUT];
 	v->err.from = v->fd[FD_STDERR];
 	v->in.to = v->fd[FD_STDIN];
-	v->in.from = k->o->stdin_fd;
+	v->in.from = k->o->reboot ? -1 : k->o->stdin_fd; /* has one life */
 	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
 }
 
@@ -7581,6 +8195,10 @@ static void vm_end(struct vm *v)
 	       && errno == EINTR)
 		;
 	v->warden = 0;
+	while (v->tpm > 0 && waitpid(v->tpm, NULL, 0) < 0 && errno == EINTR)
+		;
+	v->tpm = 0;
+	tpm_remove(v->tpm_dir);
 }
 
 /* The CPU time that QEMU has used; false if that is not known. A child that is
@@ -7606,24 +8224,32 @@ static int vm_spawn(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	const struct guest *g = &k->guest;
-	int source[FD_END + WIRES_MAX], error[2] = { -1, -1 }, log, result = -1;
+	const size_t tpm = FD_END + g->wire_count + g->disk_count;
+	int source[FD_END + WIRES_MAX + DISKS_MAX + 1], error[2] = { -1, -1 }, log, result = -1;
 
 	vm_reset(v);
 	for (size_t i = 0; i < COUNT(source); i++)
 		source[i] = -1;
-	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0)
+	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0
+	    && tpm_prepare(k) == 0)
 		result = warden_start(k);
 	log = source[FD_END];
-	for (size_t i = 0; i < COUNT(g->wire); i++)
-		source[FD_END + i] = i < g->wire_count ? g->wire[i].fd : -1;
+	source[FD_END] = -1;
+	for (size_t i = 0; i < g->wire_count; i++)
+		source[FD_END + i] = g->wire[i].fd;
+	for (size_t i = 0; i < g->disk_count; i++)
+		source[FD_END + g->wire_count + i] = g->disk[i].fd;
+	if (result == 0 && k->o->tpm != NULL)
+		result = tpm_start(k, log, error[1], &source[tpm]);
 	if (result == 0 && (v->pid = fork()) == 0)
-		spawn_child(k->qemu.argv, source, FD_END + (int)g->wire_count,
-			    log, error[1], v->warden);
+		spawn_child(k->qemu.argv, source, (int)tpm + 1, log, error[1],
+			    v->warden);
 	if (result == 0 && v->pid < 0)
 		result = fail(k, "fork:");
 	for (int i = 0; i < FD_END; i++)
 		if (fd_kind_of(g, &k->attempt, i) != FD_FILE)
 			close_fd(&source[i]);
+	close_fd(&source[tpm]);
 	close_fd(&log);
 	close_fd(&error[1]);
 	if (result == 0)
@@ -8643,6 +9269,8 @@ static void control_answer(struct ktest *k, int job)
 		run_stop(k, END_OUTPUT);
 	put_le(s->data, clock_ns(CLOCK_REALTIME), 8);
 	put_le(s->data + 40, (uint64_t)st.st_size, 8);
+	put_le(s->data + 48, k->o->reboot ? ++v->boots : 0, 8);
+	s->at = 0;
 	s->len = ANSWER_SIZE;
 	s->from = job;
 	s->to = v->fd[FD_CONTROL];
@@ -8779,6 +9407,62 @@ static void dump_prepare(struct ktest *k)
 	if (k->o->dump != NULL)
 		monitor_ask(k, "{'execute': 'set-action', 'id': 'pause',"
 			    " 'arguments': {'shutdown': 'pause'}}\n", -1);
+}
+
+/* -- Restarts: -reboot --
+ * Until init says hello QEMU ends where the guest restarts, as it does without
+ * -reboot; then it resets the machine, a few times: SeaBIOS needs several for one. So
+ * what cannot boot does not try for ever.
+ */
+enum { RESETS_MAX = 3 };
+
+static void reboot_allow(struct ktest *k, bool allow)
+{
+	k->vm.resets = allow ? 0 : k->vm.resets + 1;
+	if (k->o->reboot && (allow || k->vm.resets == RESETS_MAX))
+		monitor_ask(k, allow ? "{'execute': 'set-action', 'arguments':"
+			    " {'reboot': 'reset'}}\n"
+			    : "{'execute': 'set-action', 'arguments':"
+			    " {'reboot': 'shutdown'}}\n", -1);
+}
+
+/* The machine was reset. By a panic, that is the end. */
+static void guest_reset(struct ktest *k)
+{
+	char line[512];
+
+	k->vm.reset = false;
+	console_drain(k);
+	reboot_allow(k, false);
+	if (find_line(k->scratch, ring_text(&k->console, k->scratch), PANIC, line,
+		      sizeof line))
+		monitor_ask(k, "{'execute': 'quit'}\n", -1);
+}
+
+/* How many bytes there are to be read. */
+static uint64_t unread(int fd)
+{
+	int n = 0;
+
+	return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 ? (uint64_t)n : 0;
+}
+
+/* Init says hello anew. All that has come by now is of the guest before. */
+static void guest_restarted(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+
+	v->restarts = false;
+	for (int i = 0; i < 16 && unread(v->fd[FD_KLOG]) > 0; i++)
+		drain(k, &v->fd[FD_KLOG], klog_bytes);
+	v->health.record_len = 0;
+	v->health.next = 0;
+	v->before_log = v->health.total;
+	v->before_out = v->out.total + unread(v->out.from);
+	v->before_err = v->err.total + unread(v->err.from);
+	step(k, "the guest has restarted");
+	control_answer(k, -1);
+	reboot_allow(k, true);
 }
 
 static int monitor_resumed(struct ktest *k)
@@ -9131,6 +9815,8 @@ static void monitor_said(struct ktest *k, const char *line)
 		run_stop(k, END_OUTPUT);
 	} else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL) {
 		k->vm.paused = k->o->dump != NULL;
+	} else if (strstr(line, "\"event\": \"RESET\"") != NULL) {
+		k->vm.reset = k->o->reboot;
 	}
 }
 
@@ -9171,14 +9857,24 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
  * control port is specified in init.c.
  */
 /* -- What init says -- */
+static void control_hello(struct ktest *k)
+{
+	if (k->attempt.boot == BOOT_SAVE) {
+		monitor_start(k);
+		return;
+	}
+	control_answer(k, -1);
+	reboot_allow(k, true);
+}
+
 static void control_verdict(struct ktest *k, const char *message)
 {
 	struct vm *v = &k->vm;
 
 	v->status = (unsigned char)message[1];
-	v->want_out = get_le(message + 2, 8);
-	v->want_err = get_le(message + 10, 8);
-	v->want_log = get_le(message + 18, 8);
+	v->want_out = v->before_out + get_le(message + 2, 8);
+	v->want_err = v->before_err + get_le(message + 10, 8);
+	v->want_log = v->before_log + get_le(message + 18, 8);
 	v->health.taint[0] = get_le(message + 26, 8);
 	v->health.taint[1] = get_le(message + 34, 8);
 	v->phase = PHASE_OUTPUT;
@@ -9198,10 +9894,11 @@ static void control_byte(struct ktest *k, char c)
 		v->message[v->message_len++] = c;
 	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
-		if (k->attempt.boot == BOOT_SAVE)
-			monitor_start(k);
-		else
-			control_answer(k, -1);
+		control_hello(k);
+	} else if (v->message[0] == 'h' && v->phase == PHASE_RUN
+		   && k->o->reboot) {
+		v->message_len = 0;
+		v->restarts = true;
 	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
 		v->message_len = 0;
 		v->phase = PHASE_RUN;
@@ -9396,6 +10093,10 @@ static bool vm_done(struct ktest *k)
 		explain_next(k);
 	if (v->paused)
 		guest_died(k);
+	if (v->reset)
+		guest_reset(k);
+	if (v->restarts)
+		guest_restarted(k);
 	if (v->dump >= 0) {
 		dump_watch(k);
 		return k->end != END_NONE;
@@ -9453,7 +10154,7 @@ static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
 			: fd == FD_MONITOR && v->phase != PHASE_MONITOR
 			  && (!monitor_free(k)
 			      || (k->explain.step == EXPLAIN_NONE
-				  && k->o->dump == NULL));
+				  && k->o->dump == NULL && !k->o->reboot));
 
 		p[AT_READERS + i] = (struct pollfd){
 			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };

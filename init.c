@@ -183,7 +183,8 @@ enum {
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
 	SYS_getpid = 39, SYS_socket = 41, SYS_clone = 56, SYS_execve = 59,
 	SYS_exit = 60,
-	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
+	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_fsync = 74,
+	SYS_chdir = 80,
 	SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95,
 	SYS_sysinfo = 99, SYS_setuid = 105, SYS_setgid = 106,
 	SYS_setpgid = 109, SYS_setsid = 112, SYS_setgroups = 116,
@@ -292,7 +293,7 @@ enum {
 
 enum {
 	TIOCSCTTY = 0x540e, TIOCSPGRP = 0x5410, TIOCSWINSZ = 0x5414,
-	TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441
+	TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441, BLKRRPART = 0x125f
 };
 
 enum {
@@ -932,21 +933,18 @@ static const char *root_layer(const char *host)
 }
 
 /*
- * Makes a share the root. Unless it may be written to, a layer that keeps what
+ * Makes what is mounted there the root. Unless it may be written to, a layer that keeps what
  * is written in memory lies over it, where the kernel has overlayfs; else only
  * the memory filesystems take files. Our own mounts move along, and init with
  * them; the initramfs remains below, reached by old_root. What our mounts would
  * hide of the directory `keep` (NULL: nothing), kept_dir reaches.
  */
-static void root_switch(const struct share *share, const char *keep)
+static void root_switch(const char *root, int writable, const char *keep)
 {
-	const char *root = "/.host";
 	const struct mount *m;
 	long error;
 
-	sys_mkdir(root, 0755);
-	share_mount(share, root);
-	if (!share->writable)
+	if (!writable)
 		root = root_layer(root);
 	old_root = sys_open("/", O_PATH, 0);
 	sys1(SYS_chdir, (long)root);
@@ -1095,6 +1093,21 @@ static long device_open(const char *class, const char *name, long flags)
 	s++;
 	node_make(path.s, major, (unsigned)str_number(&s, 10, 9));
 	return sys_open(path.s, flags, 0);
+}
+
+/* Has each disk of ours read its partitions anew, if that is the request, for
+ * what a machine that is restored has on them is this run's; or, with 0, flush
+ * what a host that ends the machine would not have: sync() leaves that to the
+ * filesystems. */
+static void disks_each(long request)
+{
+	char path[] = "/dev/vda";
+	long fd;
+
+	for (; (fd = sys_open(path, O_RDONLY, 0)) >= 0; path[7]++) {
+		sys3(request != 0 ? SYS_ioctl : SYS_fsync, fd, request, 0);
+		sys_close(fd);
+	}
 }
 
 /*
@@ -1562,12 +1575,35 @@ static void take_share(struct job *job, char *value)
 	struct share share;
 
 	share_read(&share, value);
-	if (str_equal(share.dir, "/"))
-		root_switch(&share, job->keep);
-	else if (job->shares < SHARES)
+	if (str_equal(share.dir, "/")) {
+		sys_mkdir("/.host", 0755);
+		share_mount(&share, "/.host");
+		root_switch("/.host", share.writable, job->keep);
+	} else if (job->shares < SHARES)
 		job->share[job->shares++] = value;
 	else
 		die("too many directories of the host:", share.dir, 0);
+}
+
+/* "DEVICE TYPE,TYPE": the first type that fits. */
+static void take_image(struct job *job, char *value)
+{
+	struct text device, type;
+	long error = -EINVAL;
+
+	text_begin(&device, "/dev/");
+	for (; *value > ' '; value++)
+		text_char(&device, *value);
+	sys_mkdir("/.host", 0755);
+	while (error != 0 && *value != '\0') {
+		text_begin(&type, "");
+		for (value++; *value > ','; value++)
+			text_char(&type, *value);
+		error = sys_mount(device.s, "/.host", type.s, MS_RDONLY, "");
+	}
+	if (error != 0)
+		die("cannot mount", device.s, error);
+	root_switch("/.host", 0, job->keep);
 }
 
 /* What a job can say. A value is stored in the field of struct job, or taken
@@ -1613,6 +1649,9 @@ static const struct letter {
 	 * tag ktestNUMBER, a digit, is to be seen at PATH; ACCESS is r or w.
 	 * The root ("/") comes first */
 	{'h', 0, take_share},
+	/* DEVICE TYPES: the root is a filesystem of one of these types, which
+	 * have commas between them, on /dev/DEVICE, read-only; before 'h' */
+	{'r', 0, take_image},
 };
 
 static void job_line(struct job *job, char *line)
@@ -2681,6 +2720,7 @@ static void flows_drain(struct flow *flows)
 static void sync_child(void)
 {
 	sys1(SYS_sync, 0);
+	disks_each(0);
 	for (;;)
 		sys1(SYS_exit, 0);
 }
@@ -2689,14 +2729,14 @@ static void sync_child(void)
  * our memory, and returns from the system call to where its stack says. */
 static void disks_sync(void)
 {
-	static long stack[64];
+	static long stack[128];
 	struct limit limit;
 	long pid;
 	int status;
 
 	limit_begin(&limit, SYNC_WAIT);
-	stack[63] = (long)sync_child;
-	pid = sys5(SYS_clone, CLONE_VM | SIGCHLD, (long)(stack + 63), 0, 0, 0);
+	stack[127] = (long)sync_child;
+	pid = sys5(SYS_clone, CLONE_VM | SIGCHLD, (long)(stack + 127), 0, 0, 0);
 	while (pid > 0 && !children_reap(pid, &status)) {
 		if (limit_passed(&limit)) {
 			pid = -ETIMEDOUT;
@@ -2773,6 +2813,7 @@ static void answer_take(struct archive *a)
 	if (a->bytes == NULL)
 		die("no memory for the job", NULL, 0);
 	control_read(a->bytes, a->size);
+	disks_each(BLKRRPART);
 	if (!control_send(MESSAGE_LIVE, "", 0))
 		restart();
 }

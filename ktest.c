@@ -128,6 +128,7 @@ struct ktest_options {
 	const char *qemu, *bios, *init; /* NULL: what the kernel's machine has */
 	struct ktest_list qemu_args;
 	int accel;         /* 0 auto, 1 kvm, 2 tcg */
+	int machine;       /* 0 auto, 1 microvm, 2 q35 */
 	int acpi;          /* 0 auto, 1 on, 2 off */
 	int unpack;        /* the kernel here: 0 auto, 1 on, 2 off */
 	int sandbox;       /* 0 off, 1 on, 2 auto */
@@ -139,6 +140,7 @@ struct ktest_options {
 	int expect;        /* what has to happen: 0 nothing, 1 a panic, 2 an
 			    * oops, 3 a warning, 4 a restart */
 	struct ktest_list ports, services, netfds, links, chardevs;
+	struct ktest_list disks, fw_cfgs;
 	const char *port_file, *pcap, *gdb, *dump;
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold.
 			       * "/proc/self/fd/N": an open file of the
@@ -249,6 +251,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	PORT_TRIES = 16,        /* times that free ports are chosen anew */
 	BOOT_TRIES = 3,         /* boots that may hang */
 	MOUNTS_MAX = 6,         /* the root among them */
+	DISKS_MAX = MOUNTS_MAX, /* likewise */
 	VPORTS_MAX = 17,        /* of the virtio serial device, max_ports */
 	NAME_SIZE = 64,         /* of a vport, as init takes it */
 	MAC_SIZE = 18,          /* of an address, as text */
@@ -315,6 +318,7 @@ enum { ACPI_AUTO, ACPI_ON, ACPI_OFF };
 enum { UNPACK_AUTO, UNPACK_ON, UNPACK_OFF };
 enum { SANDBOX_OFF, SANDBOX_ON, SANDBOX_AUTO };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
+static const char *const machine_names[] = { "auto", "microvm", "q35", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
 static const char *const unpack_names[] = { "auto", "on", "off", NULL };
 static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
@@ -396,15 +400,23 @@ struct mount { /* a directory of the host in the guest, over 9p */
 	bool rw;
 };
 
+struct disk { /* a virtio block device */
+	const char *option;
+	char path[PATH_SIZE];  /* "": it is empty, and gone afterwards */
+	uint64_t size;         /* bytes */
+	bool rw, qcow2;
+	char more[2 * PATH_SIZE]; /* QEMU's options for its backing files */
+	int fd;                /* it, open and locked, or -1 */
+};
+
 struct guest { /* the description of one machine, all policy */
 	enum mode mode;
 	enum machine_row machine;
+	bool system;                   /* -image: it has its own init */
 	struct kernel kernel;
 	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
-	char image[PATH_SIZE];         /* the disk, or "" */
-	bool image_rw, image_qcow2;
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	char copy[PATH_SIZE];          /* of ours in an image, or "" */
 	char cwd[PATH_SIZE];           /* its working directory there */
@@ -424,8 +436,13 @@ struct guest { /* the description of one machine, all policy */
 	char service[PORTS_MAX][64];   /* QEMU's guestfwd= for each -service */
 	struct wire wire[WIRES_MAX];
 	size_t wire_count;
-	struct mount mount[MOUNTS_MAX]; /* with -rootfs the first, at "/" */
+	struct mount mount[MOUNTS_MAX]; /* with -rootfs DIR the first, at "/" */
 	size_t mount_count;
+	struct disk disk[DISKS_MAX];   /* with -image the first is that, with
+					* -rootfs FILE the last is ... */
+	size_t disk_count;
+	const char *image_fs;          /* ... one with such in it, or NULL */
+	int image_part;                /* its partition, 0: all of it */
 };
 
 struct text { /* a bounded string; full is set when something did not fit */
@@ -733,6 +750,13 @@ static void text_bytes(struct text *t, const char *s, size_t n)
 static void text_add(struct text *t, const char *s)
 {
 	text_bytes(t, s, strlen(s));
+}
+
+/* Appends a value, commas doubled: QEMU's util/keyval.c, "value-expr". */
+static void text_value(struct text *t, const char *s)
+{
+	for (; *s != '\0'; s++)
+		text_bytes(t, *s == ',' ? ",," : s, 1 + (*s == ','));
 }
 
 static void text_printf(struct text *t, const char *fmt, ...)
@@ -1433,6 +1457,15 @@ static uint64_t get_le(const char *p, size_t bytes)
 	return v;
 }
 
+static uint64_t get_be(const char *p, size_t bytes)
+{
+	uint64_t v = 0;
+
+	while (bytes-- > 0)
+		v = v << 8 | (unsigned char)*p++;
+	return v;
+}
+
 static void put_le(char *p, uint64_t v, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++)
@@ -1581,6 +1614,7 @@ enum opt_path {               /* what of a value is a path */
 	PATH_NONE,
 	PATH_ALL,             /* it is one, or it begins with one */
 	PATH_NAME,            /* a name without a slash is something else */
+	PATH_OR_SIZE,         /* a size is something else */
 	PATH_TARGET           /* [NAME=]unix:PATH, NAME=FILE; no number */
 };
 
@@ -1646,12 +1680,13 @@ static const struct opt opt_table[] = {
 	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
 	  .offset = AT(mounts), .path = PATH_ALL, .program = true,
 	  .help = "a directory of ours to be seen there (repeatable)" },
-	{ .name = "rootfs", .value = "DIR[:rw]", .offset = AT(rootfs),
-	  .path = PATH_ALL, .program = true, .machine = true,
-	  .help = "its root is this directory; rw: may change it" },
+	{ .name = "rootfs", .value = "DIR[:rw]|FILE[:pN]",
+	  .offset = AT(rootfs), .path = PATH_ALL, .program = true,
+	  .machine = true,
+	  .help = "its root: a directory, or (partition N of) an image" },
 	{ .name = "image", .value = "FILE[:rw]", .offset = AT(image),
 	  .path = PATH_ALL, .program = true,
-	  .help = "boot this disk and run it there; rw: may change it" },
+	  .help = "boot this disk, and run it there; rw: it may change" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
 	  .program = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
@@ -1692,6 +1727,10 @@ static const struct opt opt_table[] = {
 	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
 	  .offset = AT(cpus), .min = 1, .max = 255,
 	  .help = "processors, 1 to 255", .def = "1" },
+	{ .name = "machine", .value = "auto|microvm|q35", .kind = OPT_CHOICE,
+	  .offset = AT(machine), .choices = machine_names,
+	  .help = "q35: a PC with PCI; auto: if it takes one",
+	  .def = "auto" },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names, .machine = true,
 	  .help = "how devices are announced", .def = "auto" },
@@ -1736,6 +1775,12 @@ static const struct opt opt_table[] = {
 	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
 	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
 	  .help = "a vport: FD, FILE or unix:PATH (repeatable)" },
+	{ .name = "disk", .value = "FILE[:rw]|SIZE", .kind = OPT_LIST,
+	  .offset = AT(disks), .path = PATH_OR_SIZE,
+	  .help = "/dev/vda ...: an image, or an empty one (repeatable)" },
+	{ .name = "fw-cfg", .value = "NAME=FILE", .kind = OPT_LIST,
+	  .offset = AT(fw_cfgs), .path = PATH_TARGET,
+	  .help = "a blob of QEMU's fw_cfg device (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
 	  .path = PATH_TARGET, .one = true, .machine = true,
 	  .help = "the guest waits there for a debugger" },
@@ -2163,8 +2208,10 @@ static char *opt_next(struct ktest *k, const struct opt *opt, struct words *w)
 static const char *opt_path(const struct opt *opt, const char *value)
 {
 	const char *equals = strchr(value, '=');
+	long long mib;
 
 	if (opt->path == PATH_NONE
+	    || (opt->path == PATH_OR_SIZE && parse_size(value, &mib))
 	    || (opt->path == PATH_NAME && value[strcspn(value, "/:")] != '/'))
 		return NULL;
 	if (opt->path != PATH_TARGET)
@@ -2356,12 +2403,13 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
  */
 
 /* -- Temporary files, and helper programs -- */
-static int temporary_file(struct ktest *k)
+/* Without a name, as is the other. */
+static int temporary_on_disk(struct ktest *k)
 {
-	static const char *const dirs[] = { "/tmp", "/var/tmp", "/dev/shm" };
+	static const char *const dirs[] = { "/var/tmp", "/tmp", "/dev/shm" };
 	const char *first = getenv("TMPDIR");
 	char path[PATH_SIZE];
-	int fd = memfd_create("ktest", MFD_CLOEXEC);
+	int fd = -1;
 
 	for (size_t i = 0; fd < 0 && i <= COUNT(dirs); i++) {
 		const char *dir = i > 0 ? dirs[i - 1] : first;
@@ -2375,6 +2423,13 @@ static int temporary_file(struct ktest *k)
 	}
 	return fd >= 0 ? fd : fail(k, "no temporary file, not in $TMPDIR,"
 				   " /tmp, /var/tmp or /dev/shm:");
+}
+
+static int temporary_file(struct ktest *k)
+{
+	int fd = memfd_create("ktest", MFD_CLOEXEC);
+
+	return fd >= 0 ? fd : temporary_on_disk(k);
 }
 
 /* A file that will appear complete, or not at all: an older one goes. */
@@ -3409,11 +3464,14 @@ static int module_missing(struct ktest *k, struct guest *g, const char *name,
 		return fail(k, "-module %.100s: is not in %s, nor built in%s",
 			    name, g->modules_dir, kind == PLAN_NEEDED
 			    ? ", and another needs it" : "");
-	if (name[0] == '9' && g->modules_dir[0] != '\0')
-		return fail(k, "-%s: kernel %s has no 9p (CONFIG_9P_FS,"
-			    " CONFIG_NET_9P_VIRTIO): not in %s",
-			    k->o->rootfs != NULL ? "rootfs" : "mount",
-			    g->kernel.version, g->modules_dir);
+	if ((name[0] == '9' || (g->image_fs != NULL
+				&& strcmp(g->image_fs, name) == 0))
+	    && g->modules_dir[0] != '\0')
+		return fail(k, "-%s: kernel %s has no %s: not in %s",
+			    g->image_fs != NULL || k->o->rootfs != NULL
+			    ? "rootfs" : "mount", g->kernel.version, name[0] == '9'
+			    ? "9p (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)" : name,
+			    g->modules_dir);
 	g->no_overlay = g->no_overlay || strcmp(name, "overlay") == 0;
 	return 0; /* built into a kernel whose list does not say so */
 }
@@ -3580,9 +3638,22 @@ static int plan_asked(struct plan *p, const char *asked)
 		      " module's own name", asked);
 }
 
+/* What -rootfs FILE may hold, by its magic: Linux's uapi/linux/magic.h, and the
+ * superblocks of fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, fs/btrfs/,
+ * fs/squashfs/squashfs_fs.h and fs/erofs/erofs_fs.h. */
+static const struct filesystem {
+	const char *name, *magic;
+	size_t at;
+} filesystems[] = {
+	{ "ext4", "\x53\xef", 1080 }, { "xfs", "XFSB", 0 },
+	{ "btrfs", "_BHRfS_M", 65600 }, { "squashfs", "hsqs", 0 },
+	{ "erofs", "\xe2\xe1\xf5\xe0", 1024 },
+};
+#define FILESYSTEMS "ext4,xfs,btrfs,squashfs,erofs" /* it is any of them */
+
 /* What our devices need; returns how many. qemu_fw_cfg tells QEMU what a dump
  * has to say of the kernel. */
-enum { MODULES_OURS = 8 };
+enum { MODULES_OURS = 16 };
 
 static size_t modules_ours(const struct ktest_options *o,
 			   const struct guest *g, const char *ours[MODULES_OURS])
@@ -3597,9 +3668,15 @@ static size_t modules_ours(const struct ktest_options *o,
 	if (g->mount_count > 0) {
 		ours[n++] = "9pnet_virtio";
 		ours[n++] = "9p";
-		ours[n++] = "overlay";
 	}
-	if (o->dump != NULL)
+	if (g->disk_count > 0)
+		ours[n++] = "virtio_blk";
+	for (size_t i = 0; g->image_fs != NULL && i < COUNT(filesystems); i++)
+		if (strstr(g->image_fs, filesystems[i].name) != NULL)
+			ours[n++] = filesystems[i].name;
+	if (g->mount_count > 0 || g->image_fs != NULL)
+		ours[n++] = "overlay";
+	if (o->dump != NULL || o->fw_cfgs.count > 0)
 		ours[n++] = "qemu_fw_cfg";
 	return n;
 }
@@ -3734,6 +3811,26 @@ static int guest_init(struct ktest *k, struct guest *g)
 	return result;
 }
 
+/* The machine: x86's has two, and what needs a PC says so. */
+static int guest_choose(struct ktest *k, struct guest *g)
+{
+	const int asked = k->o->machine;
+
+	g->machine = g->kernel.machine;
+	if (asked == 1 && g->system)
+		return fail(k, "-machine microvm: boots no -image");
+	if (g->machine == MICROVM && g->system)
+		g->machine = Q35;
+	else if (asked != 0 && g->machine != MICROVM)
+		return fail(k, "-machine %s: is for a x86-64 kernel, not %s",
+			    machine_names[asked], guest_machine(g)->arch);
+	if (asked != 0)
+		g->machine = asked == 2 ? Q35 : MICROVM;
+	if (g->machine == Q35 && g->kernel.no_pci)
+		return fail(k, "-machine q35: this kernel has no PCI");
+	return 0;
+}
+
 static int guest_bios(struct ktest *k, struct guest *g)
 {
 	int found;
@@ -3750,6 +3847,264 @@ static int guest_bios(struct ktest *k, struct guest *g)
 		return fail(k, "-bios %s: is not a readable file",
 			    k->o->bios);
 	return path_set(k, g->bios, "%s", k->o->bios);
+}
+
+/* -- Disks --
+ * An image is raw or qcow2 (QEMU's docs/interop/qcow2.txt; its numbers are big
+ * endian). Whoever made it is not trusted: which other files are opened is
+ * decided here, and QEMU is told the format of each.
+ */
+enum {
+	QCOW_VERSION = 4, QCOW_BACKING = 8, QCOW_BACKING_SIZE = 16,
+	QCOW_CLUSTER_BITS = 20, QCOW_SIZE = 24, QCOW_L1_SIZE = 36, QCOW_L1 = 40,
+	QCOW_INCOMPATIBLE = 72, QCOW_HEADER = 104,
+	QCOW_DATA_FILE = 4,    /* of the incompatible features */
+	QCOW_TABLES_MAX = 4096, /* that are looked through */
+	BACKING_MAX = 8,       /* images on each other */
+	GPT_PARTITIONS = 128, MBR_PARTITIONS = 4
+};
+
+/* Whether all that a table names begins within the file; of a table of tables
+ * (below: how many entries those have) what these name, too. */
+static bool qcow2_whole(const struct map *m, uint64_t table, uint64_t count,
+			uint64_t below)
+{
+	const uint64_t offset = 0x00fffffffffffe00, compressed = 1ull << 62;
+	int tables = 0;
+
+	if (table > m->size || count > (m->size - table) / 8)
+		return false;
+	for (uint64_t i = 0; i < count && tables < QCOW_TABLES_MAX; i++) {
+		const uint64_t e = get_be(m->at + table + 8 * i, 8);
+
+		if ((e & offset) == 0 || (below == 0 && (e & compressed) != 0))
+			continue;
+		if ((e & offset) >= m->size
+		    || (below > 0 && !qcow2_whole(m, e & offset, below, 0)))
+			return false;
+		tables += below > 0;
+	}
+	return true;
+}
+
+/* What is wrong with a qcow2 image, NULL: nothing. The name of its backing file
+ * goes to next[PATH_SIZE], "" if it has none. */
+static const char *qcow2_header(const struct map *m, uint64_t *size, char *next)
+{
+	const uint64_t version = get_be(m->at + QCOW_VERSION, 4);
+	const uint64_t bits = get_be(m->at + QCOW_CLUSTER_BITS, 4);
+	const uint64_t at = get_be(m->at + QCOW_BACKING, 8);
+	const uint64_t len = at != 0 ? get_be(m->at + QCOW_BACKING_SIZE, 4) : 0;
+
+	*size = get_be(m->at + QCOW_SIZE, 8);
+	if (version < 2 || version > 3)
+		return "has a version of qcow2 that is not known";
+	if (version > 2 && (get_be(m->at + QCOW_INCOMPATIBLE, 8)
+			    & QCOW_DATA_FILE) != 0)
+		return "names a data file outside";
+	if (bits < 9 || bits > 21 || len >= 1024 || at > m->size - len
+	    || !qcow2_whole(m, get_be(m->at + QCOW_L1, 8),
+			    get_be(m->at + QCOW_L1_SIZE, 4), 1ull << bits >> 3))
+		return "is truncated, or damaged";
+	(void)snprintf(next, PATH_SIZE, "%.*s", (int)len, m->at + at);
+	return strchr(next, ':') != NULL
+	       ? "names a backing file, and not by a path" : NULL;
+}
+
+/* What is wrong with an image; otherwise as above. */
+static const char *image_header(const struct map *m, bool *qcow2,
+				uint64_t *size, char *next)
+{
+	next[0] = '\0';
+	*size = m->size;
+	*qcow2 = m->size >= 4 && memcmp(m->at, "QFI\xfb", 4) == 0;
+	if (m->size == 0)
+		return "is empty";
+	if (m->size % 512 != 0 && !*qcow2)
+		return "is truncated, or no image: it ends within a sector";
+	return !*qcow2 ? NULL : m->size < QCOW_HEADER ? "is truncated"
+		: qcow2_header(m, size, next);
+}
+
+/* Reads an image, and what it is backed by, if the caller trusts it. */
+static int disk_image(struct ktest *k, struct disk *d, bool trusted)
+{
+	char path[PATH_SIZE], name[PATH_SIZE], before[BACKING_MAX * 8 + 1] = "";
+	const char *wrong;
+	struct text more;
+	struct map m;
+	uint64_t size;
+	size_t at;
+	bool qcow2;
+
+	text_init(&more, d->more, sizeof d->more);
+	memcpy(path, d->path, sizeof path);
+	for (int depth = 0; depth <= BACKING_MAX; depth++) {
+		if (map_file(k, d->option, path, &m) < 0)
+			return -1;
+		wrong = image_header(&m, &qcow2, &size, name);
+		unmap_file(&m);
+		if (wrong != NULL)
+			return fail(k, "%s %s: %s", d->option, path, wrong);
+		if (name[0] != '\0' && !trusted)
+			return fail(k, "%s %s: names a backing file, %s (%s:backing"
+				    " allows it)", d->option, path, name, path);
+		if (depth == 0) {
+			d->size = size;
+			d->qcow2 = qcow2;
+		} else {
+			text_printf(&more, ",%sdriver=%s,%sfile.driver=file,"
+				    "%sfile.filename=", before, qcow2 ? "qcow2"
+				    : "raw", before, before);
+			text_value(&more, path);
+		}
+		if (name[0] == '\0')
+			return more.full ? fail(k, "%s %s: the paths of its backing"
+				" files are too long", d->option, path) : 0;
+		(void)snprintf(before + depth * 8, 9, "backing.");
+		at = name[0] == '/' ? 0 : path_base(path);
+		if (at + strlen(name) >= sizeof path)
+			return fail(k, "%s %s: is too long", d->option, name);
+		memcpy(path + at, name, strlen(name) + 1);
+	}
+	return fail(k, "%s %s: has too many backing files (limit %d)",
+		    d->option, d->path, BACKING_MAX);
+}
+
+/* Cuts ":WORD" off the end of a value, with a number behind WORD if n is given,
+ * unless all of it is a name here. */
+static bool value_cut(char *s, const char *word, long long *n)
+{
+	char *colon = strrchr(s, ':');
+	const char *rest;
+
+	if (colon == NULL || access(s, F_OK) == 0
+	    || strncmp(colon + 1, word, strlen(word)) != 0)
+		return false;
+	rest = colon + 1 + strlen(word);
+	if ((n != NULL && !parse_number(&rest, n)) || *rest != '\0')
+		return false;
+	*colon = '\0';
+	return true;
+}
+
+/* For virtio devices, beside what every guest has: vports, entropy, the user
+ * network and disks. */
+static size_t slots_left(const struct ktest_options *o, const struct guest *g)
+{
+	return guest_machine(g)->slots - 2 - (o->net != 0) - g->disk_count;
+}
+
+static int disk_add(struct ktest *k, struct guest *g, const char *option,
+		    const char *value)
+{
+	struct disk *d = &g->disk[g->disk_count];
+	long long mib, part = 0;
+	bool trusted;
+
+	if (g->disk_count == DISKS_MAX || slots_left(k->o, g) == 0)
+		return fail(k, "%s %.100s: is one too many (limit %zu beside the"
+			    " other devices)", option, value, g->disk_count);
+	*d = (struct disk){ .option = option, .fd = -1 };
+	g->disk_count++;
+	if (g->image_fs == NULL && value != k->o->image
+	    && parse_size(value, &mib)) {
+		d->size = (uint64_t)mib << 20;
+		return mib > 0 && mib < 1 << 30 ? 0
+		       : fail(k, "%s %.100s: is not between 1M and 1024T", option,
+			      value);
+	}
+	if (path_set(k, d->path, "%s", value) < 0)
+		return -1;
+	d->rw = value_cut(d->path, "rw", NULL);
+	trusted = value_cut(d->path, "backing", NULL);
+	d->rw = d->rw || value_cut(d->path, "rw", NULL);
+	if (g->image_fs != NULL && value_cut(d->path, "p", &part)
+	    && (part < 1 || part > GPT_PARTITIONS))
+		return fail(k, "%s %s: there is no partition %lld", option, value,
+			    part);
+	g->image_part = (int)part;
+	if (g->image_fs != NULL && d->rw)
+		return fail(k, "%s %s: an image is never written to, as root",
+			    option, value);
+	return disk_image(k, d, trusted);
+}
+
+/* Where in a raw image a partition begins; 0: not known. UEFI specification,
+ * "GUID Partition Table (GPT) Disk Layout"; of a MBR the primary ones. */
+static uint64_t partition_at(const struct map *m, int n)
+{
+	const char *gpt = m->at + 512, *mbr = m->at + 446 + 16 * (n - 1) + 8;
+	uint64_t at;
+
+	if (m->size < 1024)
+		return 0;
+	if (memcmp(gpt, "EFI PART", 8) != 0)
+		return n > MBR_PARTITIONS ? 0 : get_le(mbr, 4) * 512;
+	at = get_le(gpt + 72, 8) * 512 + get_le(gpt + 84, 4) * (uint64_t)(n - 1);
+	return at < m->size && m->size - at >= 40
+	       ? get_le(m->at + at + 32, 8) * 512 : 0;
+}
+
+/* -rootfs FILE: which filesystem it is. That of a qcow2 image, or of a partition
+ * which is not found here, may be any. */
+static int guest_image(struct ktest *k, struct guest *g)
+{
+	const struct disk *d = &g->disk[g->disk_count];
+	uint64_t at = 0;
+	struct map m;
+	bool known;
+
+	g->image_fs = FILESYSTEMS;
+	if (disk_add(k, g, "-rootfs", k->o->rootfs) < 0
+	    || map_file(k, "-rootfs", d->path, &m) < 0)
+		return -1;
+	if (g->image_part > 0)
+		at = partition_at(&m, g->image_part);
+	known = !d->qcow2 && (g->image_part == 0 || at > 0);
+	for (size_t i = 0; known && i < COUNT(filesystems); i++) {
+		const struct filesystem *fs = &filesystems[i];
+		const size_t len = strlen(fs->magic);
+
+		if (at < m.size && m.size - at >= fs->at + len
+		    && memcmp(m.at + at + fs->at, fs->magic, len) == 0)
+			g->image_fs = fs->name;
+	}
+	unmap_file(&m);
+	if (known && strcmp(g->image_fs, FILESYSTEMS) == 0)
+		return fail(k, "-rootfs %s: has no filesystem in it (" FILESYSTEMS
+			    "; FILE:pN is in partition N)", k->o->rootfs);
+	return 0;
+}
+
+static int guest_disks(struct ktest *k, struct guest *g)
+{
+	const struct ktest_list *disks = &k->o->disks, *blobs = &k->o->fw_cfgs;
+	char path[PATH_SIZE];
+	long long part;
+
+	if (k->o->image != NULL && disk_add(k, g, "-image", k->o->image) < 0)
+		return -1;
+	for (size_t i = 0; i < disks->count; i++)
+		if (disk_add(k, g, "-disk", disks->item[i]) < 0)
+			return -1;
+	for (size_t i = 0; i < blobs->count; i++) {
+		const char *s = blobs->item[i], *file = strchr(s, '=');
+
+		/* QEMU's FW_CFG_MAX_FILE_PATH */
+		if (file == NULL || file == s || file - s > 55)
+			return fail(k, "-fw-cfg %.100s: is not NAME=FILE, with a NAME"
+				    " of 1 to 55 bytes", s);
+		if (!is_file(file + 1) || access(file + 1, R_OK) < 0)
+			return fail(k, "-fw-cfg %.100s: is not a readable file", s);
+	}
+	if (k->o->rootfs == NULL
+	    || path_set(k, path, "%s", k->o->rootfs) < 0)
+		return k->o->rootfs == NULL ? 0 : -1;
+	while (value_cut(path, "rw", NULL) || value_cut(path, "backing", NULL)
+	       || value_cut(path, "p", &part))
+		;
+	return is_file(path) ? guest_image(k, g) : 0;
 }
 
 /* -- The host's directories -- */
@@ -3781,11 +4136,17 @@ static bool guest_hides(const char *path)
 	return false;
 }
 
-/* The guest's root, if it is not this host's own: then NULL. */
+/* Whether the guest's root is a directory of the host's. */
+static bool root_is_dir(const struct ktest_options *o, const struct guest *g)
+{
+	return o->rootfs != NULL && g->image_fs == NULL;
+}
+
+/* The guest's root, if it is a directory, and not this host's own. */
 static const char *guest_root(const struct ktest_options *o,
 			      const struct guest *g)
 {
-	return o->rootfs != NULL && strcmp(g->mount[0].host, "/") != 0
+	return root_is_dir(o, g) && strcmp(g->mount[0].host, "/") != 0
 	       ? g->mount[0].host : NULL;
 }
 
@@ -3808,13 +4169,6 @@ static bool guest_needs(const char *path)
 	memcpy(plain + len, "/", 2);
 	return strcmp(plain, "/dev/") == 0 || strncmp(plain, "/proc/", 6) == 0
 	       || strncmp(plain, "/sys/", 5) == 0;
-}
-
-/* For virtio devices, beside what every guest has: vports, entropy, and the
- * user network. */
-static size_t slots_left(const struct ktest_options *o, const struct guest *g)
-{
-	return guest_machine(g)->slots - 2 - (o->net != 0);
 }
 
 static int guest_mount(struct ktest *k, struct guest *g, const char *option,
@@ -3859,7 +4213,7 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	if (!is_root && guest_needs(m->guest))
 		return fail(k, "-mount %s: %s is the guest's own", value,
 			    m->guest);
-	if (k->o->rootfs != NULL && !guest_hides(m->guest)
+	if (root_is_dir(k->o, g) && !guest_hides(m->guest)
 	    && root_path(g->mount[0].host, m->guest, at)
 	    && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
 		return fail(k, "-mount %s: %s in the guest is not a"
@@ -3871,12 +4225,12 @@ static int guest_mounts(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 
-	if (o->rootfs != NULL && guest_mount(k, g, "rootfs", o->rootfs) < 0)
+	if (root_is_dir(o, g) && guest_mount(k, g, "rootfs", o->rootfs) < 0)
 		return -1;
 	for (size_t i = 0; i < o->mounts.count; i++)
 		if (guest_mount(k, g, "mount", o->mounts.item[i]) < 0)
 			return -1;
-	if (o->net && o->rootfs != NULL && g->mount[0].rw)
+	if (o->net && root_is_dir(o, g) && g->mount[0].rw)
 		warn(k, "-net user: /etc/resolv.conf is this host's, because"
 		     " -rootfs is rw");
 	return 0;
@@ -3894,7 +4248,7 @@ static int guest_modules(struct ktest *k, struct guest *g)
 	char at[PATH_SIZE], there[PATH_SIZE], ours[PATH_SIZE];
 	bool found;
 
-	if (o->rootfs == NULL || g->modules_dir[0] == '\0' || g->mount[0].rw
+	if (!root_is_dir(o, g) || g->modules_dir[0] == '\0' || g->mount[0].rw
 	    || g->no_overlay || g->kernel.version[0] == '\0')
 		return 0;
 	if (path_set(k, at, "/lib/modules/%s", g->kernel.version) < 0)
@@ -3939,12 +4293,17 @@ static int guest_program(struct ktest *k, struct guest *g)
 	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0
 			 || k->o->mounts.count > 0;
 
-	if (k->o->shell && !is_program(root, name)) {
+	if (k->o->shell && (g->image_fs != NULL || !is_program(root, name))) {
 		k->shell[0] = (char *)(uintptr_t)"/bin/sh";
 		name = k->shell[0];
 	}
 	if (name[0] == '\0')
 		return fail(k, "PROGRAM: the name is empty");
+	if (g->image_fs != NULL) /* whose env looks for what has no slash */
+		return strchr(name, '/') == NULL || name[0] == '/'
+		       ? path_set(k, g->program, "%s", strchr(name, '/') != NULL
+				  ? name : "/usr/bin/env")
+		       : path_absolute(k, name, g->program);
 	if (strchr(name, '/') == NULL) {
 		if (!path_search(root, name, path)) {
 			if (root != NULL)
@@ -3975,10 +4334,10 @@ static int guest_program(struct ktest *k, struct guest *g)
 	return path_absolute(k, path, g->program);
 }
 
-/* In an image: a name alone is looked up there, by env, whose statuses are
+/* In an -image: a name alone is looked up there, by env, whose statuses are
  * ours. A file of ours goes along, but an absolute path is the image's first:
  * what it means must not depend on this host. */
-static int guest_image_program(struct ktest *k, struct guest *g)
+static int guest_system_program(struct ktest *k, struct guest *g)
 {
 	const char *name = k->o->argv[0];
 
@@ -4132,7 +4491,7 @@ static int guest_acpi(const struct guest *g, const struct attempt *a)
 static int guest_cwd(struct ktest *k, struct guest *g)
 {
 	const char *cwd = k->o->cwd != NULL ? k->o->cwd
-			  : k->o->rootfs != NULL ? "." : "/";
+			  : root_is_dir(k->o, g) ? "." : "/";
 
 	if (cwd[0] == '/')
 		return path_set(k, g->cwd, "%s", cwd);
@@ -4161,40 +4520,8 @@ static int guest_initrd(struct ktest *k)
 		    " packed", path);
 }
 
-/* -- An image --
- * A disk, raw or qcow2 (QEMU's docs/interop/qcow2.txt, "Header"). What it says
- * of other files is not believed.
- */
-static int guest_disk(struct ktest *k, const char *value, struct guest *g)
-{
-	enum { BACKING = 8, INCOMPATIBLE = 79, DATA_FILE = 4, HEADER = 80 };
-	char head[HEADER] = "", *path = g->image;
-	const size_t len = strlen(value);
-	struct stat st;
-	int fd;
-
-	g->image_rw = stat(value, &st) < 0 && len > 3
-		      && strcmp(value + len - 3, ":rw") == 0;
-	if (path_set(k, path, "%.*s", (int)(len - g->image_rw * 3u), value) < 0)
-		return -1;
-	fd = open(path, O_CLOEXEC | O_NONBLOCK
-		  | (g->image_rw ? O_RDWR : O_RDONLY));
-	if (fd < 0 || fstat(fd, &st) < 0 || pread(fd, head, sizeof head, 0) < 0)
-		(void)fail(k, "-image %s:", path);
-	else if (!S_ISREG(st.st_mode) || st.st_size < 512)
-		(void)fail(k, "-image %s: is not a file with a disk", path);
-	close_fd(&fd);
-	g->image_qcow2 = memcmp(head, "QFI\373", 4) == 0;
-	if (g->image_qcow2 && (get_le(head + BACKING, 8) != 0
-			       || (head[7] > 2 && head[INCOMPATIBLE]
-				   & DATA_FILE)))
-		(void)fail(k, "-image %s: is not complete: a part of it is in"
-			   " another file (qemu-img convert joins them)", path);
-	return k->error[0] == '\0' ? 0 : -1;
-}
-
-/* It boots as on a PC, unless there is a kernel for it. */
-static int guest_image(struct ktest *k, struct guest *g)
+/* An -image boots as on a PC, unless there is a kernel for it. */
+static int guest_system(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 
@@ -4208,9 +4535,9 @@ static int guest_image(struct ktest *k, struct guest *g)
 				       || o->initrd_path != NULL))
 		return fail(k, "-%s: an -image needs -kernel-path for it",
 			    o->initrd_path != NULL ? "initrd-path" : "cmdline");
+	g->system = true;
 	g->kernel.is64 = true;
-	return guest_disk(k, o->image, g) < 0
-	       || (o->kernel_path != NULL && guest_kernel(k, g) < 0) ? -1 : 0;
+	return o->kernel_path != NULL ? guest_kernel(k, g) : 0;
 }
 
 /* Options that say something of a program, when there is none. */
@@ -4261,10 +4588,10 @@ static int guest_describe(struct ktest *k, struct guest *g)
 
 	g->mode = o->argv != NULL || snapshot_fd(o) >= 0 ? MODE_PROGRAM
 							: MODE_MONOGON;
-	if ((o->image != NULL ? guest_image(k, g) : guest_kernel(k, g)) < 0)
+	if ((o->image != NULL ? guest_system(k, g) : guest_kernel(k, g)) < 0)
 		return -1;
-	g->machine = o->image != NULL ? Q35 : g->kernel.machine;
-	if (guest_bios(k, g) < 0 || guest_initrd(k) < 0)
+	if (guest_choose(k, g) < 0 || guest_bios(k, g) < 0
+	    || guest_initrd(k) < 0 || guest_disks(k, g) < 0)
 		return -1;
 	if (g->mode == MODE_PROGRAM) {
 		if (!g->kernel.is64)
@@ -4275,7 +4602,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
 		    || guest_user(k, g) < 0
 		    || (o->argv != NULL && (o->image != NULL
-			? guest_image_program(k, g) : guest_program(k, g)) < 0)
+			? guest_system_program(k, g) : guest_program(k, g)) < 0)
 		    || (o->image == NULL
 			&& (modules_find(k, g, kernel) < 0
 			    || modules_plan(k, g) < 0
@@ -4910,6 +5237,32 @@ static int dump_claim(struct ktest *k)
 	return unlink(path);
 }
 
+/* Opens a disk, whose lock says whether another ktest writes to it; QEMU's own
+ * are on bytes from 100 on (its block/file-posix.c). */
+static int disk_claim(struct ktest *k, struct disk *d)
+{
+	struct flock lock = {
+		.l_type = d->rw ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
+		.l_start = 500, .l_len = 1,
+	};
+
+	if (d->path[0] == '\0') {
+		d->fd = temporary_on_disk(k);
+		if (d->fd >= 0 && ftruncate(d->fd, (off_t)d->size) == 0)
+			return 0;
+		return fail(k, "-disk %lluM: temporary file:",
+			    (unsigned long long)d->size >> 20);
+	}
+	d->fd = open(d->path, O_CLOEXEC | (d->rw ? O_RDWR : O_RDONLY));
+	if (d->fd < 0)
+		return fail(k, "%s %s:", d->option, d->path);
+	if (fcntl(d->fd, F_OFD_SETLK, &lock) < 0
+	    && (errno == EAGAIN || errno == EACCES))
+		return fail(k, "%s %s: is in use by another ktest%s", d->option,
+			    d->path, d->rw ? "" : ", which may write to it");
+	return 0;
+}
+
 /* -- All of it -- */
 /* Takes what the options name, all of which is read before: none of ours can
  * be taken for a fd of the caller's. Whoever waits for the port file must not
@@ -4950,6 +5303,9 @@ static int claim(struct ktest *k)
 		    ? link_open(k, w) : wire_open(k, w)) < 0)
 			return -1;
 	}
+	for (size_t i = 0; i < g->disk_count && !o->dry_run; i++)
+		if (disk_claim(k, &g->disk[i]) < 0)
+			return -1;
 	gdb.host = o->gdb != NULL ? atoi(o->gdb) : 0;
 	if (gdb.host != 0 && port_bind(&gdb) < 0)
 		return fail(k, "-gdb %d: 127.0.0.1:%d:", gdb.host, gdb.host);
@@ -4976,6 +5332,8 @@ static void claim_undo(struct ktest *k)
 		if (g->wire[i].path != NULL)
 			close_fd(&g->wire[i].fd);
 	}
+	for (size_t i = 0; i < g->disk_count; i++)
+		close_fd(&g->disk[i].fd);
 	close_fd(&k->initramfs);
 	close_fd(&k->initrd);
 	close_fd(&k->kernel);
@@ -5275,7 +5633,11 @@ static int job_devices(struct cpio *c, const struct guest *g)
 			&& job_string(c, "v", w->name) < 0))
 			return -1;
 	}
-	if (o->rootfs != NULL && guest_root(o, g) == NULL
+	(void)snprintf(value, sizeof value, "vd%c%.0d %s",
+		       'a' + (int)g->disk_count - 1, g->image_part, g->image_fs);
+	if (g->image_fs != NULL && job_string(c, "r", value) < 0)
+		return -1;
+	if (root_is_dir(o, g) && guest_root(o, g) == NULL
 	    && guest_hides(g->cwd) && job_string(c, "b", g->cwd) < 0)
 		return -1;
 	for (size_t i = 0; i < g->mount_count; i++) {
@@ -5318,6 +5680,9 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || (health_asked(o) && job_string(c, "k", health_boot(o)
 					      ? "b" : "") < 0)
 	    || (o->kmemleak && job_string(c, "s", "") < 0))
+		return -1;
+	if (g->image_fs != NULL && strchr(o->argv[0], '/') == NULL
+	    && job_string(c, "a", g->program) < 0)
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
 		if (job_string(c, "a", o->argv[i]) < 0)
@@ -5612,7 +5977,8 @@ static int job_entry_needs(struct cpio *c, const char *path, unsigned mode,
 	int result;
 
 	if ((!library && (mode & 0111) == 0) || o->image != NULL
-	    || (o->rootfs != NULL && guest_root(o, &c->k->guest) == NULL))
+	    || (root_is_dir(o, &c->k->guest)
+		&& guest_root(o, &c->k->guest) == NULL))
 		return 0;
 	c->optional = library || !named;
 	result = job_needs(c, path, 0);
@@ -5735,7 +6101,7 @@ static int job_file(struct cpio *c, const char *value)
 /* A directory that the run needs, where nothing of the host is touched. */
 static int job_dir(struct cpio *c, const struct guest *g, const char *path)
 {
-	if (path[1] == '\0' || (c->k->o->rootfs != NULL && g->mount[0].rw
+	if (path[1] == '\0' || (root_is_dir(c->k->o, g) && g->mount[0].rw
 				&& !guest_hides(path)))
 		return 0;
 	return cpio_member(c, path + 1, S_IFDIR | 0755, 0, "", 0);
@@ -5779,7 +6145,7 @@ static int job_skeleton(struct cpio *c, const struct guest *g)
 				       hosts, sizeof hosts - 1) < 0))))
 		return -1;
 	if (o->net && o->image == NULL
-	    && (o->rootfs == NULL || !g->mount[0].rw)
+	    && (!root_is_dir(o, g) || !g->mount[0].rw)
 	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,
 			   sizeof dns - 1) < 0)
 		return -1;
@@ -5807,7 +6173,7 @@ static int job_write(struct cpio *c, const struct guest *g)
 	} else if ((g->on_host
 		    && (o->rootfs == NULL || guest_hides(g->program))
 		    && job_same_file(c, g->program) < 0)
-		   || (o->rootfs != NULL ? job_root_needs(c, g) < 0
+		   || (root_is_dir(o, g) ? job_root_needs(c, g) < 0
 		       : g->on_host && job_needs(c, g->program, 0) < 0)) {
 		return -1;
 	}
@@ -5930,7 +6296,7 @@ static const struct {
 static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
 			       int fd)
 {
-	const bool warm = a->boot != BOOT_COLD, image = g->image[0] != '\0';
+	const bool warm = a->boot != BOOT_COLD, image = g->system;
 	const unsigned have = (g->mode == MODE_PROGRAM ? WITH_PROGRAM : 0u)
 		| (!g->merged || warm || image ? WITH_STDERR : 0u)
 		| (image ? WITH_IMAGE : WITH_OURS)
@@ -5959,13 +6325,6 @@ static void qemu_more(struct qemu *q, const char *s)
 {
 	q->args.len--; /* its NUL */
 	text_bytes(&q->args, s, strlen(s) + 1);
-}
-
-/* Appends a value, commas doubled: QEMU's util/keyval.c, "value-expr". */
-static void text_value(struct text *t, const char *s)
-{
-	for (; *s != '\0'; s++)
-		text_bytes(t, *s == ',' ? ",," : s, 1 + (*s == ','));
 }
 
 int ktest_encode(char *out, size_t size, const char *name,
@@ -6178,6 +6537,8 @@ static void qemu_vports(struct qemu *q)
 	if (fd_kind_of(q->g, q->a, FD_STDERR) != FD_NONE)
 		qemu_socket(q, "err0", FD_STDERR, "ktest.stderr");
 	qemu_socket(q, "log0", FD_KLOG, "ktest.log");
+	if (fd_kind_of(q->g, q->a, FD_AGENT) != FD_NONE)
+		qemu_socket(q, "agent0", FD_AGENT, "org.qemu.guest_agent.0");
 }
 
 /* The network of Monogon's launcher, but for the forwarded ports, which are
@@ -6253,22 +6614,6 @@ static void qemu_wires(struct qemu *q)
 			qemu_wire(q, i);
 }
 
-/* The disk of an image, from which the machine boots, and its guest agent. */
-static void qemu_image(struct qemu *q)
-{
-	const struct guest *g = q->g;
-
-	if (g->image[0] == '\0')
-		return;
-	qemu_add(q, "-drive", "if=none,id=image0,format=%s,file.driver=file,"
-		 "file.filename=%s", g->image_qcow2 ? "qcow2" : "raw", g->image);
-	if (!g->image_rw)
-		qemu_more(q, ",snapshot=on");
-	qemu_add(q, "-device", "virtio-blk-%s,drive=image0,bootindex=1",
-		 guest_machine(g)->bus);
-	qemu_socket(q, "agent0", FD_AGENT, "org.qemu.guest_agent.0");
-}
-
 /* The host's directories. What the guest writes belongs to us, or, for root,
  * to whom the guest says; nothing is hidden in attributes. */
 static void qemu_mounts(struct qemu *q)
@@ -6286,6 +6631,45 @@ static void qemu_mounts(struct qemu *q)
 		qemu_add(q, "-device", "virtio-9p-%s,fsdev=fs%d,"
 			 "mount_tag=ktest%d", guest_machine(q->g)->bus, (int)i,
 			 (int)i);
+	}
+}
+
+/* Disks, and blobs of fw_cfg. That of a machine that is saved reads as zeros. */
+static void qemu_disks(struct qemu *q)
+{
+	const struct ktest_list *blobs = &q->o->fw_cfgs;
+	const struct guest *g = q->g;
+	char text[PATH_SIZE];
+
+	for (size_t i = 0; i < g->disk_count; i++) {
+		const struct disk *d = &g->disk[i];
+
+		(void)snprintf(text, sizeof text, "%llu",
+			       (unsigned long long)d->size);
+		if (q->a->boot == BOOT_SAVE)
+			qemu_add(q, "-drive", "if=none,id=disk%d,driver=null-co,"
+				 "read-zeroes=on,size=%s", (int)i, text);
+		else
+			qemu_add(q, "-drive", "if=none,id=disk%d,format=%s,"
+				 "file.driver=file,file.filename=" FD_PATH ",cache=%s",
+				 (int)i, d->qcow2 ? "qcow2" : "raw", FD_FIRST
+				 + FD_END + (int)(g->wire_count + i),
+				 d->rw ? "writeback" : "unsafe");
+		if (q->a->boot != BOOT_SAVE && d->path[0] != '\0') {
+			qemu_more(q, d->more);
+			qemu_more(q, d->rw ? "" : ",snapshot=on");
+		}
+		qemu_add(q, "-device", "virtio-blk-%s,drive=disk%d",
+			 guest_machine(g)->bus, (int)i);
+		if (i == 0 && q->o->image != NULL)
+			qemu_more(q, ",bootindex=1");
+	}
+	for (size_t i = 0; i < blobs->count; i++) {
+		const char *s = blobs->item[i];
+		const size_t n = strcspn(s, "=");
+
+		(void)snprintf(text, sizeof text, "%.*s", (int)n, s);
+		qemu_add(q, "-fw_cfg", "name=%s,file=%s", text, s + n + 1);
 	}
 }
 
@@ -6364,8 +6748,8 @@ static int qemu_build(struct ktest *k, const struct attempt *a)
 	qemu_vports(q);
 	qemu_network(q);
 	qemu_wires(q);
-	qemu_image(q);
 	qemu_mounts(q);
+	qemu_disks(q);
 	qemu_gdb(q);
 	if (qemu_kernel(k, q) < 0)
 		return -1;
@@ -6557,6 +6941,10 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 	    || (o->initrd_path != NULL
 		&& input_add(k, "the initrd", o->initrd_path) < 0))
 		return -1;
+	for (size_t i = 0; i < o->fw_cfgs.count; i++)
+		if (input_add(k, "-fw-cfg", strchr(o->fw_cfgs.item[i], '=') + 1)
+				< 0)
+			return -1;
 	if (strchr(qemu, '/') == NULL && !path_search(NULL, qemu, path))
 		return fail(k, "-qemu %s: is not found", qemu);
 	if (input_add(k, "QEMU", strchr(qemu, '/') != NULL ? qemu : path) < 0)
@@ -7481,7 +7869,7 @@ static int vm_spawn(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	const struct guest *g = &k->guest;
-	int source[FD_END + WIRES_MAX], error[2] = { -1, -1 }, log, result = -1;
+	int source[FD_END + WIRES_MAX + DISKS_MAX], error[2] = { -1, -1 }, log, result = -1;
 
 	vm_reset(v);
 	for (size_t i = 0; i < COUNT(source); i++)
@@ -7489,11 +7877,14 @@ static int vm_spawn(struct ktest *k)
 	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0)
 		result = warden_start(k);
 	log = source[FD_END];
-	for (size_t i = 0; i < COUNT(g->wire); i++)
-		source[FD_END + i] = i < g->wire_count ? g->wire[i].fd : -1;
+	source[FD_END] = -1;
+	for (size_t i = 0; i < g->wire_count; i++)
+		source[FD_END + i] = g->wire[i].fd;
+	for (size_t i = 0; i < g->disk_count; i++)
+		source[FD_END + g->wire_count + i] = g->disk[i].fd;
 	if (result == 0 && (v->pid = fork()) == 0)
-		spawn_child(k->qemu.argv, source, FD_END + (int)g->wire_count,
-			    log, error[1], v->warden);
+		spawn_child(k->qemu.argv, source, FD_END + (int)(g->wire_count
+			    + g->disk_count), log, error[1], v->warden);
 	if (result == 0 && v->pid < 0)
 		result = fail(k, "fork:");
 	for (int i = 0; i < FD_END; i++)
@@ -8815,7 +9206,7 @@ static bool agent_shuts_down(struct ktest *k)
 	static const char request[] = "{\"execute\":\"guest-shutdown\"}\n";
 	struct vm *v = &k->vm;
 
-	if (!k->guest.image_rw || v->ended)
+	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)
 		return false;
 	if (v->deadline[END_VERDICT] == 0) {
 		if (send(v->fd[FD_AGENT], request, sizeof request - 1,

@@ -9060,11 +9060,13 @@ static long long json_number(const char *line, const char *quoted_name)
 	return p != NULL && parse_number(&p, &n) ? n : -1;
 }
 
-static int agent_fail(struct ktest *k, const char *fmt, const char *why)
+/* In fmt is one %.*s. */
+static void agent_fail(struct ktest *k, const char *fmt, const char *why)
 {
-	(void)fail(k, fmt, (int)strcspn(why, "\n"), why);
+	const size_t n = strcspn(why, "\n");
+
+	(void)fail(k, fmt, n < 500 ? (int)n : 500, why);
 	run_stop(k, END_OUTPUT);
-	return -1;
 }
 
 /* Where a request is written: it replaces one that nobody has read. */
@@ -9120,8 +9122,8 @@ static void agent_exec(struct ktest *k)
 	text_add(&t, "\"}}\n");
 	unmap_file(&m);
 	if (t.full)
-		(void)agent_fail(k, "-init %.*s: is too large for an -image",
-				 k->guest.init);
+		agent_fail(k, "-init %.*s: is too large for an -image",
+			   k->guest.init);
 	k->vm.job.len = t.len;
 	agent_step(k, AGENT_EXEC);
 }
@@ -9142,17 +9144,20 @@ static void agent_line(struct ktest *k, const char *line)
 		}
 	} else if (json_member(line, "\"error\"") != NULL) {
 		p = json_member(line, "\"desc\"");
-		(void)agent_fail(k, "-image: its guest agent does not start"
-				 " init by guest-exec, which its configuration"
-				 " may forbid: %.*s", p != NULL ? p : line);
+		agent_fail(k, "-image: its guest agent does not start init by"
+			   " guest-exec, which its configuration may forbid:"
+			   " %.*s", p != NULL ? p : line);
 	} else if (a->step == AGENT_EXEC) {
 		a->number = json_number(line, "\"pid\"");
 		agent_step(k, AGENT_INIT);
+		if (a->number < 0)
+			agent_fail(k, "-image: its guest agent answers"
+				   " guest-exec with %.*s", line);
 	} else if (p != NULL && *p == 't') {
 		p = json_member(line, "\"err-data\"");
 		base64_read(&t, p != NULL && *p == '"' ? p + 1 : "");
-		(void)agent_fail(k, "-image: init did not start in it: %.*s",
-				 why[0] != '\0' ? why : "it said nothing");
+		agent_fail(k, "-image: init did not start in it: %.*s",
+			   why[0] != '\0' ? why : "it said nothing");
 	}
 }
 
@@ -9167,9 +9172,8 @@ static void agent_bytes(struct ktest *k, const char *s, size_t n)
 			a->said_len = 0;
 			agent_line(k, a->said);
 		} else if (++a->said_len == sizeof a->said) {
-			(void)agent_fail(k, "-image: its guest agent says too"
-					 " much: %.*s", "more than 4096 bytes"
-					 " in a line");
+			agent_fail(k, "-image: its guest agent says too"
+				   " much: %.*s", "a line of 4096 bytes");
 		}
 	}
 }

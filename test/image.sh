@@ -1,177 +1,175 @@
 #!/bin/sh
-# image.sh: a disk with a Debian on it, for -image.
-#
-#	test/image.sh [path]
-#
-# Makes what is missing and prints the directory that it is in; with `path` it
-# makes nothing. There are then
-#
-#	build/image/debian.raw		a DOS partition table; GRUB for a BIOS in
-#					front of partition 1, an ESP with GRUB for
-#					UEFI; partition 2, ext4, is Debian: systemd,
-#					qemu-guest-agent, the cloud kernel; what it
-#					says comes over the serial line
-#	build/image/debian.qcow2	the same
-#	build/image/from		what it was made of
-#
-# No block device, mount or loop is needed, but root is, for debootstrap's
-# chroot. What is there is used as it is, unless the recipe below has changed.
+# -image: a program in the system that is on a disk. First with a guest agent
+# that is played, and does what it should not; then, with $KTEST_IMAGE, the
+# directory that images.sh makes (`make image`), in a Debian of its own.
+[ -z "${KTEST_IMAGE:-}" ] || KTEST_GUARD=1800
+. "$(dirname "$0")/tap.sh"
 
-set -u
-LC_ALL=C
-export LC_ALL
-umask 022
-PATH=$PATH:/usr/sbin:/sbin
+need_ktest
+fake_setup
+truncate -s 1M "$T/disk.raw"
 
-test=$(cd "$(dirname "$0")" && pwd) || exit 1
-image=${test%/*}/build/image
-suite=bookworm
-work=
-
-die() {
-	echo "image.sh: $*" >&2
-	exit 1
+# played SCRIPT OPTIONS...: a run whose QEMU follows the script
+played() {
+	rm -f "$T/log"/*
+	FAKE_DO=$1
+	export FAKE_DO
+	shift
+	run "$KTEST" -qemu "$FAKE" -accel tcg -image \
+	    "$T/disk.raw" "$@"
 }
 
-# What the tools say goes to a log, of which the end is shown on failure.
-run() {
-	"$@" >>"$work/log" 2>&1 </dev/null || {
-		tail -n 15 "$work/log" | sed 's/^/    /' >&2
-		die "$1 failed"
-	}
+# fails STATUS WANTED WHAT: that status and that line, and no process is left
+fails() {
+	is "$status" "$1" "$3: status"
+	like "$err" "^ktest: $2" "$3: said"
 }
 
-clean_up() {
-	[ -z "$work" ] || rm -rf --one-file-system "$work"
+asked='sync;hear=agent:input-data;hear=agent:"}}'
+pid='say=agent:{"return": {"pid": 7}}\n'
+job="hello;keep=0:$T/job;say=control:l;go"
+
+# -- As it should be --
+cp "$GUEST" "$T/mine"
+KTEST_KERNEL=/nowhere
+export KTEST_KERNEL
+played "sync=-1;$asked;$pid;$job;say=stdout:out;say=stderr:err;x=42" \
+    -env A=B -- "$T/mine" one
+unset KTEST_KERNEL
+is "$status" 42 'an agent that answers: status'
+text "$out" out 'its program writes'
+text "$err" err 'its program complains'
+strings=$(tr '\0' '\n' <"$T/job")
+for string in pRUN aone eA=B; do
+	wanted=$(echo "$string" | sed "s|RUN|$T/mine|")
+	ok "the job says $string" [ "$(echo "$strings" |
+	    grep -c -x -e "$wanted" -e ".*job.$wanted")" -gt 0 ]
+done
+like "$T/log/start.1.argv" 'bootindex=1' 'the disk is what it boots from'
+like "$T/log/start.1.argv" 'snapshot=on' 'what is written is not kept'
+unlike "$T/log/start.1.argv" '-kernel|-append|-initrd' 'no kernel of ours'
+
+# -- What an agent may do --
+error='{"error": {"class": "CommandNotFound", "desc": "The command guest-exec'
+played "$asked;say=agent:$error has been disabled"'"}}\n;stay' -- sh
+fails 125 '-image: its guest agent does not start init by guest-exec, which '\
+'its configuration may forbid: "The command guest-exec has been disabled' \
+    'guest-exec is forbidden'
+exited='{"return": {"exitcode": 32, "err-data": "bW91bnQ6IG5vCg==", '
+played "$asked;$pid;hear=agent:exec-status;"\
+"say=agent:$exited"'"exited": true}}\n;stay' -- sh
+fails 125 '-image: init did not start in it: mount: no$' 'init does not start'
+played "$asked;many=agent:10000000;stay" -- sh
+fails 125 '-image: its guest agent answers guest-exec with 0000' 'a flood'
+played "sync;say=agent:$(printf '%05000d' 0);stay" -- sh
+fails 125 '-image: its guest agent says too much: ' 'a line without an end'
+played "say=agent:\\0\\e{}[]]\\n\"return\\n{\"return\": 1}\\n;$asked;"\
+'say=agent:{"return": {"pid" : 1}}\n{"return": {"exited": true, "err-data": "****"}}\n;'\
+'stay' -- sh
+fails 125 '-image: init did not start in it: it said nothing$' 'nonsense'
+played "$asked;stay" -timeout 2 -- sh
+fails 124 'timeout after 2 s: the guest still boots: its guest agent does not '\
+'answer guest-exec$' 'an agent that hangs'
+played "stay" -timeout 2 -- sh
+fails 124 'timeout after 2 s: the guest still boots: its console' 'no agent'
+played "close=agent;stay" -timeout 2 -- sh
+fails 124 'timeout after 2 s: the guest still boots' 'an agent that hangs up'
+
+# -- How far it came, by its console --
+while IFS='|' read -r text reason; do
+	played "say=early:Booting from Hard Disk...\\n$text;stay" -- sh
+	fails 125 "-image: nothing more comes: $reason" "$text"
+done <<'END'
+No bootable device.\n|the BIOS found nothing to boot from$
+grub rescue> |its boot loader did not find its files$
+\n[    1.0] Kernel panic - not syncing: VFS\n|its kernel panicked$
+END
+played 'say=early:image login: ;exit=0' -- sh
+fails 125 '-image: it ended or restarted, and before that it is up' \
+    'it powers off'
+
+# -- What is kept is shut down --
+shutdown='hear=agent:guest-shutdown"}'
+played "$asked;$pid;$job;x=7;$shutdown;exit=0" \
+    -image "$T/disk.raw:rw" -- sh
+is "$status" 7 ':rw: status'
+unlike "$T/log/start.1.argv" 'snapshot=on' ':rw: what is written is kept'
+empty "$err" ':rw: without a word'
+
+# -- What is refused --
+# refused LINE OPTIONS...
+refused() {
+	refused_line=$1
+	shift
+	run "$KTEST" "$@"
+	is "$status" 125 "$refused_line: status"
+	one_line "$err" "$refused_line: one line"
+	like "$err" "^ktest: $refused_line" "$refused_line: said"
 }
+refused '-image: needs a PROGRAM' -image "$T/disk.raw"
+refused '-module: is not for an -image' -image "$T/disk.raw" -module x -- sh
+refused '-rootfs: is not for an -image' -image "$T/disk.raw" -rootfs / -- sh
+refused '-cmdline: an -image needs -kernel-path for it' -image "$T/disk.raw" \
+    -cmdline a -- sh
+refused '-image /none: No such file' -image /none -- sh
+refused 'PROGRAM a=b: needs its path' -image "$T/disk.raw" -- a=b
 
-# mirror: where apt has Debian itself from
-mirror() {
-	apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' \
-	    'Created-By: Packages' | sed -n 's/^Debian //p' | head -n 1
-}
+# -- A Debian --
+if [ -z "${KTEST_IMAGE:-}" ]; then
+	skip '`make image` has one' 'a Debian'
+	finish
+fi
 
-# What a test needs of the kernel's modules, and what of systemd's units it does
-# not: without KVM every one costs a part of a second at each boot.
-modules='virtio|9p|netfs|fscache|ext4|jbd2|mbcache|crc|failover|fuse|overlay'
-units='apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
-    fstrim.timer e2scrub_all.timer e2scrub_reap.service getty-static.service
-    getty@tty1.service systemd-journal-flush.service
-    systemd-random-seed.service systemd-update-utmp.service
-    systemd-sysusers.service systemd-pstore.service systemd-fsckd.socket
-    systemd-networkd.service systemd-binfmt.service
-    systemd-update-utmp-runlevel.service systemd-tmpfiles-clean.timer
-    dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount
-    sys-kernel-tracing.mount sys-kernel-config.mount
-    sys-fs-fuse-connections.mount modprobe@configfs.service
-    modprobe@dm_mod.service modprobe@drm.service modprobe@efi_pstore.service
-    modprobe@fuse.service modprobe@loop.service'
-
-# debian: the system, in $root
+# debian FILE OPTIONS...: of $in
+in=/dev/null
 debian() {
-	from=$(mirror)
-	[ -n "$from" ] || die "apt's sources name no mirror of Debian"
-	run debootstrap --variant=minbase --include=systemd-sysv,udev,\
-qemu-guest-agent,linux-image-cloud-amd64,initramfs-tools,zstd \
-	    "$suite" "$root" "$from"
-	echo '/dev/vda2 / ext4 defaults 0 1' >"$root/etc/fstab"
-	echo image >"$root/etc/hostname"
-	echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
-	# shellcheck disable=SC2086 # words
-	run chroot "$root" systemctl mask $units
-	find "$root/lib/modules" -name '*.ko' | grep -vE "/[^/]*($modules)[^/]*$" |
-	    xargs rm -f
-	run depmod -b "$root" "$(ls "$root/lib/modules")"
-	printf '%s\n' virtio_pci virtio_blk ext4 \
-	    >"$root/etc/initramfs-tools/modules"
-	echo MODULES=list >"$root/etc/initramfs-tools/conf.d/ktest"
-	run chroot "$root" update-initramfs -u
-	rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
-	    "$root"/usr/share/doc "$root"/usr/share/man \
-	    "$root"/usr/share/locale
+	debian_file=$1
+	shift
+	run_in "$in" "$KTEST" -accel "$ACCEL" -timeout 1200 -image \
+	    "$debian_file" "$@"
 }
 
-# grub FORMAT FILE PREFIX MODULE...: GRUB in one file, with its modules
-grub() {
-	format=$1 file=$2 prefix=$3
-	shift 3
-	run grub-mkimage -O "$format" -o "$file" -p "$prefix" \
-	    ext2 part_msdos normal configfile linux serial terminal "$@"
-}
+cat >"$T/mine" <<'END'
+#!/bin/sh
+echo "$0 $*|$A|$(pwd)|$(id -u)|$(cat /proc/1/comm)|$(cat /etc/hostname)"
+cat /srv/tree/one /proc/self/cgroup
+grep -c '00000000	02002A0A' /proc/net/route
+echo complaint >&2
+sleep 1000 &
+cat
+exit 42
+END
+chmod +x "$T/mine"
+mkdir "$T/tree"
+echo 1 >"$T/tree/one"
+echo ours >"$T/hostname"
+head -c 300000 /dev/urandom >"$T/bytes"
+in=$T/bytes
+sum=$(cksum <"$KTEST_IMAGE/debian.qcow2")
+debian "$KTEST_IMAGE/debian.qcow2" -file "$T/tree:/srv/tree" -file \
+    "$T/hostname:/etc/hostname" -env 'A=x y' -cwd /srv/new -net user -- \
+    "$T/mine" one two
+is "$status" 42 'qcow2: status'
+printf '%s\n' '/run/ktest/mine one two|x y|/srv/new|0|systemd|ours' 1 0::/ 1 |
+    cat - "$T/bytes" >"$T/wanted"
+same "$out" "$T/wanted" 'qcow2: what it finds there, and all its bytes'
+text "$err" complaint 'qcow2: its stderr'
+is "$(cksum <"$KTEST_IMAGE/debian.qcow2")" "$sum" 'qcow2: it is as it was'
+in=/dev/null
 
-# GRUB's first sector reads the second, which is told by grub-mkimage how many
-# follow: all are in front of partition 1, where Linux looks for nothing.
-boot_loaders() {
-	mkdir -p "$root/boot/grub"
-	cat >"$root/boot/grub/grub.cfg" <<-'END'
-		serial --unit=0 --speed=115200
-		terminal_output serial
-		set timeout=0
-		menuentry Debian {
-			linux /vmlinuz root=/dev/vda2 console=ttyS0 quiet cryptomgr.notests
-			initrd /initrd.img
-		}
-	END
-	grub i386-pc "$work/core.img" '(hd0,msdos2)/boot/grub' biosdisk
-	grub x86_64-efi "$work/bootx64.efi" '(hd0,msdos2)/boot/grub' \
-	    part_gpt fat
-}
+cp --sparse=always "$KTEST_IMAGE/debian.raw" "$T/copy.raw"
+debian "$T/copy.raw:rw" -- sh -c 'echo kept >/root/kept; exit 3'
+is "$status" 3 'raw, :rw: status'
+disk="$T/copy.raw?offset=$((34816 * 512))"
+is "$(debugfs -R 'cat /root/kept' "$disk" 2>/dev/null)" kept \
+    'raw, :rw: what it wrote is kept'
+dumpe2fs -h "$disk" >"$T/super" 2>/dev/null
+like "$T/super" '^Filesystem state: *clean' 'raw, :rw: it is one that is clean'
+unlike "$T/super" needs_recovery \
+    'raw, :rw: it was shut down'
 
-# disk: $new/debian.raw of $root and the boot loaders
-disk() {
-	run truncate -s 1G "$new/debian.raw"
-	printf '%s\n' 'label: dos' 'start=2048, size=32768, type=ef' \
-	    'start=34816, type=83, bootable' |
-	    sfdisk -q "$new/debian.raw" >>"$work/log" 2>&1 ||
-	    die 'sfdisk failed'
-	run dd if=/usr/lib/grub/i386-pc/boot.img of="$new/debian.raw" \
-	    bs=440 count=1 conv=notrunc
-	run dd if="$work/core.img" of="$new/debian.raw" bs=512 seek=1 \
-	    conv=notrunc
-	run mformat -i "$new/debian.raw@@1M" -T 32768 -h 64 -s 32 ::
-	run mmd -i "$new/debian.raw@@1M" ::EFI ::EFI/BOOT
-	run mcopy -i "$new/debian.raw@@1M" "$work/bootx64.efi" \
-	    ::EFI/BOOT/BOOTX64.EFI
-	run mke2fs -q -F -t ext4 -E offset=$((34816 * 512)) -d "$root" \
-	    "$new/debian.raw" $((1024 * 1024 - 17408))k
-	run qemu-img convert -O qcow2 "$new/debian.raw" "$new/debian.qcow2"
-}
-
-recipe() {
-	sed -n '/^suite=/p; /^modules=/,/^recipe() {/p' "$0" | cksum
-}
-
-present() {
-	[ -f "$image/from" ] && grep -qxF "recipe $(recipe)" "$image/from"
-}
-
-make_image() {
-	echo "image.sh: making a Debian, some minutes" >&2
-	work=$(mktemp -d "$image.XXXXXX") || exit 1
-	root=$work/root
-	new=$work/new
-	mkdir "$new"
-	debian
-	boot_loaders
-	disk
-	{
-		ls "$root/boot"
-		echo "recipe $(recipe)"
-	} >"$new/from"
-	rm -rf "$image"
-	mv "$new" "$image" || exit 1
-	clean_up
-	work=
-}
-
-trap clean_up EXIT
-trap 'exit 1' HUP INT TERM
-present || {
-	[ "${1:-}" != path ] || die 'there is none; make it: make image'
-	[ "$(id -u)" = 0 ] || die 'debootstrap needs root; try: sudo make image'
-	mkdir -p "${image%/*}" || exit 1
-	exec 9>"$image.lock"
-	flock 9
-	present || make_image
-}
-echo "$image"
+debian "$KTEST_IMAGE/debian.raw" -bios /usr/share/ovmf/OVMF.fd -- \
+    ls -d /sys/firmware/efi
+is "$status" 0 'UEFI: status'
+text "$out" /sys/firmware/efi 'UEFI: it is'
+finish

@@ -8,6 +8,7 @@
 #	make health		all triggers of kernel failures that we know
 #	make kvm		guests under KVM, in a guest under TCG
 #	make suite		-each with 1,000 programs, Linux's selftests, Slurm
+#	make image		-image, in a Debian that is made for it; as root
 #	make bench		what ktest costs, in ratios to bare QEMU
 #	make matrix		Debian 11 to unstable: its QEMUs and kernels; as root
 #	make lint		the sources under several compilers and checkers
@@ -104,6 +105,13 @@ suite:
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh -t 7200 test/suite.sh
 
+image:
+	@sh test/setup.sh image
+	@sh test/images.sh >/dev/null
+	@$(MAKE) --no-print-directory all
+	@KTEST_IMAGE=$$(sh test/images.sh path) \
+		sh test/run.sh -t 5400 test/image.sh
+
 bench:
 	@sh test/setup.sh bench
 	@sh test/kernels.sh cloud full tiny >/dev/null
@@ -145,5 +153,5 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check arch health kvm suite bench matrix lint install \
+.PHONY: all bios demo check arch health kvm suite image bench matrix lint install \
 	uninstall clean distclean

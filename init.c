@@ -63,6 +63,11 @@
  *                   were lost before the next; '+' and a line of what kmemleak
  *                   reports
  *
+ * In an image, a whole system that has its own process 1, init is an ordinary
+ * process: what is mounted, loaded and running there stays as it is. It waits
+ * for the job as in a machine to be saved. It is started in IMAGE_DIR, a
+ * filesystem in memory, where the job lays what it has no other place for.
+ *
  * In the initramfs:
  *   /.ktest/modules   names, one a line, in the order to load them, each with
  *                     a blank and its parameters, if it has any; one with '-'
@@ -88,6 +93,7 @@
 #define JOB_FILE     JOB_DIR "/job"
 #define MODULE_LIST  "/.ktest/modules"
 #define CONTROL_PORT "ktest.control"
+#define IMAGE_DIR    "/run/ktest"
 
 enum { STATUS_NOT_EXECUTED = 126, STATUS_NOT_FOUND = 127 };
 
@@ -794,6 +800,7 @@ static void sys_unmap(void *at, size_t size)
  * ====================================================================== */
 
 static long host_port;          /* its hang-up ends the machine; 0: none */
+static int in_image;            /* we are not process 1 */
 
 /* Waits for SIGCHLD and for nothing else, so that it works at any time. */
 static long poll_events(struct pollfd *fds, size_t n, int64_t ms)
@@ -806,11 +813,14 @@ static long poll_events(struct pollfd *fds, size_t n, int64_t ms)
 }
 
 /* Should the kernel refuse to restart, it may still power off; should it
- * refuse that, ktest's timeout ends the machine. */
+ * refuse that, ktest's timeout ends the machine. One that is not ktest's goes
+ * on. */
 __attribute__((noreturn))
 static void restart(void)
 {
 	for (;;) {
+		if (in_image && host_port <= 0)
+			sys1(SYS_exit, 1);
 		sys4(SYS_reboot, (long)LINUX_REBOOT_MAGIC1,
 		    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART, 0);
 		sys4(SYS_reboot, (long)LINUX_REBOOT_MAGIC1,
@@ -958,6 +968,8 @@ static void kmsg_write(char level, const char *message)
 	text_add(&line, ">ktest: ");
 	text_add(&line, message);
 	text_char(&line, '\n');
+	if (in_image) /* the guest agent tells it */
+		sys_write(2, line.s + 3, line.length - 3);
 	if (fd >= 0) {
 		sys_write(fd, line.s, line.length);
 		sys_close(fd);
@@ -1624,7 +1636,7 @@ static void network_raise(const char *s)
 	struct route route;
 	char name[64];
 	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	long error;
+	long error, route_error;
 
 	memset(&request, 0, sizeof request);
 	memset(&route, 0, sizeof route);
@@ -1640,7 +1652,8 @@ static void network_raise(const char *s)
 	address_read(&route.gateway, &s);
 	route.to.family = route.mask.family = AF_INET;
 	route.flags = RTF_UP | RTF_GATEWAY;
-	if ((error | sys3(SYS_ioctl, fd, SIOCADDRT, (long)&route)) != 0)
+	route_error = sys3(SYS_ioctl, fd, SIOCADDRT, (long)&route);
+	if (error != 0 || (route_error != 0 && route_error != -EEXIST))
 		die("cannot set up the network", NULL, 0);
 	sys_close(fd);
 }
@@ -1712,7 +1725,7 @@ struct member {
 
 /* Values of letters, as they came; NULL where a letter is not there. */
 struct job {
-	const char *program, *dir, *core, *user, *tty, *merged, *network;
+	const char *program, *copy, *dir, *core, *user, *tty, *merged, *network;
 	const char *keep, *log, *leaks;
 	const char *share[SHARES]; /* but the root, which is mounted at once */
 	size_t shares;
@@ -1835,6 +1848,8 @@ static const struct letter {
 } letters[] = {
 	/* PATH: the program */
 	{'p', offsetof(struct job, program), NULL},
+	/* PATH: the program if there is none at that of 'p' */
+	{'i', offsetof(struct job, copy), NULL},
 	/* an argument, argv[0] first */
 	{'a', 0, take_argument},
 	/* NAME=VALUE: an environment variable */
@@ -2893,7 +2908,7 @@ static void processes_kill(void)
 	long pid;
 
 	limit_begin(&limit, REAP_WAIT);
-	sys2(SYS_kill, -1, SIGKILL);
+	sys2(SYS_kill, in_image ? -program_pid : -1, SIGKILL);
 	for (;;) {
 		pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0);
 		if (pid == -ECHILD)
@@ -2918,7 +2933,8 @@ static void memory_free(void)
 	} info;
 	const struct mount *m;
 
-	if (sys1(SYS_sysinfo, (long)&info) == 0 && info.free >= MEMORY_LOW)
+	if (in_image || (sys1(SYS_sysinfo, (long)&info) == 0 &&
+	    info.free >= MEMORY_LOW))
 		return;
 	for (m = mount_table; m < mount_table + MOUNTS; m++)
 		if (str_equal(m->type, "tmpfs"))
@@ -3069,6 +3085,8 @@ static void verdict_send(int status, const struct flow *flows,
 	verdict_make(&verdict, status, flows, tainted);
 	if (!control_send(MESSAGE_VERDICT, &verdict, sizeof verdict))
 		restart();
+	if (in_image) /* which may be shut down now */
+		signal_mask(0);
 	for (;;)
 		sleep_ms(-1);
 }
@@ -3120,9 +3138,11 @@ static void run_job(void)
 	struct text variable;
 	int status;
 
-	archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
-	sys_unlink(JOB_FILE);
-	sys_rmdir(JOB_DIR);
+	if (!in_image) {
+		archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
+		sys_unlink(JOB_FILE);
+		sys_rmdir(JOB_DIR);
+	}
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
@@ -3151,6 +3171,8 @@ static void run_job(void)
 	job_unpack(&archive);
 	sys_unmap(archive.bytes, archive.size);
 	job_mounts(&job);
+	if (job.copy != NULL && !file_exists(job.program))
+		job.program = job.copy;
 	if (reserve == NULL) {
 		sys_close(archive.fd);
 		reserve = memory_hold();
@@ -3208,16 +3230,35 @@ static void run_tester(void)
 	control_write(&byte, 1);
 }
 
+/* An image stays as it is, but that a panic ends it, and that we are nobody's
+ * child there: the guest agent may be stopped. */
+static void image_enter(void)
+{
+	sys1(SYS_umask, 0);
+	file_write("/sys/fs/cgroup/cgroup.procs", "0");
+	file_write("/proc/sys/kernel/panic", "-1");
+}
+
+static void machine_make(void)
+{
+	mounts_make();
+	fds_secure();
+	sys2(SYS_sethostname, (long)"ktest", 5);
+}
+
 int main(void)
 {
 	int program;
 
 	signals_prepare();
-	mounts_make();
-	fds_secure();
-	sys2(SYS_sethostname, (long)"ktest", 5);
-	program = file_exists(JOB_FILE);
-	modules_load();
+	in_image = sys1(SYS_getpid, 0) != 1;
+	if (in_image)
+		image_enter();
+	else
+		machine_make();
+	program = in_image || file_exists(JOB_FILE);
+	if (!in_image)
+		modules_load();
 	vports_expect();
 	control_open(program ? NULL : "p1");
 	if (program)

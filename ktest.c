@@ -123,6 +123,7 @@ struct ktest_options {
 	char *const *argv; /* the program's, NULL: Monogon mode */
 	const char *cwd, *rootfs, *user;
 	const char *sysroot; /* libraries for another architecture */
+	const char *image; /* FILE[:rw]: the program runs in this system */
 	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
 	const char *qemu, *bios, *init; /* NULL: what the kernel's machine has */
@@ -229,6 +230,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv);
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define FD_PATH "/proc/self/fd/%d" /* a fd that is opened as a file */
+#define IMAGE_DIR "/run/ktest" /* ours in an image, see init.c */
 
 enum { /* ktest's own exit statuses */
 	KTEST_KERNEL_FAILED = 123,
@@ -303,7 +305,11 @@ enum { /* times, in milliseconds */
 	EXPLAIN_MS = 2000,      /* to explain a hang, of which ... */
 	EXPLAIN_ASK_MS = 1000,  /* ... so much until init is given up ... */
 	EXPLAIN_BOOT_MS = 300,  /* ... and so much for the monitor alone */
-	DUMP_WAIT_MS = 30000    /* for the next bytes of -dump */
+	DUMP_WAIT_MS = 30000,   /* for the next bytes of -dump */
+	AGENT_TICK_MS = 2000,   /* the guest agent of an image is asked again */
+	AGENT_WAIT_MS = 300000, /* for it, while the console says nothing new */
+	AGENT_INIT_MS = 60000,  /* for its next answer, and for init */
+	SHUTDOWN_WAIT_MS = 90000 /* for an image that is to be kept */
 };
 
 enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
@@ -410,6 +416,7 @@ struct disk { /* a virtio block device */
 struct guest { /* the description of one machine, all policy */
 	enum mode mode;
 	enum machine_row machine;
+	bool system;                   /* -image: it has its own init */
 	struct kernel kernel;
 	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
@@ -418,6 +425,7 @@ struct guest { /* the description of one machine, all policy */
 	char vars[PATH_SIZE];          /* UEFI's variables, "": it is no UEFI */
 	bool vars_rw;
 	char program[PATH_SIZE];       /* absolute path in the guest */
+	char copy[PATH_SIZE];          /* of ours in an image, or "" */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
 	bool merged;                   /* stderr shares stdout's vport */
@@ -437,9 +445,10 @@ struct guest { /* the description of one machine, all policy */
 	size_t wire_count;
 	struct mount mount[MOUNTS_MAX]; /* with -rootfs DIR the first, at "/" */
 	size_t mount_count;
-	struct disk disk[DISKS_MAX];   /* with -rootfs FILE the last ... */
+	struct disk disk[DISKS_MAX];   /* with -image the first is that, with
+					* -rootfs FILE the last is ... */
 	size_t disk_count;
-	const char *image_fs;          /* ... with one of these in it, or NULL */
+	const char *image_fs;          /* ... one with such in it, or NULL */
 	int image_part;                /* its partition, 0: all of it */
 };
 
@@ -489,6 +498,7 @@ enum ending { /* why the supervisor stopped */
 	END_LIFELESS,          /* a restored guest has not said that it lives */
 	END_SAVED,             /* the machine's memory and state are there */
 	END_MONITOR,           /* it could not be saved, or restored */
+	END_AGENT,             /* an image has not come to its guest agent */
 	END_OUTPUT,            /* output could not be written */
 	ENDINGS
 };
@@ -503,6 +513,7 @@ enum qemu_fd { /* QEMU inherits them from FD_FIRST up, in this order */
 	FD_MONITOR,            /* QMP */
 	FD_STATE,              /* of the devices that are saved or restored */
 	FD_KERNEL,             /* what is unpacked here */
+	FD_AGENT,              /* of an image: the guest agent's vport */
 	FD_END,                /* wires follow */
 	FD_LOG = FD_END,       /* QEMU's stdout and stderr */
 	FD_ALL,
@@ -592,6 +603,17 @@ struct explanation { /* of what the guest does, see room 14 */
 	char said_at[EXPLAIN_SIZE];
 };
 
+enum agent_step { AGENT_SYNC, AGENT_EXEC, AGENT_INIT };
+
+struct agent { /* the guest agent of an image, see room 15 */
+	enum agent_step step;
+	long long number;      /* what it is to say, or init's process */
+	long long since;       /* ms: the last news */
+	uint64_t console;      /* where that was then */
+	char said[4096];       /* a line, so far */
+	size_t said_len;
+};
+
 struct vm { /* one QEMU process and all ends of it that are ours */
 	pid_t pid;             /* 0: it was never started */
 	pid_t warden;          /* leads its process group; 0: there is none */
@@ -630,6 +652,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	bool ports_told;       /* ports_report() was called */
 	long long hurry_until; /* QEMU is about to end, ms; 0: it is not */
 	uint64_t cpu_ns;       /* QEMU's at the last look */
+	struct agent agent;
 	bool resized;          /* the terminal was: the guest is to know */
 	bool raw;              /* the terminal is; it was: */
 	struct termios terminal;
@@ -1617,6 +1640,7 @@ struct opt {
 	bool dashes;                  /* values may look like options */
 	bool one;                     /* names what one machine can have */
 	bool program;                 /* says something of a program */
+	bool machine;                 /* ... of one that an image is not */
 	bool reason;                  /* in a FILE, "#" and why may follow */
 	size_t offset;                /* in struct ktest_options */
 	const char *const *choices;   /* OPT_CHOICE */
@@ -1635,7 +1659,7 @@ static const struct opt opt_table[] = {
 	  .help = "so many -kernel-path or -each at once",
 	  .def = "1; -each: CPUs" },
 	{ .name = "unpack", .value = "auto|on|off", .kind = OPT_CHOICE,
-	  .offset = AT(unpack), .choices = unpack_names,
+	  .offset = AT(unpack), .choices = unpack_names, .machine = true,
 	  .help = "the kernel, by tools of ours; auto: under tcg",
 	  .def = "auto" },
 	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
@@ -1645,11 +1669,12 @@ static const struct opt opt_table[] = {
 	  .offset = AT(cmdline), .may_be_empty = true, .dashes = true,
 	  .help = "end of the kernel command line (repeatable)" },
 	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
-	  .path = PATH_ALL, .program = true, .help = "where its modules are",
+	  .path = PATH_ALL, .program = true, .machine = true,
+	  .help = "where its modules are",
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME[:PARAM=VALUE]",
 	  .kind = OPT_LIST, .offset = AT(modules), .path = PATH_NAME,
-	  .program = true, .help = "load it, or FILE.ko (repeatable)" },
+	  .machine = true, .program = true, .help = "load it, or FILE.ko (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env), .program = true,
@@ -1670,11 +1695,15 @@ static const struct opt opt_table[] = {
 	  .help = "a directory of ours to be seen there (repeatable)" },
 	{ .name = "rootfs", .value = "DIR[:rw]|FILE[:pN]",
 	  .offset = AT(rootfs), .path = PATH_ALL, .program = true,
+	  .machine = true,
 	  .help = "its root: a directory, or (partition N of) an image" },
 	{ .name = "sysroot", .value = "DIR", .offset = AT(sysroot),
 	  .path = PATH_ALL, .program = true,
 	  .help = "a foreign program's libraries",
 	  .def = "/usr/ARCH-linux-gnu" },
+	{ .name = "image", .value = "FILE[:rw]", .offset = AT(image),
+	  .path = PATH_ALL, .program = true,
+	  .help = "boot this disk, and run it there; rw: it may change" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
 	  .program = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
@@ -1731,7 +1760,7 @@ static const struct opt opt_table[] = {
 	  .program = true,
 	  .help = "it may restart: PROGRAM is run anew, KTEST_BOOT=2 ..." },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
-	  .offset = AT(acpi), .choices = acpi_names,
+	  .offset = AT(acpi), .choices = acpi_names, .machine = true,
 	  .help = "how devices are announced", .def = "auto" },
 	{ .name = "sandbox", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(sandbox), .choices = sandbox_names,
@@ -1781,7 +1810,7 @@ static const struct opt opt_table[] = {
 	  .offset = AT(fw_cfgs), .path = PATH_TARGET,
 	  .help = "a blob of QEMU's fw_cfg device (repeatable)" },
 	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
-	  .path = PATH_TARGET, .one = true,
+	  .path = PATH_TARGET, .one = true, .machine = true,
 	  .help = "the guest waits there for a debugger" },
 	{ .name = "dump", .value = "FILE", .offset = AT(dump),
 	  .path = PATH_ALL, .one = true, .program = true,
@@ -2307,6 +2336,8 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 {
 	if (o->kernels.count > 0)
 		o->kernel_path = o->kernels.item[0];
+	else if (o->image != NULL) /* $KTEST_KERNEL is not for it */
+		o->kernel_path = NULL;
 	if (o->kernels.count > 1 && o->snapshot != NULL
 	    && o->snapshot[0] != '\0' && strcmp(o->snapshot, "none") != 0
 	    && strcmp(o->snapshot, "auto") != 0)
@@ -4013,7 +4044,8 @@ static int guest_init(struct ktest *k, struct guest *g)
 static int guest_choose(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
-	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi" : NULL;
+	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi"
+			 : g->system ? "image" : NULL;
 	char path[PATH_SIZE];
 
 	g->machine = g->kernel.machine;
@@ -4243,7 +4275,8 @@ static int disk_add(struct ktest *k, struct guest *g, const char *option,
 			    " other devices)", option, value, g->disk_count);
 	*d = (struct disk){ .option = option, .fd = -1 };
 	g->disk_count++;
-	if (g->image_fs == NULL && parse_size(value, &mib)) {
+	if (g->image_fs == NULL && value != k->o->image
+	    && parse_size(value, &mib)) {
 		d->size = (uint64_t)mib << 20;
 		return mib > 0 && mib < 1 << 30 ? 0
 		       : fail(k, "%s %.100s: is not between 1M and 1024T", option,
@@ -4318,6 +4351,8 @@ static int guest_disks(struct ktest *k, struct guest *g)
 	char path[PATH_SIZE];
 	long long part;
 
+	if (k->o->image != NULL && disk_add(k, g, "-image", k->o->image) < 0)
+		return -1;
 	for (size_t i = 0; i < disks->count; i++)
 		if (disk_add(k, g, "-disk", disks->item[i]) < 0)
 			return -1;
@@ -4584,6 +4619,25 @@ static int guest_program(struct ktest *k, struct guest *g)
 	       ? -1 : path_absolute(k, path, g->program);
 }
 
+/* In an -image: a name alone is looked up there, by env, whose statuses are
+ * ours. A file of ours goes along, but an absolute path is the image's first:
+ * what it means must not depend on this host. */
+static int guest_system_program(struct ktest *k, struct guest *g)
+{
+	const char *name = k->o->argv[0];
+
+	if (strchr(name, '/') == NULL)
+		return strchr(name, '=') == NULL && name[0] != '\0'
+			? path_set(k, g->program, "/usr/bin/env")
+			: fail(k, "PROGRAM %.200s: needs its path", name);
+	if (name[0] == '/' && !is_program(NULL, name))
+		return path_set(k, g->program, "%s", name);
+	if (guest_program(k, g) < 0)
+		return -1;
+	return g->on_host ? path_set(k, g->copy, IMAGE_DIR "/%s",
+				     name + path_base(name)) : 0;
+}
+
 /* Adds "NAME=VALUE", or takes its place if there is one of that name. */
 static int env_set(struct ktest *k, struct guest *g, const char *s)
 {
@@ -4742,6 +4796,26 @@ static int guest_initrd(struct ktest *k)
 		    " packed", path);
 }
 
+/* An -image boots as on a PC, unless there is a kernel for it. */
+static int guest_system(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+
+	if (o->argv == NULL)
+		return fail(k, "-image: needs a PROGRAM");
+	for (size_t i = 0; i < COUNT(opt_table); i++)
+		if (opt_table[i].machine && opt_given(o, &opt_table[i]))
+			return fail(k, "-%s: is not for an -image",
+				    opt_table[i].name);
+	if (o->kernel_path == NULL && (o->cmdline.count > 0
+				       || o->initrd_path != NULL))
+		return fail(k, "-%s: an -image needs -kernel-path for it",
+			    o->initrd_path != NULL ? "initrd-path" : "cmdline");
+	g->system = true;
+	g->kernel.is64 = true;
+	return o->kernel_path != NULL ? guest_kernel(k, g) : 0;
+}
+
 /* Options that say something of a program, when there is none. */
 static int guest_monogon(struct ktest *k)
 {
@@ -4790,7 +4864,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 
 	g->mode = o->argv != NULL || snapshot_fd(o) >= 0 ? MODE_PROGRAM
 							: MODE_MONOGON;
-	if (guest_kernel(k, g) < 0)
+	if ((o->image != NULL ? guest_system(k, g) : guest_kernel(k, g)) < 0)
 		return -1;
 	if (guest_choose(k, g) < 0 || guest_bios(k, g) < 0
 	    || guest_initrd(k) < 0 || guest_disks(k, g) < 0)
@@ -4803,9 +4877,12 @@ static int guest_describe(struct ktest *k, struct guest *g)
 			return -1;
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
 		    || guest_user(k, g) < 0
-		    || (o->argv != NULL && guest_program(k, g) < 0)
-		    || modules_find(k, g, kernel) < 0
-		    || modules_plan(k, g) < 0 || guest_modules(k, g) < 0)
+		    || (o->argv != NULL && (o->image != NULL
+			? guest_system_program(k, g) : guest_program(k, g)) < 0)
+		    || (o->image == NULL
+			&& (modules_find(k, g, kernel) < 0
+			    || modules_plan(k, g) < 0
+			    || guest_modules(k, g) < 0)))
 			return -1;
 		g->merged = o->tty || same_file(o->stdout_fd, o->stderr_fd);
 		if (g->modules_dir[0] != '\0')
@@ -5869,7 +5946,12 @@ static int job_record(struct cpio *c, const struct guest *g)
 	(void)snprintf(core, sizeof core, "%s:%s", soft, hard);
 	terminal_size(o->stdin_fd, size);
 	(void)snprintf(tty, sizeof tty, "%u %u", size[0], size[1]);
-	if (result < 0 || job_string(c, "p", g->program) < 0
+	if (result < 0
+	    || job_string(c, "p", g->copy[0] != '\0' && o->argv[0][0] != '/'
+			  ? g->copy : g->program) < 0
+	    || (g->copy[0] != '\0' && job_string(c, "i", g->copy) < 0)
+	    || (o->image != NULL && strchr(o->argv[0], '/') == NULL
+		&& job_string(c, "a", "env") < 0)
 	    || job_string(c, "d", g->cwd) < 0
 	    || job_string(c, "c", core) < 0
 	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
@@ -6238,7 +6320,7 @@ static int job_entry_needs(struct cpio *c, const char *path, unsigned mode,
 	const bool library = strstr(strrchr(path, '/'), ".so") != NULL;
 	int result;
 
-	if ((!library && (mode & 0111) == 0)
+	if ((!library && (mode & 0111) == 0) || o->image != NULL
 	    || (root_is_dir(o, &c->k->guest)
 		&& guest_root(o, &c->k->guest) == NULL))
 		return 0;
@@ -6399,14 +6481,15 @@ static int job_skeleton(struct cpio *c, const struct guest *g)
 	const struct ktest_options *o = c->k->o;
 	char link[PATH_SIZE];
 
-	if (o->rootfs == NULL
+	if (o->rootfs == NULL && o->image == NULL
 	    && (cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
 		|| (o->initrd_path == NULL
 		    && (job_links(c) < 0
 			|| cpio_member(c, "etc/hosts", S_IFREG | 0644, 0,
 				       hosts, sizeof hosts - 1) < 0))))
 		return -1;
-	if (o->net && (!root_is_dir(o, g) || !g->mount[0].rw)
+	if (o->net && o->image == NULL
+	    && (!root_is_dir(o, g) || !g->mount[0].rw)
 	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,
 			   sizeof dns - 1) < 0)
 		return -1;
@@ -6428,12 +6511,16 @@ static int job_write(struct cpio *c, const struct guest *g)
 
 	if (job_record(c, g) < 0 || job_skeleton(c, g) < 0)
 		return -1;
-	if (g->on_host && (o->rootfs == NULL || guest_hides(g->program))
-	    && job_same_file(c, g->program) < 0)
+	if (o->image != NULL) {
+		if (g->on_host && cpio_file(c, g->program, g->copy + 1, 0) < 0)
+			return -1;
+	} else if ((g->on_host
+		    && (o->rootfs == NULL || guest_hides(g->program))
+		    && job_same_file(c, g->program) < 0)
+		   || (root_is_dir(o, g) ? job_root_needs(c, g) < 0
+		       : g->on_host && job_needs(c, g->program, 0) < 0)) {
 		return -1;
-	if (root_is_dir(o, g) ? job_root_needs(c, g) < 0
-			      : g->on_host && job_needs(c, g->program, 0) < 0)
-		return -1;
+	}
 	for (size_t i = 0; i < o->files.count; i++) {
 		c->file = o->files.item[i];
 		if (job_file(c, c->file) < 0)
@@ -6527,7 +6614,7 @@ enum fd_kind { FD_NONE, FD_SOCKET, FD_FROM_QEMU, FD_TO_QEMU, FD_FILE };
 
 enum { /* what has to be for a fd to exist */
 	WITH_PROGRAM = 1, WITH_STDERR = 2, WITH_SNAPSHOT = 4, WITH_RESTORE = 8,
-	WITH_KERNEL = 16
+	WITH_KERNEL = 16, WITH_IMAGE = 32, WITH_OURS = 64
 };
 
 static const struct {
@@ -6541,20 +6628,22 @@ static const struct {
 	[FD_STDOUT] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_STDERR] = { FD_SOCKET, WITH_PROGRAM | WITH_STDERR },
 	[FD_KLOG] = { FD_SOCKET, WITH_PROGRAM },
-	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM },
+	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM | WITH_OURS },
 	[FD_MEMORY] = { FD_FILE, WITH_SNAPSHOT },
 	[FD_MONITOR] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_STATE] = { FD_TO_QEMU, WITH_RESTORE },
 	[FD_KERNEL] = { FD_FILE, WITH_KERNEL },
+	[FD_AGENT] = { FD_SOCKET, WITH_IMAGE },
 };
 
 /* What that fd is in this attempt, FD_NONE if QEMU does not get it. */
 static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
 			       int fd)
 {
-	const bool warm = a->boot != BOOT_COLD;
+	const bool warm = a->boot != BOOT_COLD, image = g->system;
 	const unsigned have = (g->mode == MODE_PROGRAM ? WITH_PROGRAM : 0u)
-		| (!g->merged || warm ? WITH_STDERR : 0u)
+		| (!g->merged || warm || image ? WITH_STDERR : 0u)
+		| (image ? WITH_IMAGE : WITH_OURS)
 		| (warm ? WITH_SNAPSHOT : 0u)
 		| (a->boot == BOOT_RESTORE ? WITH_RESTORE
 		   : g->kernel.unpack >> a->accel & 1 ? WITH_KERNEL : 0u);
@@ -6702,6 +6791,10 @@ static void qemu_kernel_args(struct qemu *q)
 	const struct machine *m = guest_machine(q->g);
 	const bool kvm = q->a->accel == ACCEL_KVM;
 
+	if (q->o->image != NULL) {
+		qemu_kernel_arg(q, "console=ttyS0 panic=-1");
+		return;
+	}
 	if (m->restart != NULL)
 		qemu_kernel_arg(q, "%s", m->restart);
 	qemu_kernel_arg(q, "console=hvc0");
@@ -6794,6 +6887,8 @@ static void qemu_vports(struct qemu *q)
 	if (fd_kind_of(q->g, q->a, FD_STDERR) != FD_NONE)
 		qemu_socket(q, "err0", FD_STDERR, "ktest.stderr");
 	qemu_socket(q, "log0", FD_KLOG, "ktest.log");
+	if (fd_kind_of(q->g, q->a, FD_AGENT) != FD_NONE)
+		qemu_socket(q, "agent0", FD_AGENT, "org.qemu.guest_agent.0");
 }
 
 /* The network of Monogon's launcher, but for the forwarded ports, which are
@@ -6930,6 +7025,8 @@ static void qemu_disks(struct qemu *q)
 		}
 		qemu_add(q, "-device", "virtio-blk-%s,drive=disk%d",
 			 guest_machine(g)->bus, (int)i);
+		if (i == 0 && q->o->image != NULL)
+			qemu_more(q, ",bootindex=1");
 	}
 	for (size_t i = 0; i < blobs->count; i++) {
 		const char *s = blobs->item[i];
@@ -6963,6 +7060,8 @@ static int qemu_kernel(struct ktest *k, struct qemu *q)
 	const struct ktest_list *more = &q->o->cmdline;
 	size_t max = q->g->kernel.cmdline_max;
 
+	if (q->g->kernel_path[0] == '\0') /* it is the image's */
+		return 0;
 	for (size_t i = 0; i < more->count; i++) {
 		if (more->item[i][0] == '\0')
 			continue;
@@ -6986,9 +7085,9 @@ static int qemu_kernel(struct ktest *k, struct qemu *q)
 	}
 	qemu_arg(q, "-append");
 	qemu_arg(q, q->cmdline.at);
-	if (q->g->mode == MODE_PROGRAM) {
+	if (fd_kind_of(q->g, q->a, FD_INITRAMFS) != FD_NONE) {
 		qemu_add(q, "-initrd", FD_PATH, FD_FIRST + FD_INITRAMFS);
-	} else {
+	} else if (q->o->initrd_path != NULL) {
 		qemu_arg(q, "-initrd");
 		qemu_arg(q, q->o->initrd_path);
 	}
@@ -7719,6 +7818,7 @@ static void snapshot_off(struct ktest *k)
 static const char *snapshot_against(const struct ktest *k)
 {
 	return k->guest.mode == MODE_MONOGON ? "a run without PROGRAM"
+		: k->o->image != NULL ? "an -image"
 		: k->o->gdb != NULL
 		  ? "-gdb, which waits for the first instruction,"
 		: k->o->reboot ? "-reboot, which boots again,"
@@ -8861,6 +8961,59 @@ static void health_report(struct ktest *k)
  * comes from the guest is trusted: it may be anything.
  */
 
+/* -- An image that boots -- */
+/* What a console shows on the way to the guest agent, the first to come first,
+ * by the words of SeaBIOS, OVMF, GRUB, Linux, initramfs-tools, dracut, systemd
+ * and agetty; what it means that nothing followed, and after what time. */
+static const struct stage {
+	const char *text, *reason;
+	long long wait;        /* ms */
+} stages[] = {
+	{ "", "its console (ttyS0) says nothing of how far it came",
+	  AGENT_WAIT_MS },
+	{ "Booting from Hard Disk", "no boot loader or kernel has spoken",
+	  AGENT_WAIT_MS },
+	{ "No bootable device", "the BIOS found nothing to boot from", 1000 },
+	{ "BdsDxe: failed to load", "UEFI could not start its boot loader",
+	  AGENT_WAIT_MS },
+	{ "BdsDxe: No bootable option", "UEFI found nothing to boot from",
+	  1000 },
+	{ "grub> ", "its boot loader waits for a command", 10000 },
+	{ "grub rescue> ", "its boot loader did not find its files", 1000 },
+	{ "Linux version ", "its kernel has started, and nothing came of it",
+	  AGENT_WAIT_MS },
+	{ "(initramfs) ", "its initramfs found no root file system", 10000 },
+	{ "dracut:/# ", "its initramfs found no root file system", 10000 },
+	{ "systemd[1]: ", "its systemd has started, but not the guest agent",
+	  AGENT_WAIT_MS },
+	{ "in emergency mode", "its systemd is in emergency mode", 30000 },
+	{ " login: ", "it is up, but has no guest agent that runs (Debian:"
+	  " qemu-guest-agent)", 60000 },
+	{ PANIC, "its kernel panicked", 1000 },
+};
+
+static const struct stage *image_stage(struct ktest *k)
+{
+	const size_t n = ring_text(&k->console, k->scratch);
+	size_t i = COUNT(stages) - 1;
+
+	while (i > 0 && find_bytes(k->scratch, n, stages[i].text,
+				   strlen(stages[i].text)) == NULL)
+		i--;
+	return &stages[i];
+}
+
+/* What an image does that has not come to its program yet. */
+static const char *image_reason(struct ktest *k)
+{
+	static const char *const steps[] = { [AGENT_EXEC] = "its guest agent"
+		" does not answer guest-exec", [AGENT_INIT] = "init was started"
+		" in it, and does not speak" };
+	const enum agent_step step = k->vm.agent.step;
+
+	return step == AGENT_SYNC ? image_stage(k)->reason : steps[step];
+}
+
 /* "NAME.part.0+0x1d/0x24 [MODULE]", as the kernel prints a function (%pS):
  * "NAME [MODULE]". */
 static void symbol_take(char out[SYMBOL_SIZE], const char *s)
@@ -9099,6 +9252,8 @@ static void explain_line(struct ktest *k, char *out, size_t size)
 			    ? ", but not all of its output is there" : "");
 	} else if (k->guest.mode == MODE_MONOGON) {
 		text_add(&t, "no verdict");
+	} else if (v->phase < PHASE_RUN && k->o->image != NULL) {
+		text_printf(&t, "the guest still boots: %s", image_reason(k));
 	} else if (v->phase < PHASE_RUN) {
 		text_add(&t, "the guest still boots");
 		if (k->attempt.boot != BOOT_SAVE || e->timeout) {
@@ -9192,12 +9347,18 @@ static long long vm_patience(struct vm *v)
 }
 
 /* -- What QEMU and the kernel say -- */
+/* How long KVM may say nothing. An image may be waiting for something. */
+static long long kvm_patience(const struct ktest *k)
+{
+	return k->o->image != NULL ? AGENT_INIT_MS : KVM_WAIT_MS;
+}
+
 /* The black box keeps what the console says. */
 static void console_bytes(struct ktest *k, const char *s, size_t n)
 {
 	ring_put(&k->console, s, n);
 	if (k->vm.deadline[END_KVM] > 0) /* a sign of life */
-		deadline_set(k, END_KVM, KVM_WAIT_MS);
+		deadline_set(k, END_KVM, kvm_patience(k));
 	if (k->o->console)
 		show(k, -1, s, n, true);
 }
@@ -9279,9 +9440,250 @@ static void control_answer(struct ktest *k, int job)
 	v->health.from = health_boot(k->o) ? 0 : k->console.total;
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
+	deadline_set(k, END_AGENT, 0);
 	step(k, "init is there");
 	terminal_take(k);
 	v->resized = k->o->tty; /* it may be, while the guest booted */
+}
+
+/* -- The guest agent of an image --
+ * The ladder to init, and no more: it is asked for a sign of life, writes init
+ * into a filesystem in memory, which may be executed from whatever /run is, and
+ * starts it. JSON, a line for each request and answer (QEMU's docs/interop/
+ * qemu-ga-ref). The agent is the image's, and may say anything.
+ */
+#define AGENT_SYNC_REQUEST \
+	"{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%lld}}\n"
+#define AGENT_STATUS_REQUEST \
+	"{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":%lld}}\n"
+#define AGENT_EXEC_REQUEST \
+	"{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/sh\"," \
+	"\"capture-output\":true,\"arg\":[\"-c\",\"cd / && mkdir -p " IMAGE_DIR \
+	" && mount -t tmpfs -o mode=755 ktest " IMAGE_DIR " && cat >" IMAGE_DIR \
+	"/init && chmod 700 " IMAGE_DIR "/init && exec " IMAGE_DIR "/init\"]," \
+	"\"input-data\":\""
+
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	"abcdefghijklmnopqrstuvwxyz0123456789+/"; /* RFC 4648, section 4 */
+
+static void base64_add(struct text *t, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i += 3) {
+		char four[4] = "===";
+		uint32_t bits = 0;
+
+		for (size_t j = 0; j < 3; j++)
+			bits = bits << 8 | (i + j < n ? (unsigned char)s[i + j]
+						      : 0u);
+		for (size_t j = 0; j < 4; j++, bits <<= 6)
+			four[j] = i + j > n ? '='
+				: base64_digits[bits >> 18 & 63];
+		text_bytes(t, four, sizeof four);
+	}
+}
+
+/* As much of it as is right, and as there is room for. */
+static void base64_read(struct text *t, const char *s)
+{
+	const char *digit;
+	uint32_t bits = 0;
+	int have = 0;
+
+	for (; *s != '\0' && (digit = strchr(base64_digits, *s)) != NULL; s++) {
+		char byte;
+
+		bits = bits << 6 | (uint32_t)(digit - base64_digits);
+		have += 6;
+		if (have < 8)
+			continue;
+		have -= 8;
+		byte = (char)(bits >> have & 255);
+		text_bytes(t, &byte, 1);
+	}
+}
+
+/* Behind the name of a member and its colon; NULL if it has none. In a text of
+ * JSON quotes have a backslash before them, so this is no part of one. */
+static const char *json_member(const char *line, const char *quoted_name)
+{
+	const char *p = strstr(line, quoted_name);
+
+	if (p == NULL)
+		return NULL;
+	p += strlen(quoted_name);
+	p += strspn(p, " ");
+	return *p == ':' ? p + 1 + strspn(p + 1, " ") : NULL;
+}
+
+/* The same, if it is a number that is not negative; else -1. */
+static long long json_number(const char *line, const char *quoted_name)
+{
+	const char *p = json_member(line, quoted_name);
+	long long n;
+
+	return p != NULL && parse_number(&p, &n) ? n : -1;
+}
+
+/* In fmt is one %.*s. */
+static void agent_fail(struct ktest *k, const char *fmt, const char *why)
+{
+	const size_t n = strcspn(why, "\n");
+
+	(void)fail(k, fmt, n < 500 ? (int)n : 500, why);
+	run_stop(k, END_OUTPUT);
+}
+
+/* Where a request is written: it replaces one that nobody has read. */
+static struct text agent_request(struct vm *v)
+{
+	struct stream *s = &v->job;
+	struct text t;
+
+	text_init(&t, s->data, sizeof s->data);
+	s->at = s->len = 0;
+	s->to = v->fd[FD_AGENT];
+	return t;
+}
+
+/* Asks for a sign of life, with a number that no other answer has. */
+static void agent_sync(struct vm *v)
+{
+	struct text t;
+
+	if (v->job.len > 0) /* not even the last one was taken */
+		return;
+	t = agent_request(v);
+	v->agent.number = now_ms();
+	text_printf(&t, AGENT_SYNC_REQUEST, v->agent.number);
+	v->job.len = t.len;
+}
+
+static void agent_begin(struct ktest *k)
+{
+	k->vm.agent = (struct agent){ .since = now_ms() };
+	deadline_set(k, END_AGENT, AGENT_TICK_MS);
+	agent_sync(&k->vm);
+}
+
+/* The next thing is waited for. */
+static void agent_step(struct ktest *k, enum agent_step next)
+{
+	k->vm.agent.step = next;
+	k->vm.agent.since = now_ms();
+}
+
+static void agent_exec(struct ktest *k)
+{
+	struct text t = agent_request(&k->vm);
+	struct map m;
+
+	if (map_file(k, "-init", k->guest.init, &m) < 0) {
+		run_stop(k, END_OUTPUT);
+		return;
+	}
+	text_add(&t, AGENT_EXEC_REQUEST);
+	base64_add(&t, m.at, m.size);
+	text_add(&t, "\"}}\n");
+	unmap_file(&m);
+	if (t.full)
+		agent_fail(k, "-init %.*s: is too large for an -image",
+			   k->guest.init);
+	k->vm.job.len = t.len;
+	agent_step(k, AGENT_EXEC);
+}
+
+/* A line of the agent's. Answers to earlier signs of life are passed over. */
+static void agent_line(struct ktest *k, const char *line)
+{
+	struct agent *a = &k->vm.agent;
+	const char *p = json_member(line, "\"exited\"");
+	char why[512];
+	struct text t;
+
+	text_init(&t, why, sizeof why);
+	if (a->step == AGENT_SYNC) {
+		if (json_number(line, "\"return\"") == a->number) {
+			step(k, "the image's guest agent is there");
+			agent_exec(k);
+		}
+	} else if (json_member(line, "\"error\"") != NULL) {
+		p = json_member(line, "\"desc\"");
+		agent_fail(k, "-image: its guest agent does not start init by"
+			   " guest-exec, which its configuration may forbid:"
+			   " %.*s", p != NULL ? p : line);
+	} else if (a->step == AGENT_EXEC) {
+		a->number = json_number(line, "\"pid\"");
+		agent_step(k, AGENT_INIT);
+		if (a->number < 0)
+			agent_fail(k, "-image: its guest agent answers"
+				   " guest-exec with %.*s", line);
+	} else if (p != NULL && *p == 't') {
+		p = json_member(line, "\"err-data\"");
+		base64_read(&t, p != NULL && *p == '"' ? p + 1 : "");
+		agent_fail(k, "-image: init did not start in it: %.*s",
+			   why[0] != '\0' ? why : "it said nothing");
+	}
+}
+
+static void agent_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct agent *a = &k->vm.agent;
+
+	for (size_t i = 0; i < n && k->end == END_NONE
+	     && k->vm.phase == PHASE_BOOT; i++) {
+		a->said[a->said_len] = s[i] != '\n' ? s[i] : '\0';
+		if (s[i] == '\n') {
+			a->said_len = 0;
+			agent_line(k, a->said);
+		} else if (++a->said_len == sizeof a->said) {
+			agent_fail(k, "-image: its guest agent says too"
+				   " much: %.*s", "a line of 4096 bytes");
+		}
+	}
+}
+
+/* Whether an image that boots is to be given up. If not, its agent is asked
+ * again, or what became of init. */
+static bool agent_late(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	struct agent *a = &v->agent;
+	struct text t;
+
+	deadline_set(k, END_AGENT, AGENT_TICK_MS);
+	if (a->step == AGENT_SYNC && a->console != k->console.total) {
+		a->console = k->console.total;
+		a->since = now_ms();
+	}
+	if (now_ms() - a->since >= (a->step == AGENT_SYNC
+				    ? image_stage(k)->wait : AGENT_INIT_MS))
+		return true;
+	if (a->step == AGENT_SYNC) {
+		agent_sync(v);
+	} else if (a->step == AGENT_INIT && v->job.len == 0) {
+		t = agent_request(v);
+		text_printf(&t, AGENT_STATUS_REQUEST, a->number);
+		v->job.len = t.len;
+	}
+	return false;
+}
+
+/* An image that is to be kept is shut down: QEMU ends then. */
+static bool agent_shuts_down(struct ktest *k)
+{
+	static const char request[] = "{\"execute\":\"guest-shutdown\"}\n";
+	struct vm *v = &k->vm;
+
+	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)
+		return false;
+	if (v->deadline[END_VERDICT] == 0) {
+		if (send(v->fd[FD_AGENT], request, sizeof request - 1,
+			 MSG_NOSIGNAL) < 0)
+			return false;
+		step(k, "the image shuts down");
+		deadline_set(k, END_VERDICT, SHUTDOWN_WAIT_MS);
+	}
+	return true;
 }
 
 /* -- The monitor --
@@ -9795,6 +10197,8 @@ static void guest_died(struct ktest *k)
 static void guest_done(struct ktest *k)
 {
 	health_end(k);
+	if (agent_shuts_down(k))
+		return;
 	if (k->o->dump != NULL && k->vm.health.count[FAILED] > 0)
 		dump_or_stop(k, END_VERDICT);
 	else
@@ -9863,7 +10267,7 @@ static void control_hello(struct ktest *k)
 		monitor_start(k);
 		return;
 	}
-	control_answer(k, -1);
+	control_answer(k, k->o->image != NULL ? k->initramfs : -1);
 	reboot_allow(k, true);
 }
 
@@ -10117,7 +10521,8 @@ static bool vm_done(struct ktest *k)
 		monitor_start(k);
 	for (int i = 0; i < ENDINGS; i++)
 		if (i != END_TIMEOUT && deadline_passed(v->deadline[i])
-		    && (i != END_BOOT_HUNG || vm_boot_hung(k)))
+		    && (i != END_BOOT_HUNG || vm_boot_hung(k))
+		    && (i != END_AGENT || agent_late(k)))
 			run_stop(k, i != END_STALL || program
 				 ? (enum ending)i : END_VERDICT);
 	return k->end != END_NONE;
@@ -10132,6 +10537,7 @@ static const struct {
 	{ FD_CONSOLE, console_bytes }, { FD_EARLY, console_bytes },
 	{ FD_CONTROL, control_bytes }, { FD_LOG, log_bytes },
 	{ FD_KLOG, klog_bytes }, { FD_MONITOR, monitor_bytes },
+	{ FD_AGENT, agent_bytes },
 };
 
 enum { /* places in what vm_poll() waits for */
@@ -10260,8 +10666,10 @@ static void vm_supervise(struct ktest *k)
 		monitor_start(k);
 	else if (program && o->gdb == NULL) {
 		if (o->accel == ACCEL_AUTO && k->attempt.accel == ACCEL_KVM)
-			deadline_set(k, END_KVM, KVM_WAIT_MS);
-		if (k->attempt.accel == ACCEL_TCG)
+			deadline_set(k, END_KVM, kvm_patience(k));
+		if (o->image != NULL)
+			agent_begin(k);
+		else if (k->attempt.accel == ACCEL_TCG)
 			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	}
 	k->explain.possible = program;
@@ -10336,6 +10744,9 @@ static void explain_boot(struct ktest *k)
 	else if (console_said(k, "firmware: ", line))
 		(void)fail(k, "the firmware gave up: %s (-memory is %lldM)",
 			   line + 10, k->o->memory);
+	else if (k->o->image != NULL)
+		(void)fail(k, "-image: it ended or restarted, and before that %s",
+			   image_reason(k));
 	else
 		(void)fail(k, "the guest ended without an exit code, %s",
 			   k->guest.mode == MODE_PROGRAM
@@ -10422,6 +10833,10 @@ static int verdict(struct ktest *k)
 	case END_GARBAGE:
 		(void)fail(k, "the guest spoke nonsense on its control port:"
 			   " byte 0x%02x", (unsigned char)v->message[0]);
+		break;
+	case END_AGENT:
+		(void)fail(k, "-image: nothing more comes: %s",
+			   image_reason(k));
 		break;
 	default: /* else the line is there */
 		if (words[k->end] != NULL)
@@ -10687,6 +11102,10 @@ static int attempt_files(struct ktest *k)
 	if (k->guest.mode == MODE_MONOGON || k->o->dry_run
 	    || boot == BOOT_RESTORE)
 		return 0;
+	if (k->o->image != NULL) {
+		k->initramfs = job_build(k, &k->guest);
+		return k->initramfs < 0 ? -1 : 0;
+	}
 	/* what is wrong with the job costs no boot */
 	if (boot == BOOT_SAVE && k->o->argv != NULL) {
 		k->initramfs = job_build(k, &k->guest);
@@ -10761,12 +11180,12 @@ static int options_shell(struct ktest *k)
 		return fail(k, "-shell: is the program, there cannot be %.100s"
 			    " as well (-tty runs that)", k->o->argv[0]);
 	*o = *k->o;
-	k->shell[0] = getenv("SHELL");
+	k->shell[0] = o->image == NULL ? getenv("SHELL") : NULL;
 	if (k->shell[0] == NULL)
 		k->shell[0] = (char *)(uintptr_t)"/bin/sh";
 	o->argv = k->shell;
 	o->tty = 1;
-	if (o->rootfs == NULL)
+	if (o->rootfs == NULL && o->image == NULL)
 		o->rootfs = "/";
 	k->o = o;
 	return 0;
@@ -11101,7 +11520,7 @@ static int programs_find(struct runs *rs)
 	if (rs->programs == 0)
 		return fail(rs->k, "-each: no program, neither as a word nor on"
 			    " stdin");
-	rs->own = o->each && !o->dry_run && !o->console
+	rs->own = o->each && !o->dry_run && !o->console && o->image == NULL
 		  && (o->snapshot == NULL || o->snapshot[0] == '\0');
 	rs->total = o->kernels.count * rs->programs;
 	rs->count = rs->total + o->kernels.count * rs->own;

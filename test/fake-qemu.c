@@ -7,6 +7,7 @@
  *	-chardev file,id=ID,path=/proc/self/fd/N...   or /dev/fd/N
  *	-device virtconsole,chardev=ID          the port "con"
  *	-device virtserialport,chardev=ID,name=ktest.NAME   "control", ...
+ *	-device virtserialport,chardev=ID,name=org.qemu.guest_agent.0   "agent"
  *	-device isa-serial,chardev=ID           the port "early"
  *	-mon chardev=ID                         the port "qmp"
  *
@@ -23,6 +24,8 @@
  *	many=PORT:N	writes N bytes, lines of 63 digits
  *	line		reads stdin up to the end of a line
  *	hear=PORT:TEXT	reads what comes there up to TEXT
+ *	sync=N		answers the guest-sync that the port agent gets, with
+ *			the number it has, plus N
  *	cat		stdin to stdout until its end, through the ports
  *	state=TEXT	writes TEXT to a fd that comes over the port qmp, and
  *			closes it
@@ -165,7 +168,8 @@ find_ports(char **argv)
 			add_port(argv, "early", id);
 		else if (!strncmp(a[1], "virtserialport", 14))
 			add_port(argv, !strncmp(name, "ktest.", 6) ? name + 6
-			    : "control", id);
+			    : !strncmp(name, "org.", 4) ? "agent" : "control",
+			    id);
 	}
 }
 
@@ -274,6 +278,23 @@ hear(struct port *p, const char *text)
 		memmove(last, last + (strlen(last) == n), n);
 		get(p, last + strlen(last), 1);
 	}
+}
+
+static void
+sync_agent(long more)
+{
+	struct port *p = port("agent", 5);
+	char number[32] = "", text[64];
+	size_t n = 0;
+
+	hear(p, "\"id\":");
+	do
+		get(p, number + n, 1);
+	while (number[n] != '}' && ++n < sizeof number - 1);
+	hear(p, "\n");
+	snprintf(text, sizeof text, "{\"return\": %lld}\n",
+	    atoll(number) + more);
+	put(p, text, strlen(text));
 }
 
 /* In large pieces: a socket has room for some 300, whatever their size. */
@@ -411,6 +432,7 @@ step(char *name)
 	}
 	else if (!strcmp(name, "say")) say(port(value, strcspn(value, ":")), text);
 	else if (!strcmp(name, "hear")) hear(port(value, strcspn(value, ":")), text);
+	else if (!strcmp(name, "sync")) sync_agent(atol(value));
 	else if (!strcmp(name, "many")) many(port(value, strcspn(value, ":")), atoll(text));
 	else if (!strcmp(name, "cat")) echo_stdin();
 	else if (!strcmp(name, "state")) state(value);

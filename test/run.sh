@@ -215,7 +215,8 @@ warm=
 }
 [ $# -gt 0 ] || for script in "$here"/*.sh; do
 	case ${script##*/} in
-	bench.sh | bios-bench.sh | bios-guest.sh | demo.sh | kernels.sh) ;;
+	bench.sh | bios-bench.sh | bios-guest.sh | demo.sh | images.sh) ;;
+	kernels.sh) ;;
 	matrix.sh | suite.sh) ;;
 	run.sh | setup.sh | tap.sh) ;;
 	*) set -- "$@" "$script" ;;

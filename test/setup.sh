@@ -1,7 +1,7 @@
 #!/bin/sh
 # setup.sh: the Debian packages that the Makefile's targets need.
 #
-#	test/setup.sh demo|check|suite|bench|lint|matrix
+#	test/setup.sh demo|check|suite|bench|lint|matrix|image
 #
 # Looks for the tools themselves, however they came here, and installs the
 # packages of those that are missing. A user other than root is told the one
@@ -60,7 +60,14 @@ check,lint	tcc				tcc
 check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
-matrix		debootstrap			debootstrap
+matrix,image	debootstrap			debootstrap
+image		qemu-img			qemu-utils
+image		sfdisk				fdisk
+image		mformat				mtools
+image		grub-mkimage			grub-common
+image		/usr/lib/grub/i386-pc/boot.img	grub-pc-bin
+image		/usr/lib/grub/x86_64-efi/linux.mod	grub-efi-amd64-bin
+image		/usr/share/ovmf/OVMF.fd		ovmf
 '
 # parallel to munge are for what suite.sh runs on several machines;
 # flex to libelf-dev build the tiny kernel; xz to lz4 unpack kernels and modules,
@@ -95,9 +102,9 @@ install() {
 }
 
 case ${1:-} in
-demo | check | suite | bench | lint | matrix) ;;
+demo | check | suite | bench | lint | matrix | image) ;;
 *)
-	echo "usage: test/setup.sh demo|check|suite|bench|lint|matrix" >&2
+	echo "usage: test/setup.sh demo|check|suite|bench|lint|matrix|image" >&2
 	exit 125 ;;
 esac
 packages=$(missing "$1")

@@ -1,0 +1,175 @@
+#!/bin/sh
+# -image: a program in the system that is on a disk. First with a guest agent
+# that is played, and does what it should not; then, with $KTEST_IMAGE, the
+# directory that images.sh makes (`make image`), in a Debian of its own.
+[ -z "${KTEST_IMAGE:-}" ] || KTEST_GUARD=1800
+. "$(dirname "$0")/tap.sh"
+
+need_ktest
+fake_setup
+truncate -s 1M "$T/disk.raw"
+
+# played SCRIPT OPTIONS...: a run whose QEMU follows the script
+played() {
+	rm -f "$T/log"/*
+	FAKE_DO=$1
+	export FAKE_DO
+	shift
+	run "$KTEST" -qemu "$FAKE" -accel tcg -image \
+	    "$T/disk.raw" "$@"
+}
+
+# fails STATUS WANTED WHAT: that status and that line, and no process is left
+fails() {
+	is "$status" "$1" "$3: status"
+	like "$err" "^ktest: $2" "$3: said"
+}
+
+asked='sync;hear=agent:input-data;hear=agent:"}}'
+pid='say=agent:{"return": {"pid": 7}}\n'
+job="hello;keep=0:$T/job;say=control:l;go"
+
+# -- As it should be --
+cp "$GUEST" "$T/mine"
+KTEST_KERNEL=/nowhere
+export KTEST_KERNEL
+played "sync=-1;$asked;$pid;$job;say=stdout:out;say=stderr:err;x=42" \
+    -env A=B -- "$T/mine" one
+unset KTEST_KERNEL
+is "$status" 42 'an agent that answers: status'
+text "$out" out 'its program writes'
+text "$err" err 'its program complains'
+strings=$(tr '\0' '\n' <"$T/job")
+for string in pRUN aone eA=B; do
+	wanted=$(echo "$string" | sed "s|RUN|$T/mine|")
+	ok "the job says $string" [ "$(echo "$strings" |
+	    grep -c -x -e "$wanted" -e ".*job.$wanted")" -gt 0 ]
+done
+like "$T/log/start.1.argv" 'bootindex=1' 'the disk is what it boots from'
+like "$T/log/start.1.argv" 'snapshot=on' 'what is written is not kept'
+unlike "$T/log/start.1.argv" '-kernel|-append|-initrd' 'no kernel of ours'
+
+# -- What an agent may do --
+error='{"error": {"class": "CommandNotFound", "desc": "The command guest-exec'
+played "$asked;say=agent:$error has been disabled"'"}}\n;stay' -- sh
+fails 125 '-image: its guest agent does not start init by guest-exec, which '\
+'its configuration may forbid: "The command guest-exec has been disabled' \
+    'guest-exec is forbidden'
+exited='{"return": {"exitcode": 32, "err-data": "bW91bnQ6IG5vCg==", '
+played "$asked;$pid;hear=agent:exec-status;"\
+"say=agent:$exited"'"exited": true}}\n;stay' -- sh
+fails 125 '-image: init did not start in it: mount: no$' 'init does not start'
+played "$asked;many=agent:10000000;stay" -- sh
+fails 125 '-image: its guest agent answers guest-exec with 0000' 'a flood'
+played "sync;say=agent:$(printf '%05000d' 0);stay" -- sh
+fails 125 '-image: its guest agent says too much: ' 'a line without an end'
+played "say=agent:\\0\\e{}[]]\\n\"return\\n{\"return\": 1}\\n;$asked;"\
+'say=agent:{"return": {"pid" : 1}}\n{"return": {"exited": true, "err-data": "****"}}\n;'\
+'stay' -- sh
+fails 125 '-image: init did not start in it: it said nothing$' 'nonsense'
+played "$asked;stay" -timeout 2 -- sh
+fails 124 'timeout after 2 s: the guest still boots: its guest agent does not '\
+'answer guest-exec$' 'an agent that hangs'
+played "stay" -timeout 2 -- sh
+fails 124 'timeout after 2 s: the guest still boots: its console' 'no agent'
+played "close=agent;stay" -timeout 2 -- sh
+fails 124 'timeout after 2 s: the guest still boots' 'an agent that hangs up'
+
+# -- How far it came, by its console --
+while IFS='|' read -r text reason; do
+	played "say=early:Booting from Hard Disk...\\n$text;stay" -- sh
+	fails 125 "-image: nothing more comes: $reason" "$text"
+done <<'END'
+No bootable device.\n|the BIOS found nothing to boot from$
+grub rescue> |its boot loader did not find its files$
+\n[    1.0] Kernel panic - not syncing: VFS\n|its kernel panicked$
+END
+played 'say=early:image login: ;exit=0' -- sh
+fails 125 '-image: it ended or restarted, and before that it is up' \
+    'it powers off'
+
+# -- What is kept is shut down --
+shutdown='hear=agent:guest-shutdown"}'
+played "$asked;$pid;$job;x=7;$shutdown;exit=0" \
+    -image "$T/disk.raw:rw" -- sh
+is "$status" 7 ':rw: status'
+unlike "$T/log/start.1.argv" 'snapshot=on' ':rw: what is written is kept'
+empty "$err" ':rw: without a word'
+
+# -- What is refused --
+# refused LINE OPTIONS...
+refused() {
+	refused_line=$1
+	shift
+	run "$KTEST" "$@"
+	is "$status" 125 "$refused_line: status"
+	one_line "$err" "$refused_line: one line"
+	like "$err" "^ktest: $refused_line" "$refused_line: said"
+}
+refused '-image: needs a PROGRAM' -image "$T/disk.raw"
+refused '-module: is not for an -image' -image "$T/disk.raw" -module x -- sh
+refused '-rootfs: is not for an -image' -image "$T/disk.raw" -rootfs / -- sh
+refused '-cmdline: an -image needs -kernel-path for it' -image "$T/disk.raw" \
+    -cmdline a -- sh
+refused '-image /none: No such file' -image /none -- sh
+refused 'PROGRAM a=b: needs its path' -image "$T/disk.raw" -- a=b
+
+# -- A Debian --
+if [ -z "${KTEST_IMAGE:-}" ]; then
+	skip '`make image` has one' 'a Debian'
+	finish
+fi
+
+# debian FILE OPTIONS...: of $in
+in=/dev/null
+debian() {
+	debian_file=$1
+	shift
+	run_in "$in" "$KTEST" -accel "$ACCEL" -timeout 1200 -image \
+	    "$debian_file" "$@"
+}
+
+cat >"$T/mine" <<'END'
+#!/bin/sh
+echo "$0 $*|$A|$(pwd)|$(id -u)|$(cat /proc/1/comm)|$(cat /etc/hostname)"
+cat /srv/tree/one /proc/self/cgroup
+grep -c '00000000	02002A0A' /proc/net/route
+echo complaint >&2
+sleep 1000 &
+cat
+exit 42
+END
+chmod +x "$T/mine"
+mkdir "$T/tree"
+echo 1 >"$T/tree/one"
+echo ours >"$T/hostname"
+head -c 300000 /dev/urandom >"$T/bytes"
+in=$T/bytes
+sum=$(cksum <"$KTEST_IMAGE/debian.qcow2")
+debian "$KTEST_IMAGE/debian.qcow2" -file "$T/tree:/srv/tree" -file \
+    "$T/hostname:/etc/hostname" -env 'A=x y' -cwd /srv/new -net user -- \
+    "$T/mine" one two
+is "$status" 42 'qcow2: status'
+printf '%s\n' '/run/ktest/mine one two|x y|/srv/new|0|systemd|ours' 1 0::/ 1 |
+    cat - "$T/bytes" >"$T/wanted"
+same "$out" "$T/wanted" 'qcow2: what it finds there, and all its bytes'
+text "$err" complaint 'qcow2: its stderr'
+is "$(cksum <"$KTEST_IMAGE/debian.qcow2")" "$sum" 'qcow2: it is as it was'
+in=/dev/null
+
+cp --sparse=always "$KTEST_IMAGE/debian.raw" "$T/copy.raw"
+debian "$T/copy.raw:rw" -- sh -c 'echo kept >/root/kept; exit 3'
+is "$status" 3 'raw, :rw: status'
+disk="$T/copy.raw?offset=$((34816 * 512))"
+is "$(debugfs -R 'cat /root/kept' "$disk" 2>/dev/null)" kept \
+    'raw, :rw: what it wrote is kept'
+dumpe2fs -h "$disk" >"$T/super" 2>/dev/null
+like "$T/super" '^Filesystem state: *clean' 'raw, :rw: it is one that is clean'
+unlike "$T/super" needs_recovery \
+    'raw, :rw: it was shut down'
+
+debian "$KTEST_IMAGE/debian.raw" -bios /usr/share/ovmf/OVMF.fd -- \
+    ls -d /sys/firmware/efi
+is "$status" 0 'UEFI: status'
+text "$out" /sys/firmware/efi 'UEFI: it is'
+finish

@@ -1736,14 +1736,16 @@ void ktest_usage(FILE *f)
 		" an option on each.\n");
 	for (size_t i = 0; i < COUNT(opt_table); i++) {
 		const struct opt *opt = &opt_table[i];
+		char left[64];
 
 		if (opt->name == NULL) {
 			(void)fprintf(f, "\n%s\n", opt->help);
 			continue;
 		}
-		(void)fprintf(f, "  -%s %-*s %s", opt->name,
-			      20 - (int)strlen(opt->name),
-			      opt->value != NULL ? opt->value : "", opt->help);
+		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
+			       opt->value == NULL ? "" : " ",
+			       opt->value == NULL ? "" : opt->value);
+		(void)fprintf(f, "  %-22s %s", left, opt->help);
 		if (opt->def != NULL)
 			(void)fprintf(f, " [%s]", opt->def);
 		(void)fputc('\n', f);
@@ -8728,6 +8730,14 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
  * control port is specified in init.c.
  */
 /* -- What init says -- */
+static void control_hello(struct ktest *k)
+{
+	if (k->attempt.boot == BOOT_SAVE)
+		monitor_start(k);
+	else
+		control_answer(k, -1);
+}
+
 static void control_verdict(struct ktest *k, const char *message)
 {
 	struct vm *v = &k->vm;
@@ -8755,10 +8765,7 @@ static void control_byte(struct ktest *k, char c)
 		v->message[v->message_len++] = c;
 	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
-		if (k->attempt.boot == BOOT_SAVE)
-			monitor_start(k);
-		else
-			control_answer(k, -1);
+		control_hello(k);
 	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
 		v->message_len = 0;
 		v->phase = PHASE_RUN;

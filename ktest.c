@@ -8704,10 +8704,11 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 	for (size_t i = 0; i < n && !(steps && k->end != END_NONE); i++) {
 		char *end = v->reply + v->reply_len;
 
-		end[0] = steps && s[i] == '\n' ? '\0' : s[i];
+		end[0] = s[i];
 		end[1] = '\0';
 		if (s[i] == '\n' || (!steps && end > v->reply
 				     && strcmp(end - 1, "\\n") == 0)) {
+			v->reply[strcspn(v->reply, "\r\n")] = '\0';
 			v->reply_len = 0;
 			if (!steps)
 				monitor_said(k, v->reply);

@@ -9191,22 +9191,23 @@ static void explain_cpus(const struct explanation *e, const char *console,
 			 size_t n, bool boots, struct text *t)
 {
 	const char *verb = boots ? "runs" : "spins";
-	const struct cpu *c = &e->cpu[0];
+	const struct cpu *c = NULL;
 	const char *off;
 	struct trace trace;
-	int number, best = -1;
+	int number = 0, best = -1;
 
-	for (const struct cpu *p = c; p < e->cpu + e->cpu_count; p++) {
+	for (size_t i = 0; i < e->cpu_count; i++) {
+		const struct cpu *p = &e->cpu[i];
 		const int rank = p->halted ? 0 : p->user ? 1 : 2 + p->irqs_off;
 
 		if (rank > best) {
 			c = p;
 			best = rank;
+			number = (int)i;
 		}
 	}
-	number = (int)(c - e->cpu);
-	off = c->irqs_off ? " with interrupts off" : "";
-	if (best < 0)
+	off = c != NULL && c->irqs_off ? " with interrupts off" : "";
+	if (c == NULL)
 		text_add(t, "QEMU's monitor does not answer");
 	else if (c->halted)
 		text_printf(t, "the kernel is idle%s", off);
@@ -10235,10 +10236,11 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 	for (size_t i = 0; i < n && !(steps && k->end != END_NONE); i++) {
 		char *end = v->reply + v->reply_len;
 
-		end[0] = steps && s[i] == '\n' ? '\0' : s[i];
+		end[0] = s[i];
 		end[1] = '\0';
 		if (s[i] == '\n' || (!steps && end > v->reply
 				     && strcmp(end - 1, "\\n") == 0)) {
+			v->reply[strcspn(v->reply, "\r\n")] = '\0';
 			v->reply_len = 0;
 			if (!steps)
 				monitor_said(k, v->reply);

@@ -104,12 +104,12 @@ fake "hello;clock;$dumps$event;$asked"'{"error": 1, "id": "dump"}\n;'"$asked"\
 '{"id": "dump", "error": 2}\n;'"$asked"'{"error": "no room", "id": "dump"}\n;'\
 'stay' -dump "$T/dump" -- "$GUEST" exit 0
 is "$code $(ls -A "$T" | grep -c dump)" '123 0' '-dump: QEMU fails'
-like "$err" "^ktest: -dump $T/dump: QEMU's monitor says .*no room" \
+like "$err" "^ktest: -dump $T/dump: QEMU's monitor says [{].*no room.*[}]\$" \
     '-dump: QEMU fails: said'
 fake "hello;clock;$dumps"'{"error": {"desc": "no such"}, "id": "pause"}\n;stay' \
     -dump "$T/dump" -- "$GUEST" exit 0
 is "$code" 125 '-dump: a QEMU that cannot'
-like "$err" "^ktest: -dump $T/dump: this QEMU cannot: .*no such" \
+like "$err" "^ktest: -dump $T/dump: this QEMU cannot: [{].*no such.*[}]\$" \
     '-dump: a QEMU that cannot: said'
 fake "hello;clock;$dumps$event;hear=qmp:dump-guest-memory;exit=0" \
     -dump "$T/dump" -- "$GUEST" exit 0

@@ -545,11 +545,13 @@ struct task { /* a thread of the guest, as init tells of it */
 	int tid, pid, ppid;
 	char state;            /* as in /proc/PID/stat */
 	bool stack, user;      /* it has one; it was in no system call */
+	bool exits;            /* it was on its way out of the kernel */
 	char name[64], where[SYMBOL_SIZE];
 };
 
 struct cpu { /* a processor of the guest, as QEMU's monitor shows it */
 	bool halted, user, irqs_off;
+	bool idles;            /* whether it is halted can be seen */
 	unsigned long long ip;
 };
 
@@ -8286,7 +8288,10 @@ static void explain_init_line(struct explanation *e, const char *line)
 		if (e->task_count == 0)
 			return;
 		/* the outermost stays */
-		last->user = strncmp(line, "+asm_", 5) == 0;
+		last->exits = last->exits || strncmp(line,
+				"+irqentry_exit_to_user_mode+", 28) == 0;
+		last->user = last->exits || strncmp(line, "+asm_", 5) == 0
+			     || strncmp(line, "+el0t_64_irq+", 13) == 0;
 		if (!last->stack)
 			symbol_take(last->where, line + 1);
 		last->stack = true;
@@ -8298,7 +8303,7 @@ static void explain_init_line(struct explanation *e, const char *line)
 		      == 6 && name > 0) {
 		(void)snprintf(t->name, sizeof t->name, "%s", line + name);
 		t->where[0] = '\0';
-		t->user = t->stack = false;
+		t->user = t->stack = t->exits = false;
 		text_printf(&e->said, "    %s, pid %d", t->name, t->pid);
 		if (t->tid != t->pid)
 			text_printf(&e->said, ", thread %d", t->tid);
@@ -8312,21 +8317,37 @@ static void explain_init_line(struct explanation *e, const char *line)
 	}
 }
 
-/* A line of what QEMU's monitor says to "info registers -a", by its target/
- * i386/cpu-dump.c: "CPU#0", "RIP=0 RFL=2 [-------] CPL=0 II=0 ... HLT=0". */
+/* A line of what QEMU's monitor says to "info registers -a": target/i386/
+ * cpu-dump.c, "RIP=0 RFL=2 [-------] CPL=0 II=0 ... HLT=0"; s390x/helper.c, the
+ * PSW (z/Architecture Principles of Operation, chapter 4); arm/cpu.c and riscv/
+ * cpu.c, a line for the address and one for the flags, and nothing of idling. */
 static void explain_registers(struct explanation *e, const char *line)
 {
 	const char *flags = strstr(line, "FL="), *level = strstr(line, "CPL="),
 		   *halt = strstr(line, "HLT=");
 	struct cpu *c = &e->cpu[e->cpu_count];
+	unsigned long long f, ip;
 
-	if (flags == NULL || level == NULL || halt == NULL
-	    || e->cpu_count == CPUS_MAX
-	    || sscanf(line, "%*3[A-Z]=%llx", &c->ip) != 1)
+	if (e->cpu_count > 0 && sscanf(line, "PSTATE=%llx", &f) == 1)
+		c[-1].irqs_off = (f & 0x80) != 0; /* I */
+	else if (e->cpu_count > 0 && sscanf(line, " mstatus %llx", &f) == 1)
+		c[-1].irqs_off = (f & 2) == 0; /* SIE */
+	if (e->cpu_count == CPUS_MAX)
 		return;
-	c->irqs_off = (strtoul(flags + 3, NULL, 16) & 0x200) == 0; /* IF */
-	c->user = level[4] == '3';
-	c->halted = halt[4] == '1';
+	if (flags != NULL && level != NULL && halt != NULL
+	    && sscanf(line, "%*3[A-Z]=%llx", &ip) == 1)
+		*c = (struct cpu){ .ip = ip, .idles = true,
+			.irqs_off = (strtoul(flags + 3, NULL, 16) & 0x200) == 0,
+			.user = level[4] == '3', .halted = halt[4] == '1' };
+	else if (sscanf(line, "PSW=mask %llx addr %llx", &f, &ip) == 2)
+		*c = (struct cpu){ .ip = ip, .idles = true,
+			.irqs_off = (f >> 56 & 3) == 0, /* I/O, external */
+			.user = f >> 48 & 1, .halted = f >> 49 & 1 };
+	else if (sscanf(line, " PC=%llx", &ip) == 1
+		 || sscanf(line, " pc %llx", &ip) == 1)
+		*c = (struct cpu){ .ip = ip, .user = ip >> 63 == 0 };
+	else
+		return;
 	text_printf(&e->said, "    CPU %zu: %.*s\n", e->cpu_count++,
 		    (int)strcspn(line, "\\"), line);
 }
@@ -8445,9 +8466,8 @@ static void explain_task(const struct explanation *e, const char *console,
 static void explain_cpus(const struct explanation *e, const char *console,
 			 size_t n, bool boots, struct text *t)
 {
-	const char *verb = boots ? "runs" : "spins";
 	const struct cpu *c = NULL;
-	const char *off;
+	const char *verb, *off;
 	struct trace trace;
 	int number = 0, best = -1;
 
@@ -8462,6 +8482,7 @@ static void explain_cpus(const struct explanation *e, const char *console,
 		}
 	}
 	off = c != NULL && c->irqs_off ? " with interrupts off" : "";
+	verb = c != NULL && !c->idles ? "is" : boots ? "runs" : "spins";
 	if (c == NULL)
 		text_add(t, "QEMU's monitor does not answer");
 	else if (c->halted)

@@ -3175,6 +3175,7 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 /* The fd of the kernel that this attempt starts, if it is to be unpacked. */
 static int kernel_attempt(struct ktest *k, const struct guest *g)
 {
+	const char *image = guest_machine(g)->image;
 	const long long start = now_ms();
 	struct kernel in;
 	int fd = kernel_open(k, g->kernel_path, g->kernel.wrapped
@@ -3187,7 +3188,7 @@ static int kernel_attempt(struct ktest *k, const struct guest *g)
 		step(k, "kernel: unpacked in %lld ms, %s (-unpack off: it"
 		     " unpacks itself)", now_ms() - start, in.elf
 		     ? "starts as vmlinux, its text not moved (KASLR)"
-		     : "a bzImage");
+		     : image + path_base(image));
 	return fd;
 }
 

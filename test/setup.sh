@@ -49,13 +49,14 @@ check		bazel				bazel-bootstrap
 check,bench	qemu-system-aarch64		qemu-system-arm
 check,bench	qemu-system-riscv64		qemu-system-misc
 check		qemu-aarch64			qemu-user
-check,bench	aarch64-linux-gnu-gcc		gcc-aarch64-linux-gnu
-check,bench	riscv64-linux-gnu-gcc		gcc-riscv64-linux-gnu
-check,bench	s390x-linux-gnu-gcc		gcc-s390x-linux-gnu
+check,bench,lint aarch64-linux-gnu-gcc		gcc-aarch64-linux-gnu
+check,bench,lint riscv64-linux-gnu-gcc		gcc-riscv64-linux-gnu
+check,bench,lint s390x-linux-gnu-gcc		gcc-s390x-linux-gnu
 check,bench	/usr/aarch64-linux-gnu/include/stdio.h	libc6-dev-arm64-cross
 check,bench	/usr/riscv64-linux-gnu/include/stdio.h	libc6-dev-riscv64-cross
 check,bench	/usr/s390x-linux-gnu/include/stdio.h	libc6-dev-s390x-cross
 check,lint	clang				clang
+check,lint	ld.lld				lld
 check,lint	tcc				tcc
 check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck

@@ -4121,6 +4121,27 @@ static const struct {
 	  " not answer, CPU 1 spins in the kernel, at 0xffffffff81000000" },
 	{ "nothing", NULL, "", "", "init does not answer, QEMU's monitor does"
 	  " not answer" },
+	{ "arm64", NULL, " PC=ffffb4eba333a8cc X00=0\nPSTATE=604000c5 -ZC- EL1h"
+	  "\n", "", "init does not answer, CPU 0 is in the kernel, at"
+	  " 0xffffb4eba333a8cc with interrupts off" },
+	{ "arm64, user space", NULL, " PC=0000aaaa X00=0\nPSTATE=60000000 EL0t"
+	  "\n", "", "init does not answer, CPU 0 runs in user space" },
+	{ "riscv64", NULL, " pc       ffffffff8027e6d2\n mstatus  0000000a00000182"
+	  "\n", "", "init does not answer, CPU 0 is in the kernel, at"
+	  " 0xffffffff8027e6d2" },
+	{ "s390x", NULL, "PSW=mask 0400d00180000000 addr 000003fffe9286ee cc 0\n",
+	  "", "init does not answer, CPU 0 spins in the kernel, at 0x3fffe9286ee"
+	  " with interrupts off" },
+	{ "s390x, idle", NULL, "PSW=mask 0706c00180000000 addr 000003ffe cc 0\n",
+	  "", "init does not answer, the kernel is idle" },
+	{ "s390x, user space", NULL, "PSW=mask 0705000180000000 addr 03 cc 0\n",
+	  "", "init does not answer, CPU 0 runs in user space" },
+	{ "in user space, arm64", "program 7\ntask 7 7 1 R - running a\n"
+	  "+do_notify_resume+0x1/0x2\n+el0t_64_irq+0x1/0x2\n", "", "",
+	  "the program runs (CPU-bound) in user space" },
+	{ "in user space, s390x", "program 7\ntask 7 7 1 R - running a\n"
+	  "+irqentry_exit_to_user_mode+0x1/0x2\n+ext_int_handler+0x1/0x2\n", "",
+	  "", "the program runs (CPU-bound) in user space" },
 };
 
 /* What the lines of s are told to, one by one. */
@@ -4151,7 +4172,8 @@ static void test_hostile(void)
 {
 	static const char *const words[] = { "task ", "program ", "+", "-1 ",
 		"99999999999999999999 ", "R ", "RIP=", " RFL=", " CPL=3",
-		" HLT=", "asm_", "do_wait", "\033[2J", "%s%n", "\377", "CPU: ",
+		" HLT=", "asm_", "PSTATE=", " pc ", " PC=", "PSW=mask ", " addr ",
+		" mstatus ", "do_wait", "\033[2J", "%s%n", "\377", "CPU: ",
 		"PID: ", "RIP: 0010:", "EFLAGS: ", " [", "]", "1 ", "7 " };
 	char line[1024], out[4096];
 	unsigned seed = 1;

@@ -1698,7 +1698,7 @@ static const struct opt opt_table[] = {
 	{ .name = "rootfs", .value = "DIR[:rw]|FILE[:pN]",
 	  .offset = AT(rootfs), .path = PATH_ALL, .program = true,
 	  .machine = true,
-	  .help = "its root: a directory, or (partition N of) an image" },
+	  .help = "its root: a directory, an image, or part of one" },
 	{ .name = "sysroot", .value = "DIR", .offset = AT(sysroot),
 	  .path = PATH_ALL, .program = true,
 	  .help = "a foreign program's libraries",
@@ -1755,7 +1755,7 @@ static const struct opt opt_table[] = {
 	{ .name = "uefi-vars", .value = "FILE[:rw]", .offset = AT(uefi_vars),
 	  .path = PATH_ALL, .help = "its variables, changed here with rw",
 	  .def = "beside OVMF" },
-	{ .name = "tpm", .value = "=DIR", .kind = OPT_MAYBE, .offset = AT(tpm),
+	{ .name = "tpm", .value = "[=DIR]", .kind = OPT_MAYBE, .offset = AT(tpm),
 	  .path = PATH_ALL, .may_be_empty = true,
 	  .help = "a TPM 2.0; its state: a copy of swtpm's DIR", .def = "new" },
 	{ .name = "reboot", .kind = OPT_FLAG, .offset = AT(reboot),
@@ -1862,8 +1862,7 @@ void ktest_usage(FILE *f)
 			continue;
 		}
 		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
-			       opt->value == NULL || opt->kind == OPT_MAYBE
-			       ? "" : " ",
+			       opt->value == NULL ? "" : " ",
 			       opt->value == NULL ? "" : opt->value);
 		(void)fprintf(f, "  %-22s %s", left, opt->help);
 		if (opt->def != NULL)
@@ -2046,7 +2045,9 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 		return opt_flag(k, opt, value, field);
 	if (opt->kind == OPT_MAYBE) {
 		*(const char **)field = value != NULL ? value : "";
-		return 0;
+		return value == NULL || strlen(value) < PATH_SIZE ? 0
+		       : fail(k, "-%s %.100s...: is too long (limit %d bytes)",
+			      opt->name, value, PATH_SIZE - 1);
 	}
 	if (value == NULL)
 		return fail(k, "-%s: needs a value: %s", opt->name,

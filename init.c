@@ -119,6 +119,8 @@ struct answer {
 	char seed[32];          /* for the kernel's random pool */
 	uint64_t length;        /* of the job that follows; 0: the initramfs
 				 * has it */
+	uint64_t boot;          /* not 0: the machine may restart, and this is
+				 * its so-many-th start; stdin is empty */
 };
 
 /* The program has ended, all other processes were killed, its pipes were
@@ -1687,14 +1689,14 @@ static void job_read(struct archive *a, struct job *job)
 		envs += first && m.data[i] == 'e';
 		first = m.data[i] == '\0';
 	}
-	job->argv = sys_map((args + envs + 2) * sizeof *job->argv + m.size,
+	job->argv = sys_map((args + envs + 3) * sizeof *job->argv + m.size,
 	    MAP_ANONYMOUS, -1);
 	if (job->argv == NULL)
 		die("no memory for the job", NULL, 0);
 	job->envp = job->argv + args + 1;
 	job->argv_end = job->argv;
 	job->envp_end = job->envp;
-	text = (char *)(job->envp + envs + 1);
+	text = (char *)(job->envp + envs + 2); /* room for KTEST_BOOT */
 	memcpy(text, m.data, m.size);
 	job->dir = "/";
 	for (i = 0; i < m.size; i += str_length(text + i) + 1)
@@ -2793,7 +2795,7 @@ static void random_seed(const void *seed)
 
 /* Takes the answer to 'h': the time, the seed and, if it is not there yet,
  * the job. */
-static void answer_take(struct archive *a)
+static void answer_take(struct archive *a, uint64_t *boot)
 {
 	struct answer answer;
 	struct timespec time;
@@ -2806,6 +2808,7 @@ static void answer_take(struct archive *a)
 	if (error != 0)
 		warn("cannot set the clock", NULL, error);
 	random_seed(answer.seed);
+	*boot = answer.boot;
 	if (a->bytes != NULL)
 		return;
 	a->size = (size_t)answer.length;
@@ -2884,6 +2887,13 @@ static void clock_settle(void)
 		sleep_ms(10);
 }
 
+static void job_map(struct archive *a)
+{
+	a->bytes = file_map(JOB_FILE, &a->size, &a->fd);
+	sys_unlink(JOB_FILE);
+	sys_rmdir(JOB_DIR);
+}
+
 __attribute__((noreturn))
 static void run_job(void)
 {
@@ -2891,14 +2901,12 @@ static void run_job(void)
 	static struct job job;
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve = NULL;
-	uint64_t tainted;
+	uint64_t tainted, boot;
+	struct text variable;
 	int status;
 
-	if (!in_image) {
-		archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
-		sys_unlink(JOB_FILE);
-		sys_rmdir(JOB_DIR);
-	}
+	if (!in_image)
+		job_map(&archive);
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
@@ -2912,9 +2920,15 @@ static void run_job(void)
 	nmi_prepare();
 	if (!control_send(MESSAGE_HELLO, "", 0))
 		restart();
-	answer_take(&archive);
+	answer_take(&archive, &boot);
 	if (job.program == NULL)
 		job_read(&archive, &job);
+	if (boot != 0) {
+		flow_close(&flows[FLOW_IN]);
+		text_begin(&variable, "KTEST_BOOT=");
+		text_number(&variable, boot);
+		take_variable(&job, variable.s);
+	}
 	log_begin(&job, &flows[FLOW_LOG]);
 	if (job.network != NULL)
 		network_raise(job.network);

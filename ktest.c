@@ -141,7 +141,9 @@ struct ktest_options {
 			    * oops, 3 a warning, 4 a restart */
 	struct ktest_list ports, services, netfds, links, chardevs;
 	struct ktest_list disks, fw_cfgs;
-	const char *port_file, *pcap, *gdb, *dump;
+	const char *port_file, *pcap, *gdb, *dump, *uefi_vars;
+	const char *tpm;   /* NULL none, "" a new one, else a DIR with its state */
+	int uefi, reboot;  /* flags */
 	const char *snapshot; /* a FILE, "auto"; "none" or NULL: cold.
 			       * "/proc/self/fd/N": an open file of the
 			       * caller's, in which a run with argv NULL saves
@@ -266,7 +268,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	SYMBOL_SIZE = 96,       /* a kernel function and its module */
 	DEVICE_ARGS_SIZE = 8 * 40, /* added to the kernel command line */
 	SCRIPT_DEPTH = 4,       /* a #! line that leads to a #! line ... */
-	ANSWER_SIZE = 48,       /* to init's hello: time, seed, length */
+	ANSWER_SIZE = 56,       /* to init's hello: time, seed, length, boot */
 	VERDICT_SIZE = 42,      /* init's: 'x', status, lengths, taints */
 	RECORD_SIZE = 8192,     /* of the kernel's log, CONSOLE_EXT_LOG_MAX */
 	FINDING_SIZE = 256,     /* the first line of a report */
@@ -417,6 +419,8 @@ struct guest { /* the description of one machine, all policy */
 	char kernel_path[PATH_SIZE];
 	char init[PATH_SIZE], bios[PATH_SIZE];
 	bool own_bios;                 /* the firmware is bios/bios.bin */
+	char vars[PATH_SIZE];          /* UEFI's variables, "": it is no UEFI */
+	bool vars_rw;
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	char copy[PATH_SIZE];          /* of ours in an image, or "" */
 	char cwd[PATH_SIZE];           /* its working directory there */
@@ -610,6 +614,8 @@ struct agent { /* the guest agent of an image, see room 15 */
 struct vm { /* one QEMU process and all ends of it that are ours */
 	pid_t pid;             /* 0: it was never started */
 	pid_t warden;          /* leads its process group; 0: there is none */
+	pid_t tpm;             /* swtpm, 0: there is none */
+	char tpm_dir[PATH_SIZE]; /* with its state, "": none */
 	int leash;             /* its end is the end of warden and group */
 	bool ended;            /* QEMU has, and wait_status says how */
 	int wait_status;
@@ -623,6 +629,11 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	int status;            /* the verdict: a status, and the bytes ... */
 	uint64_t want_out, want_err; /* ... that stdout and stderr have ... */
 	uint64_t want_log;     /* ... and the kernel's log */
+	uint64_t boots;        /* with -reboot, so far; its bytes before the ... */
+	uint64_t before_out, before_err, before_log; /* ... last one */
+	bool restarts;         /* init says hello anew */
+	bool reset;            /* QEMU has reset the machine */
+	int resets;            /* since init said hello */
 	struct health health;
 	size_t step;           /* of the monitor's */
 	char reply[4096];      /* of the monitor: a line, so far */
@@ -1607,7 +1618,8 @@ static void run_end(struct ktest *k, struct ktest_result *r)
  */
 enum opt_kind {
 	OPT_STRING, OPT_LIST, OPT_FLAG, OPT_CHOICE, OPT_SIZE, OPT_COUNT,
-	OPT_DURATION
+	OPT_DURATION,
+	OPT_MAYBE             /* a flag, or with '=' a string */
 };
 
 enum opt_path {               /* what of a value is a path */
@@ -1731,6 +1743,18 @@ static const struct opt opt_table[] = {
 	  .offset = AT(machine), .choices = machine_names,
 	  .help = "q35: a PC with PCI; auto: if it takes one",
 	  .def = "auto" },
+	{ .name = "uefi", .kind = OPT_FLAG, .offset = AT(uefi),
+	  .help = "UEFI's firmware starts it: OVMF, or the -bios FILE" },
+	{ .name = "uefi-vars", .value = "FILE[:rw]", .offset = AT(uefi_vars),
+	  .path = PATH_ALL, .help = "its variables, changed here with rw",
+	  .def = "beside OVMF" },
+	{ .name = "tpm", .value = "=DIR", .kind = OPT_MAYBE, .offset = AT(tpm),
+	  .path = PATH_ALL, .may_be_empty = true,
+	  .help = "a TPM 2.0; its state: a copy of swtpm's DIR", .def = "new" },
+	{ .name = "reboot", .kind = OPT_FLAG, .offset = AT(reboot),
+	  .machine = true,
+	  .program = true,
+	  .help = "it may restart: PROGRAM is run anew, KTEST_BOOT=2 ..." },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
 	  .offset = AT(acpi), .choices = acpi_names, .machine = true,
 	  .help = "how devices are announced", .def = "auto" },
@@ -1832,7 +1856,8 @@ void ktest_usage(FILE *f)
 			continue;
 		}
 		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
-			       opt->value == NULL ? "" : " ",
+			       opt->value == NULL || opt->kind == OPT_MAYBE
+			       ? "" : " ",
 			       opt->value == NULL ? "" : opt->value);
 		(void)fprintf(f, "  %-22s %s", left, opt->help);
 		if (opt->def != NULL)
@@ -2030,6 +2055,10 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 
 	if (opt->kind == OPT_FLAG)
 		return opt_flag(k, opt, value, field);
+	if (opt->kind == OPT_MAYBE) {
+		*(const char **)field = value != NULL ? value : "";
+		return 0;
+	}
 	if (value == NULL)
 		return fail(k, "-%s: needs a value: %s", opt->name,
 			    opt->value);
@@ -2240,7 +2269,7 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 		value = name + len + 1;
 	else if (name[len] != '\0')
 		value = name + len + strspn(name + len, " \t");
-	else if (opt->kind != OPT_FLAG)
+	else if (opt->kind != OPT_FLAG && opt->kind != OPT_MAYBE)
 		value = opt_next(k, opt, w);
 	o->last_option = opt->name;
 	o->last_value = name[len] == '\0' ? value : NULL;
@@ -3051,7 +3080,7 @@ static unsigned kernel_unpacks(struct ktest *k, const struct kernel *kernel)
 
 	if (kernel->wrapped)
 		return all;
-	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF
+	if (kernel->tool == NULL || k->o->unpack == UNPACK_OFF || k->o->uefi
 	    || k->guest.mode == MODE_MONOGON)
 		return 0;
 	if (!path_search(NULL, kernel->tool, path)) {
@@ -3096,7 +3125,7 @@ static int kernel_attempt(struct ktest *k, const struct guest *g)
 	struct kernel in;
 	int fd = kernel_open(k, g->kernel_path, g->kernel.wrapped
 			     ? k->o->unpack == UNPACK_ON
-			       || (k->o->unpack == UNPACK_AUTO
+			       || (k->o->unpack == UNPACK_AUTO && !k->o->uefi
 				   && k->attempt.accel == ACCEL_TCG)
 			     : true, &in);
 
@@ -3676,8 +3705,10 @@ static size_t modules_ours(const struct ktest_options *o,
 			ours[n++] = filesystems[i].name;
 	if (g->mount_count > 0 || g->image_fs != NULL)
 		ours[n++] = "overlay";
-	if (o->dump != NULL || o->fw_cfgs.count > 0)
+	if (o->dump != NULL || o->fw_cfgs.count > 0 || o->reboot)
 		ours[n++] = "qemu_fw_cfg";
+	if (o->tpm != NULL)
+		ours[n++] = "tpm_tis";
 	return n;
 }
 
@@ -3753,6 +3784,23 @@ static void modules_step(struct ktest *k, const struct guest *g)
  * before there is one of ours that could be taken for them.
  */
 
+/* Cuts ":WORD" off the end of a value, with a number behind WORD if n is given,
+ * unless all of it is a name here. */
+static bool value_cut(char *s, const char *word, long long *n)
+{
+	char *colon = strrchr(s, ':');
+	const char *rest;
+
+	if (colon == NULL || access(s, F_OK) == 0
+	    || strncmp(colon + 1, word, strlen(word)) != 0)
+		return false;
+	rest = colon + 1 + strlen(word);
+	if ((n != NULL && !parse_number(&rest, n)) || *rest != '\0')
+		return false;
+	*colon = '\0';
+	return true;
+}
+
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
  */
@@ -3811,32 +3859,88 @@ static int guest_init(struct ktest *k, struct guest *g)
 	return result;
 }
 
-/* The machine: x86's has two, and what needs a PC says so. */
+/* The machine: x86's has two, of which one has what a PC has. */
 static int guest_choose(struct ktest *k, struct guest *g)
 {
-	const int asked = k->o->machine;
+	const struct ktest_options *o = k->o;
+	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi"
+			 : g->system ? "image" : NULL;
+	char path[PATH_SIZE];
 
 	g->machine = g->kernel.machine;
-	if (asked == 1 && g->system)
-		return fail(k, "-machine microvm: boots no -image");
-	if (g->machine == MICROVM && g->system)
+	if (g->machine != MICROVM && (o->machine != 0 || o->tpm != NULL))
+		return fail(k, "-%s: is for a x86-64 kernel, not %s",
+			    o->machine != 0 ? "machine" : "tpm",
+			    guest_machine(g)->arch);
+	if (g->machine == MICROVM && pc != NULL && o->machine == 1)
+		return fail(k, "-%s: needs -machine q35", pc);
+	if (g->machine == MICROVM && (o->machine == 2 || pc != NULL))
 		g->machine = Q35;
-	else if (asked != 0 && g->machine != MICROVM)
-		return fail(k, "-machine %s: is for a x86-64 kernel, not %s",
-			    machine_names[asked], guest_machine(g)->arch);
-	if (asked != 0)
-		g->machine = asked == 2 ? Q35 : MICROVM;
 	if (g->machine == Q35 && g->kernel.no_pci)
 		return fail(k, "-machine q35: this kernel has no PCI");
+	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
+		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
+	if (o->reboot && o->tty)
+		return fail(k, "-reboot: is not for -tty, nor -shell");
 	return 0;
+}
+
+/* UEFI's firmware and its variables: Debian and Ubuntu, their older releases,
+ * Fedora, Arch; or named. */
+static int guest_uefi(struct ktest *k, struct guest *g)
+{
+	static const struct {
+		enum machine_row machine;
+		const char *code, *vars;
+	} places[] = {
+		{ Q35, "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd" },
+		{ Q35, "OVMF/OVMF_CODE.fd", "OVMF/OVMF_VARS.fd" },
+		{ Q35, "edk2/ovmf/OVMF_CODE.fd", "edk2/ovmf/OVMF_VARS.fd" },
+		{ Q35, "edk2/x64/OVMF_CODE.4m.fd", "edk2/x64/OVMF_VARS.4m.fd" },
+		{ ARM64, "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd" },
+		{ ARM64, "edk2/aarch64/QEMU_EFI-pflash.raw",
+		  "edk2/aarch64/vars-template-pflash.raw" },
+		{ ARM64, "edk2/aarch64/QEMU_CODE.fd",
+		  "edk2/aarch64/QEMU_VARS.fd" },
+	};
+	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
+
+	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
+		(void)snprintf(g->bios, PATH_SIZE, "/usr/share/%s",
+			       places[i].code);
+		if (places[i].machine == g->machine && is_file(g->bios))
+			(void)snprintf(g->vars, PATH_SIZE, "/usr/share/%s",
+				       places[i].vars);
+	}
+	if ((bios != NULL && path_set(k, g->bios, "%s", bios) < 0)
+	    || (vars != NULL && path_set(k, g->vars, "%s", vars) < 0))
+		return -1;
+	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
+	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
+		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
+			    " FILE", bios != NULL ? "the variables are missing"
+			    : "there is no OVMF here (Debian: ovmf)");
+	if (g->kernel.elf)
+		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
+	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)
+		return fail(k, "-bios %s: is not a readable file", g->bios);
+	return is_file(g->vars) && access(g->vars, g->vars_rw ? W_OK : R_OK) == 0
+	       ? 0 : fail(k, "-uefi-vars %s: is not a file that can be %s",
+			  g->vars, g->vars_rw ? "written" : "read");
 }
 
 static int guest_bios(struct ktest *k, struct guest *g)
 {
 	int found;
 
+	if (k->o->uefi)
+		return guest_uefi(k, g);
+	if (k->o->uefi_vars != NULL)
+		return fail(k, "-uefi-vars: needs -uefi");
+	/* QEMU's own; SeaBIOS may reset a PC for ever that Linux restarts */
 	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
-		return path_set(k, g->bios, "%s", ""); /* QEMU's own */
+		return path_set(k, g->bios, "%s", g->machine == Q35
+				&& !g->system ? "qboot.rom" : "");
 	if (k->o->bios == NULL) {
 		found = find_own(k, "bios/bios.bin", g->bios);
 		g->own_bios = found == 0;
@@ -3969,23 +4073,6 @@ static int disk_image(struct ktest *k, struct disk *d, bool trusted)
 	}
 	return fail(k, "%s %s: has too many backing files (limit %d)",
 		    d->option, d->path, BACKING_MAX);
-}
-
-/* Cuts ":WORD" off the end of a value, with a number behind WORD if n is given,
- * unless all of it is a name here. */
-static bool value_cut(char *s, const char *word, long long *n)
-{
-	char *colon = strrchr(s, ':');
-	const char *rest;
-
-	if (colon == NULL || access(s, F_OK) == 0
-	    || strncmp(colon + 1, word, strlen(word)) != 0)
-		return false;
-	rest = colon + 1 + strlen(word);
-	if ((n != NULL && !parse_number(&rest, n)) || *rest != '\0')
-		return false;
-	*colon = '\0';
-	return true;
 }
 
 /* For virtio devices, beside what every guest has: vports, entropy, the user
@@ -4584,7 +4671,6 @@ static int snapshot_fd(const struct ktest_options *o)
 static int guest_describe(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
-	const char *kernel = g->kernel_path;
 
 	g->mode = o->argv != NULL || snapshot_fd(o) >= 0 ? MODE_PROGRAM
 							: MODE_MONOGON;
@@ -4596,7 +4682,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	if (g->mode == MODE_PROGRAM) {
 		if (!g->kernel.is64)
 			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
-				    " init is a 64-bit program", kernel);
+				    " init is a 64-bit program", g->kernel_path);
 		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
 			return -1;
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
@@ -4604,7 +4690,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 		    || (o->argv != NULL && (o->image != NULL
 			? guest_system_program(k, g) : guest_program(k, g)) < 0)
 		    || (o->image == NULL
-			&& (modules_find(k, g, kernel) < 0
+			&& (modules_find(k, g, g->kernel_path) < 0
 			    || modules_plan(k, g) < 0
 			    || guest_modules(k, g) < 0)))
 			return -1;
@@ -6422,7 +6508,13 @@ static void qemu_machine(struct qemu *q)
 		qemu_add(q, "-m", "%dM", memory);
 	if (o->cpus > 1)
 		qemu_add(q, "-smp", "%d", (int)o->cpus);
-	if (q->g->bios[0] != '\0') {
+	if (q->g->vars[0] != '\0') {
+		qemu_add(q, "-drive", "if=pflash,format=raw,readonly=on,file.driver="
+			 "file,file.filename=%s", q->g->bios);
+		qemu_add(q, "-drive", "if=pflash,format=raw,file.driver=file,"
+			 "file.filename=%s", q->g->vars);
+		qemu_more(q, q->g->vars_rw ? "" : ",snapshot=on");
+	} else if (q->g->bios[0] != '\0') {
 		qemu_arg(q, "-bios");
 		qemu_arg(q, q->g->bios);
 	}
@@ -6634,7 +6726,21 @@ static void qemu_mounts(struct qemu *q)
 	}
 }
 
-/* Disks, and blobs of fw_cfg. That of a machine that is saved reads as zeros. */
+/* swtpm is its server; see tpm_start(). */
+static void qemu_tpm(struct qemu *q)
+{
+	const struct guest *g = q->g;
+
+	if (q->o->tpm == NULL)
+		return;
+	qemu_add(q, "-chardev", "socket,id=chrtpm,fd=%d", FD_FIRST + FD_END
+		 + (int)(g->wire_count + g->disk_count));
+	qemu_add(q, "-tpmdev", "emulator,id=tpm0,chardev=chrtpm");
+	qemu_add(q, "-device", "tpm-tis,tpmdev=tpm0");
+}
+
+/* Disks, and blobs of fw_cfg, among them what kexec needs to start a kernel in
+ * which the program is run again. The disk of a machine that is saved reads as zeros. */
 static void qemu_disks(struct qemu *q)
 {
 	const struct ktest_list *blobs = &q->o->fw_cfgs;
@@ -6671,6 +6777,9 @@ static void qemu_disks(struct qemu *q)
 		(void)snprintf(text, sizeof text, "%.*s", (int)n, s);
 		qemu_add(q, "-fw_cfg", "name=%s,file=%s", text, s + n + 1);
 	}
+	if (q->o->reboot && guest_machine(g)->fw_cfg)
+		qemu_add(q, "-fw_cfg", "name=opt/ktest/initrd,file=" FD_PATH,
+			 FD_FIRST + FD_INITRAMFS);
 }
 
 /* Stops before the first instruction; addresses are those of the symbols. */
@@ -6750,6 +6859,7 @@ static int qemu_build(struct ktest *k, const struct attempt *a)
 	qemu_wires(q);
 	qemu_mounts(q);
 	qemu_disks(q);
+	qemu_tpm(q);
 	qemu_gdb(q);
 	if (qemu_kernel(k, q) < 0)
 		return -1;
@@ -6938,6 +7048,8 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 	    || input_add(k, "init", g->init) < 0
 	    || (strchr(g->bios, '/') != NULL
 		&& input_add(k, "the firmware", g->bios) < 0)
+	    || (g->vars[0] != '\0'
+		&& input_add(k, "UEFI's variables", g->vars) < 0)
 	    || (o->initrd_path != NULL
 		&& input_add(k, "the initrd", o->initrd_path) < 0))
 		return -1;
@@ -7451,6 +7563,9 @@ static const char *snapshot_against(const struct ktest *k)
 		: k->o->image != NULL ? "an -image"
 		: k->o->gdb != NULL
 		  ? "-gdb, which waits for the first instruction,"
+		: k->o->reboot ? "-reboot, which boots again,"
+		: k->o->tpm != NULL ? "-tpm, whose state is the run's,"
+		: k->guest.vars_rw ? "-uefi-vars, which are written to,"
 		: k->o->console ? "-console, which shows the boot," : NULL;
 }
 
@@ -7636,8 +7751,61 @@ static void fds_close(int first)
 		(void)close(fd);
 }
 
+/* -- The TPM --
+ * swtpm serves it, in QEMU's group, with its state in a directory that is gone
+ * with it: these files, by swtpm's swtpm_nvstore_dir.c.
+ */
+static const char *const tpm_files[] = { "tpm2-00.permall",
+	"tpm2-00.volatilestate", "TMP2-00.permall", "TMP2-00.volatilestate",
+	".lock" };
+
+/* Also for the warden: nothing but system calls. */
+static void tpm_remove(char *dir)
+{
+	int fd = dir[0] != '\0' ? open(dir, O_DIRECTORY | O_CLOEXEC) : -1;
+
+	for (size_t i = 0; fd >= 0 && i < COUNT(tpm_files); i++)
+		(void)unlinkat(fd, tpm_files[i], 0);
+	if (dir[0] != '\0')
+		(void)rmdir(dir);
+	close_fd(&fd);
+	dir[0] = '\0';
+}
+
+/* Makes the directory, with a copy of what is in the option's. */
+static int tpm_prepare(struct ktest *k)
+{
+	const char *tmp = getenv("TMPDIR"), *from = k->o->tpm;
+	char *dir = k->vm.tpm_dir, path[PATH_SIZE];
+	struct map m;
+	int fd;
+
+	if (from == NULL)
+		return 0;
+	if (path_set(k, dir, "%s/ktest.XXXXXX", tmp != NULL ? tmp : "/tmp") < 0
+	    || mkdtemp(dir) == NULL) {
+		dir[0] = '\0';
+		return fail(k, "-tpm: no directory for it, in $TMPDIR or /tmp:");
+	}
+	for (size_t i = 0; from[0] != '\0' && i < 2; i++) {
+		if (path_set(k, path, "%s/%s", from, tpm_files[i]) < 0)
+			return -1;
+		if (i > 0 && !is_file(path))
+			break;
+		if (map_file(k, "-tpm", path, &m) < 0
+		    || path_set(k, path, "%s/%s", dir, tpm_files[i]) < 0)
+			return -1;
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (fd >= 0)
+			write_all(fd, m.at, m.size);
+		unmap_file(&m);
+		close_fd(&fd);
+	}
+	return 0;
+}
+
 /* The warden: never returns. The other end of leash is ktest's alone. */
-static void warden_run(int leash)
+static void warden_run(int leash, char *tpm_dir)
 {
 	sigset_t all;
 	char byte;
@@ -7649,6 +7817,7 @@ static void warden_run(int leash)
 	fds_close(1);
 	while (read(0, &byte, 1) < 0 && errno == EINTR)
 		;
+	tpm_remove(tpm_dir);
 	(void)kill(0, SIGKILL);
 	_exit(0);
 }
@@ -7662,7 +7831,7 @@ static int warden_start(struct ktest *k)
 		return -1;
 	v->warden = fork();
 	if (v->warden == 0)
-		warden_run(leash[0]);
+		warden_run(leash[0], v->tpm_dir);
 	(void)close(leash[0]);
 	v->leash = leash[1];
 	if (v->warden < 0)
@@ -7704,7 +7873,7 @@ static int spawn_fds(int *source, int count, int *error)
 	return 0;
 }
 
-/* The child: never returns. */
+/* The child: never returns. Its log is the stdout and stderr of argv. */
 static void spawn_child(char *const *argv, int *source, int count, int log,
 			int error, pid_t group)
 {
@@ -7723,6 +7892,30 @@ static void spawn_child(char *const *argv, int *source, int count, int log,
 	write_all(error >= 0 ? error : first_error, (const char *)&e,
 		  sizeof e);
 	_exit(127);
+}
+
+/* Starts swtpm; *theirs is QEMU's end of its socket. */
+static int tpm_start(struct ktest *k, int log, int error, int *theirs)
+{
+	static const char *const words[] = { "swtpm", "socket", "--tpm2",
+		"--terminate", "--ctrl", "type=unixio,clientfd=3", "--tpmstate" };
+	struct vm *v = &k->vm;
+	char *argv[COUNT(words) + 2] = { NULL }, state[PATH_SIZE];
+	int fd[2];
+
+	if (path_set(k, state, "dir=%s", v->tpm_dir) < 0)
+		return -1;
+	for (size_t i = 0; i < COUNT(words); i++)
+		argv[i] = (char *)(uintptr_t)words[i];
+	argv[COUNT(words)] = state;
+	if (ktest_socket_pair(fd) < 0)
+		return fail(k, "socketpair:");
+	*theirs = fd[1];
+	v->tpm = fork();
+	if (v->tpm == 0)
+		spawn_child(argv, fd, 1, log, error, v->warden);
+	(void)close(fd[0]);
+	return v->tpm > 0 ? 0 : fail(k, "fork:");
 }
 
 static int spawn_socket(struct ktest *k, int *ours, int *theirs)
@@ -7802,7 +7995,7 @@ static void vm_streams(struct ktest *k)
 	v->out.from = v->fd[FD_STDOUT];
 	v->err.from = v->fd[FD_STDERR];
 	v->in.to = v->fd[FD_STDIN];
-	v->in.from = k->o->stdin_fd;
+	v->in.from = k->o->reboot ? -1 : k->o->stdin_fd; /* has one life */
 	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
 }
 
@@ -7844,6 +8037,10 @@ static void vm_end(struct vm *v)
 	       && errno == EINTR)
 		;
 	v->warden = 0;
+	while (v->tpm > 0 && waitpid(v->tpm, NULL, 0) < 0 && errno == EINTR)
+		;
+	v->tpm = 0;
+	tpm_remove(v->tpm_dir);
 }
 
 /* The CPU time that QEMU has used; false if that is not known. A child that is
@@ -7869,12 +8066,14 @@ static int vm_spawn(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	const struct guest *g = &k->guest;
-	int source[FD_END + WIRES_MAX + DISKS_MAX], error[2] = { -1, -1 }, log, result = -1;
+	const size_t tpm = FD_END + g->wire_count + g->disk_count;
+	int source[FD_END + WIRES_MAX + DISKS_MAX + 1], error[2] = { -1, -1 }, log, result = -1;
 
 	vm_reset(v);
 	for (size_t i = 0; i < COUNT(source); i++)
 		source[i] = -1;
-	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0)
+	if (vm_open(k, source) == 0 && make_pipe(k, error) == 0
+	    && tpm_prepare(k) == 0)
 		result = warden_start(k);
 	log = source[FD_END];
 	source[FD_END] = -1;
@@ -7882,14 +8081,17 @@ static int vm_spawn(struct ktest *k)
 		source[FD_END + i] = g->wire[i].fd;
 	for (size_t i = 0; i < g->disk_count; i++)
 		source[FD_END + g->wire_count + i] = g->disk[i].fd;
+	if (result == 0 && k->o->tpm != NULL)
+		result = tpm_start(k, log, error[1], &source[tpm]);
 	if (result == 0 && (v->pid = fork()) == 0)
-		spawn_child(k->qemu.argv, source, FD_END + (int)(g->wire_count
-			    + g->disk_count), log, error[1], v->warden);
+		spawn_child(k->qemu.argv, source, (int)tpm + 1, log, error[1],
+			    v->warden);
 	if (result == 0 && v->pid < 0)
 		result = fail(k, "fork:");
 	for (int i = 0; i < FD_END; i++)
 		if (fd_kind_of(g, &k->attempt, i) != FD_FILE)
 			close_fd(&source[i]);
+	close_fd(&source[tpm]);
 	close_fd(&log);
 	close_fd(&error[1]);
 	if (result == 0)
@@ -8967,6 +9169,7 @@ static void control_answer(struct ktest *k, int job)
 		run_stop(k, END_OUTPUT);
 	put_le(s->data, clock_ns(CLOCK_REALTIME), 8);
 	put_le(s->data + 40, (uint64_t)st.st_size, 8);
+	put_le(s->data + 48, k->o->reboot ? ++v->boots : 0, 8);
 	s->at = 0;
 	s->len = ANSWER_SIZE;
 	s->from = job;
@@ -8980,246 +9183,6 @@ static void control_answer(struct ktest *k, int job)
 	step(k, "init is there");
 	terminal_take(k);
 	v->resized = k->o->tty; /* it may be, while the guest booted */
-}
-
-/* -- The guest agent of an image --
- * The ladder to init, and no more: it is asked for a sign of life, writes init
- * into a filesystem in memory, which may be executed from whatever /run is, and
- * starts it. JSON, a line for each request and answer (QEMU's docs/interop/
- * qemu-ga-ref). The agent is the image's, and may say anything.
- */
-#define AGENT_SYNC_REQUEST \
-	"{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%lld}}\n"
-#define AGENT_STATUS_REQUEST \
-	"{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":%lld}}\n"
-#define AGENT_EXEC_REQUEST \
-	"{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/sh\"," \
-	"\"capture-output\":true,\"arg\":[\"-c\",\"cd / && mkdir -p " IMAGE_DIR \
-	" && mount -t tmpfs -o mode=755 ktest " IMAGE_DIR " && cat >" IMAGE_DIR \
-	"/init && chmod 700 " IMAGE_DIR "/init && exec " IMAGE_DIR "/init\"]," \
-	"\"input-data\":\""
-
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	"abcdefghijklmnopqrstuvwxyz0123456789+/"; /* RFC 4648, section 4 */
-
-static void base64_add(struct text *t, const char *s, size_t n)
-{
-	for (size_t i = 0; i < n; i += 3) {
-		char four[4] = "===";
-		uint32_t bits = 0;
-
-		for (size_t j = 0; j < 3; j++)
-			bits = bits << 8 | (i + j < n ? (unsigned char)s[i + j]
-						      : 0u);
-		for (size_t j = 0; j < 4; j++, bits <<= 6)
-			four[j] = i + j > n ? '='
-				: base64_digits[bits >> 18 & 63];
-		text_bytes(t, four, sizeof four);
-	}
-}
-
-/* As much of it as is right, and as there is room for. */
-static void base64_read(struct text *t, const char *s)
-{
-	const char *digit;
-	uint32_t bits = 0;
-	int have = 0;
-
-	for (; *s != '\0' && (digit = strchr(base64_digits, *s)) != NULL; s++) {
-		char byte;
-
-		bits = bits << 6 | (uint32_t)(digit - base64_digits);
-		have += 6;
-		if (have < 8)
-			continue;
-		have -= 8;
-		byte = (char)(bits >> have & 255);
-		text_bytes(t, &byte, 1);
-	}
-}
-
-/* Behind the name of a member and its colon; NULL if it has none. In a text of
- * JSON quotes have a backslash before them, so this is no part of one. */
-static const char *json_member(const char *line, const char *quoted_name)
-{
-	const char *p = strstr(line, quoted_name);
-
-	if (p == NULL)
-		return NULL;
-	p += strlen(quoted_name);
-	p += strspn(p, " ");
-	return *p == ':' ? p + 1 + strspn(p + 1, " ") : NULL;
-}
-
-/* The same, if it is a number that is not negative; else -1. */
-static long long json_number(const char *line, const char *quoted_name)
-{
-	const char *p = json_member(line, quoted_name);
-	long long n;
-
-	return p != NULL && parse_number(&p, &n) ? n : -1;
-}
-
-/* In fmt is one %.*s. */
-static void agent_fail(struct ktest *k, const char *fmt, const char *why)
-{
-	const size_t n = strcspn(why, "\n");
-
-	(void)fail(k, fmt, n < 500 ? (int)n : 500, why);
-	run_stop(k, END_OUTPUT);
-}
-
-/* Where a request is written: it replaces one that nobody has read. */
-static struct text agent_request(struct vm *v)
-{
-	struct stream *s = &v->job;
-	struct text t;
-
-	text_init(&t, s->data, sizeof s->data);
-	s->at = s->len = 0;
-	s->to = v->fd[FD_AGENT];
-	return t;
-}
-
-/* Asks for a sign of life, with a number that no other answer has. */
-static void agent_sync(struct vm *v)
-{
-	struct text t;
-
-	if (v->job.len > 0) /* not even the last one was taken */
-		return;
-	t = agent_request(v);
-	v->agent.number = now_ms();
-	text_printf(&t, AGENT_SYNC_REQUEST, v->agent.number);
-	v->job.len = t.len;
-}
-
-static void agent_begin(struct ktest *k)
-{
-	k->vm.agent = (struct agent){ .since = now_ms() };
-	deadline_set(k, END_AGENT, AGENT_TICK_MS);
-	agent_sync(&k->vm);
-}
-
-/* The next thing is waited for. */
-static void agent_step(struct ktest *k, enum agent_step next)
-{
-	k->vm.agent.step = next;
-	k->vm.agent.since = now_ms();
-}
-
-static void agent_exec(struct ktest *k)
-{
-	struct text t = agent_request(&k->vm);
-	struct map m;
-
-	if (map_file(k, "-init", k->guest.init, &m) < 0) {
-		run_stop(k, END_OUTPUT);
-		return;
-	}
-	text_add(&t, AGENT_EXEC_REQUEST);
-	base64_add(&t, m.at, m.size);
-	text_add(&t, "\"}}\n");
-	unmap_file(&m);
-	if (t.full)
-		agent_fail(k, "-init %.*s: is too large for an -image",
-			   k->guest.init);
-	k->vm.job.len = t.len;
-	agent_step(k, AGENT_EXEC);
-}
-
-/* A line of the agent's. Answers to earlier signs of life are passed over. */
-static void agent_line(struct ktest *k, const char *line)
-{
-	struct agent *a = &k->vm.agent;
-	const char *p = json_member(line, "\"exited\"");
-	char why[512];
-	struct text t;
-
-	text_init(&t, why, sizeof why);
-	if (a->step == AGENT_SYNC) {
-		if (json_number(line, "\"return\"") == a->number) {
-			step(k, "the image's guest agent is there");
-			agent_exec(k);
-		}
-	} else if (json_member(line, "\"error\"") != NULL) {
-		p = json_member(line, "\"desc\"");
-		agent_fail(k, "-image: its guest agent does not start init by"
-			   " guest-exec, which its configuration may forbid:"
-			   " %.*s", p != NULL ? p : line);
-	} else if (a->step == AGENT_EXEC) {
-		a->number = json_number(line, "\"pid\"");
-		agent_step(k, AGENT_INIT);
-		if (a->number < 0)
-			agent_fail(k, "-image: its guest agent answers"
-				   " guest-exec with %.*s", line);
-	} else if (p != NULL && *p == 't') {
-		p = json_member(line, "\"err-data\"");
-		base64_read(&t, p != NULL && *p == '"' ? p + 1 : "");
-		agent_fail(k, "-image: init did not start in it: %.*s",
-			   why[0] != '\0' ? why : "it said nothing");
-	}
-}
-
-static void agent_bytes(struct ktest *k, const char *s, size_t n)
-{
-	struct agent *a = &k->vm.agent;
-
-	for (size_t i = 0; i < n && k->end == END_NONE
-	     && k->vm.phase == PHASE_BOOT; i++) {
-		a->said[a->said_len] = s[i] != '\n' ? s[i] : '\0';
-		if (s[i] == '\n') {
-			a->said_len = 0;
-			agent_line(k, a->said);
-		} else if (++a->said_len == sizeof a->said) {
-			agent_fail(k, "-image: its guest agent says too"
-				   " much: %.*s", "a line of 4096 bytes");
-		}
-	}
-}
-
-/* Whether an image that boots is to be given up. If not, its agent is asked
- * again, or what became of init. */
-static bool agent_late(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-	struct agent *a = &v->agent;
-	struct text t;
-
-	deadline_set(k, END_AGENT, AGENT_TICK_MS);
-	if (a->step == AGENT_SYNC && a->console != k->console.total) {
-		a->console = k->console.total;
-		a->since = now_ms();
-	}
-	if (now_ms() - a->since >= (a->step == AGENT_SYNC
-				    ? image_stage(k)->wait : AGENT_INIT_MS))
-		return true;
-	if (a->step == AGENT_SYNC) {
-		agent_sync(v);
-	} else if (a->step == AGENT_INIT && v->job.len == 0) {
-		t = agent_request(v);
-		text_printf(&t, AGENT_STATUS_REQUEST, a->number);
-		v->job.len = t.len;
-	}
-	return false;
-}
-
-/* An image that is to be kept is shut down: QEMU ends then. */
-static bool agent_shuts_down(struct ktest *k)
-{
-	static const char request[] = "{\"execute\":\"guest-shutdown\"}\n";
-	struct vm *v = &k->vm;
-
-	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)
-		return false;
-	if (v->deadline[END_VERDICT] == 0) {
-		if (send(v->fd[FD_AGENT], request, sizeof request - 1,
-			 MSG_NOSIGNAL) < 0)
-			return false;
-		step(k, "the image shuts down");
-		deadline_set(k, END_VERDICT, SHUTDOWN_WAIT_MS);
-	}
-	return true;
 }
 
 /* -- The monitor --
@@ -9347,6 +9310,62 @@ static void dump_prepare(struct ktest *k)
 	if (k->o->dump != NULL)
 		monitor_ask(k, "{'execute': 'set-action', 'id': 'pause',"
 			    " 'arguments': {'shutdown': 'pause'}}\n", -1);
+}
+
+/* -- Restarts: -reboot --
+ * Until init says hello QEMU ends where the guest restarts, as it does without
+ * -reboot; then it resets the machine, a few times: SeaBIOS needs several for one. So
+ * what cannot boot does not try for ever.
+ */
+enum { RESETS_MAX = 3 };
+
+static void reboot_allow(struct ktest *k, bool allow)
+{
+	k->vm.resets = allow ? 0 : k->vm.resets + 1;
+	if (k->o->reboot && (allow || k->vm.resets == RESETS_MAX))
+		monitor_ask(k, allow ? "{'execute': 'set-action', 'arguments':"
+			    " {'reboot': 'reset'}}\n"
+			    : "{'execute': 'set-action', 'arguments':"
+			    " {'reboot': 'shutdown'}}\n", -1);
+}
+
+/* The machine was reset. By a panic, that is the end. */
+static void guest_reset(struct ktest *k)
+{
+	char line[512];
+
+	k->vm.reset = false;
+	console_drain(k);
+	reboot_allow(k, false);
+	if (find_line(k->scratch, ring_text(&k->console, k->scratch), PANIC, line,
+		      sizeof line))
+		monitor_ask(k, "{'execute': 'quit'}\n", -1);
+}
+
+/* How many bytes there are to be read. */
+static uint64_t unread(int fd)
+{
+	int n = 0;
+
+	return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 ? (uint64_t)n : 0;
+}
+
+/* Init says hello anew. All that has come by now is of the guest before. */
+static void guest_restarted(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+
+	v->restarts = false;
+	for (int i = 0; i < 16 && unread(v->fd[FD_KLOG]) > 0; i++)
+		drain(k, &v->fd[FD_KLOG], klog_bytes);
+	v->health.record_len = 0;
+	v->health.next = 0;
+	v->before_log = v->health.total;
+	v->before_out = v->out.total + unread(v->out.from);
+	v->before_err = v->err.total + unread(v->err.from);
+	step(k, "the guest has restarted");
+	control_answer(k, -1);
+	reboot_allow(k, true);
 }
 
 static int monitor_resumed(struct ktest *k)
@@ -9696,6 +9715,24 @@ static void guest_died(struct ktest *k)
 		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
 
+/* An image that is to be kept is shut down: QEMU ends then. */
+static bool agent_shuts_down(struct ktest *k)
+{
+	static const char request[] = "{\"execute\":\"guest-shutdown\"}\n";
+	struct vm *v = &k->vm;
+
+	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)
+		return false;
+	if (v->deadline[END_VERDICT] == 0) {
+		if (send(v->fd[FD_AGENT], request, sizeof request - 1,
+			 MSG_NOSIGNAL) < 0)
+			return false;
+		step(k, "the image shuts down");
+		deadline_set(k, END_VERDICT, SHUTDOWN_WAIT_MS);
+	}
+	return true;
+}
+
 /* The verdict is there; the kernel may have oopsed meanwhile. */
 static void guest_done(struct ktest *k)
 {
@@ -9720,6 +9757,8 @@ static void monitor_said(struct ktest *k, const char *line)
 		dump_refused(k, line);
 	else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL)
 		k->vm.paused = k->o->dump != NULL;
+	else if (strstr(line, "\"event\": \"RESET\"") != NULL)
+		k->vm.reset = k->o->reboot;
 }
 
 /* A byte of the monitor while it only explains: a newline of a text, which is
@@ -9767,13 +9806,240 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
  * event of one loop: vm_poll() waits and hands on, vm_done() judges. The
  * control port is specified in init.c.
  */
+/* -- The guest agent of an image --
+ * The ladder to init, and no more: it is asked for a sign of life, writes init
+ * into a filesystem in memory, which may be executed from whatever /run is, and
+ * starts it. JSON, a line for each request and answer (QEMU's docs/interop/
+ * qemu-ga-ref). The agent is the image's, and may say anything.
+ */
+#define AGENT_SYNC_REQUEST \
+	"{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%lld}}\n"
+#define AGENT_STATUS_REQUEST \
+	"{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":%lld}}\n"
+#define AGENT_EXEC_REQUEST \
+	"{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/sh\"," \
+	"\"capture-output\":true,\"arg\":[\"-c\",\"cd / && mkdir -p " IMAGE_DIR \
+	" && mount -t tmpfs -o mode=755 ktest " IMAGE_DIR " && cat >" IMAGE_DIR \
+	"/init && chmod 700 " IMAGE_DIR "/init && exec " IMAGE_DIR "/init\"]," \
+	"\"input-data\":\""
+
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	"abcdefghijklmnopqrstuvwxyz0123456789+/"; /* RFC 4648, section 4 */
+
+static void base64_add(struct text *t, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i += 3) {
+		char four[4] = "===";
+		uint32_t bits = 0;
+
+		for (size_t j = 0; j < 3; j++)
+			bits = bits << 8 | (i + j < n ? (unsigned char)s[i + j]
+						      : 0u);
+		for (size_t j = 0; j < 4; j++, bits <<= 6)
+			four[j] = i + j > n ? '='
+				: base64_digits[bits >> 18 & 63];
+		text_bytes(t, four, sizeof four);
+	}
+}
+
+/* As much of it as is right, and as there is room for. */
+static void base64_read(struct text *t, const char *s)
+{
+	const char *digit;
+	uint32_t bits = 0;
+	int have = 0;
+
+	for (; *s != '\0' && (digit = strchr(base64_digits, *s)) != NULL; s++) {
+		char byte;
+
+		bits = bits << 6 | (uint32_t)(digit - base64_digits);
+		have += 6;
+		if (have < 8)
+			continue;
+		have -= 8;
+		byte = (char)(bits >> have & 255);
+		text_bytes(t, &byte, 1);
+	}
+}
+
+/* Behind the name of a member and its colon; NULL if it has none. In a text of
+ * JSON quotes have a backslash before them, so this is no part of one. */
+static const char *json_member(const char *line, const char *quoted_name)
+{
+	const char *p = strstr(line, quoted_name);
+
+	if (p == NULL)
+		return NULL;
+	p += strlen(quoted_name);
+	p += strspn(p, " ");
+	return *p == ':' ? p + 1 + strspn(p + 1, " ") : NULL;
+}
+
+/* The same, if it is a number that is not negative; else -1. */
+static long long json_number(const char *line, const char *quoted_name)
+{
+	const char *p = json_member(line, quoted_name);
+	long long n;
+
+	return p != NULL && parse_number(&p, &n) ? n : -1;
+}
+
+/* In fmt is one %.*s. */
+static void agent_fail(struct ktest *k, const char *fmt, const char *why)
+{
+	const size_t n = strcspn(why, "\n");
+
+	(void)fail(k, fmt, n < 500 ? (int)n : 500, why);
+	run_stop(k, END_OUTPUT);
+}
+
+/* Where a request is written: it replaces one that nobody has read. */
+static struct text agent_request(struct vm *v)
+{
+	struct stream *s = &v->job;
+	struct text t;
+
+	text_init(&t, s->data, sizeof s->data);
+	s->at = s->len = 0;
+	s->to = v->fd[FD_AGENT];
+	return t;
+}
+
+/* Asks for a sign of life, with a number that no other answer has. */
+static void agent_sync(struct vm *v)
+{
+	struct text t;
+
+	if (v->job.len > 0) /* not even the last one was taken */
+		return;
+	t = agent_request(v);
+	v->agent.number = now_ms();
+	text_printf(&t, AGENT_SYNC_REQUEST, v->agent.number);
+	v->job.len = t.len;
+}
+
+static void agent_begin(struct ktest *k)
+{
+	k->vm.agent = (struct agent){ .since = now_ms() };
+	deadline_set(k, END_AGENT, AGENT_TICK_MS);
+	agent_sync(&k->vm);
+}
+
+/* The next thing is waited for. */
+static void agent_step(struct ktest *k, enum agent_step next)
+{
+	k->vm.agent.step = next;
+	k->vm.agent.since = now_ms();
+}
+
+static void agent_exec(struct ktest *k)
+{
+	struct text t = agent_request(&k->vm);
+	struct map m;
+
+	if (map_file(k, "-init", k->guest.init, &m) < 0) {
+		run_stop(k, END_OUTPUT);
+		return;
+	}
+	text_add(&t, AGENT_EXEC_REQUEST);
+	base64_add(&t, m.at, m.size);
+	text_add(&t, "\"}}\n");
+	unmap_file(&m);
+	if (t.full)
+		agent_fail(k, "-init %.*s: is too large for an -image",
+			   k->guest.init);
+	k->vm.job.len = t.len;
+	agent_step(k, AGENT_EXEC);
+}
+
+/* A line of the agent's. Answers to earlier signs of life are passed over. */
+static void agent_line(struct ktest *k, const char *line)
+{
+	struct agent *a = &k->vm.agent;
+	const char *p = json_member(line, "\"exited\"");
+	char why[512];
+	struct text t;
+
+	text_init(&t, why, sizeof why);
+	if (a->step == AGENT_SYNC) {
+		if (json_number(line, "\"return\"") == a->number) {
+			step(k, "the image's guest agent is there");
+			agent_exec(k);
+		}
+	} else if (json_member(line, "\"error\"") != NULL) {
+		p = json_member(line, "\"desc\"");
+		agent_fail(k, "-image: its guest agent does not start init by"
+			   " guest-exec, which its configuration may forbid:"
+			   " %.*s", p != NULL ? p : line);
+	} else if (a->step == AGENT_EXEC) {
+		a->number = json_number(line, "\"pid\"");
+		agent_step(k, AGENT_INIT);
+		if (a->number < 0)
+			agent_fail(k, "-image: its guest agent answers"
+				   " guest-exec with %.*s", line);
+	} else if (p != NULL && *p == 't') {
+		p = json_member(line, "\"err-data\"");
+		base64_read(&t, p != NULL && *p == '"' ? p + 1 : "");
+		agent_fail(k, "-image: init did not start in it: %.*s",
+			   why[0] != '\0' ? why : "it said nothing");
+	}
+}
+
+static void agent_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct agent *a = &k->vm.agent;
+
+	for (size_t i = 0; i < n && k->end == END_NONE
+	     && k->vm.phase == PHASE_BOOT; i++) {
+		a->said[a->said_len] = s[i] != '\n' ? s[i] : '\0';
+		if (s[i] == '\n') {
+			a->said_len = 0;
+			agent_line(k, a->said);
+		} else if (++a->said_len == sizeof a->said) {
+			agent_fail(k, "-image: its guest agent says too"
+				   " much: %.*s", "a line of 4096 bytes");
+		}
+	}
+}
+
+/* Whether an image that boots is to be given up. If not, its agent is asked
+ * again, or what became of init. */
+static bool agent_late(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	struct agent *a = &v->agent;
+	struct text t;
+
+	deadline_set(k, END_AGENT, AGENT_TICK_MS);
+	if (a->step == AGENT_SYNC && a->console != k->console.total) {
+		a->console = k->console.total;
+		a->since = now_ms();
+	}
+	if (now_ms() - a->since >= (a->step == AGENT_SYNC
+				    ? image_stage(k)->wait : AGENT_INIT_MS)) {
+		(void)fail(k, "-image: nothing more comes: %s",
+			   image_reason(k));
+		return true;
+	}
+	if (a->step == AGENT_SYNC) {
+		agent_sync(v);
+	} else if (a->step == AGENT_INIT && v->job.len == 0) {
+		t = agent_request(v);
+		text_printf(&t, AGENT_STATUS_REQUEST, a->number);
+		v->job.len = t.len;
+	}
+	return false;
+}
+
 /* -- What init says -- */
 static void control_hello(struct ktest *k)
 {
-	if (k->attempt.boot == BOOT_SAVE)
+	if (k->attempt.boot == BOOT_SAVE) {
 		monitor_start(k);
-	else
-		control_answer(k, k->o->image != NULL ? k->initramfs : -1);
+		return;
+	}
+	control_answer(k, k->guest.system ? k->initramfs : -1);
+	reboot_allow(k, true);
 }
 
 static void control_verdict(struct ktest *k, const char *message)
@@ -9781,9 +10047,9 @@ static void control_verdict(struct ktest *k, const char *message)
 	struct vm *v = &k->vm;
 
 	v->status = (unsigned char)message[1];
-	v->want_out = get_le(message + 2, 8);
-	v->want_err = get_le(message + 10, 8);
-	v->want_log = get_le(message + 18, 8);
+	v->want_out = v->before_out + get_le(message + 2, 8);
+	v->want_err = v->before_err + get_le(message + 10, 8);
+	v->want_log = v->before_log + get_le(message + 18, 8);
 	v->health.taint[0] = get_le(message + 26, 8);
 	v->health.taint[1] = get_le(message + 34, 8);
 	v->phase = PHASE_OUTPUT;
@@ -9805,6 +10071,10 @@ static void control_byte(struct ktest *k, char c)
 	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
 		control_hello(k);
+	} else if (v->message[0] == 'h' && v->phase == PHASE_RUN
+		   && k->o->reboot) {
+		v->message_len = 0;
+		v->restarts = true;
 	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
 		v->message_len = 0;
 		v->phase = PHASE_RUN;
@@ -9999,6 +10269,10 @@ static bool vm_done(struct ktest *k)
 		explain_next(k);
 	if (v->paused)
 		guest_died(k);
+	if (v->reset)
+		guest_reset(k);
+	if (v->restarts)
+		guest_restarted(k);
 	if (v->dump >= 0) {
 		dump_watch(k);
 		return k->end != END_NONE;
@@ -10058,7 +10332,7 @@ static size_t vm_events(struct ktest *k, struct pollfd p[AT_ALL])
 			: fd == FD_MONITOR && v->phase != PHASE_MONITOR
 			  && (!monitor_free(k)
 			      || (k->explain.step == EXPLAIN_NONE
-				  && k->o->dump == NULL));
+				  && k->o->dump == NULL && !k->o->reboot));
 
 		p[AT_READERS + i] = (struct pollfd){
 			.fd = skip ? -1 : v->fd[fd], .events = POLLIN };
@@ -10358,14 +10632,10 @@ static int verdict(struct ktest *k)
 	case END_LIFELESS:
 		(void)fail(k, "the restored guest gives no sign of life");
 		break;
-	case END_AGENT:
-		(void)fail(k, "-image: nothing more comes: %s",
-			   image_reason(k));
-		break;
 	case END_SAVED:
 		(void)fail(k, "the guest spoke before it had a program");
 		break;
-	default: /* END_OUTPUT: the line is there */
+	default: /* END_OUTPUT, END_AGENT: the line is there */
 		break;
 	}
 	return KTEST_NO_VERDICT;

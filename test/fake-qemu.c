@@ -16,7 +16,7 @@
  * understood.
  *
  *	hello		'h' on the control port
- *	clock		reads the 48 bytes that answer it
+ *	clock		reads the 56 bytes that answer it
  *	keep=N:FILE	reads the answer, the job that it brings and N bytes
  *			more, and writes them into FILE
  *	go		reads the first byte of stdin, which is 'i'
@@ -231,7 +231,7 @@ keep(const char *path, long more)
 	unsigned char buf[4096];
 	unsigned long long left = 0;
 	struct port *p = port("control", 7);
-	size_t n = 48;
+	size_t n = 56;
 	FILE *f = fopen(path, "we");
 	int i;
 
@@ -418,7 +418,7 @@ step(char *name)
 	text = strchr(value, ':');
 	text = text ? text + 1 : value;
 	if (!strcmp(name, "hello")) put(port("control", 7), "h", 1);
-	else if (!strcmp(name, "clock")) get(port("control", 7), (char[48]){ 0 }, 48);
+	else if (!strcmp(name, "clock")) get(port("control", 7), (char[56]){ 0 }, 56);
 	else if (!strcmp(name, "keep")) keep(text, atol(value));
 	else if (!strcmp(name, "go")) {
 		get(port("stdin", 5), &c, 1);

@@ -361,7 +361,7 @@ static void act(void)
 /* As QEMU and init do it: the seed 0, and how most of the others begin. */
 static void behave(int all)
 {
-	char answer[48];
+	char answer[56];
 
 	if (port[MONITOR] >= 0)
 		send_text(MONITOR, "{\"QMP\": {\"version\": 1}}\n");

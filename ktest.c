@@ -9728,9 +9728,14 @@ static bool agent_shuts_down(struct ktest *k)
 			 MSG_NOSIGNAL) < 0)
 			return false;
 		step(k, "the image shuts down");
+		deadline_set(k, END_STALL, 0);
 		deadline_set(k, END_VERDICT, SHUTDOWN_WAIT_MS);
 	}
-	return true;
+	if (!deadline_passed(v->deadline[END_VERDICT]))
+		return true;
+	warn(k, "-image %s: it does not shut down, and may not be whole",
+	     k->guest.disk[0].path);
+	return false;
 }
 
 /* The verdict is there; the kernel may have oopsed meanwhile. */

@@ -2531,7 +2531,8 @@ static int program_run(const struct job *job, struct flow *flows)
 			sys_close(fds[2]);
 	}
 	for (;;) {
-		flows_turn(flows, 0, type_at != 0 ? RETYPE : -1);
+		flows_turn(flows, 0, type_at != 0 ? RETYPE :
+		    flow_open(&flows[FLOW_IN]) || flows[FLOW_IN].to < 0 ? -1 : 0);
 		if (!flow_open(&flows[FLOW_IN]) && flows[FLOW_IN].to >= 0) {
 			/* who has a terminal types an end, and again: a shell
 			 * that was not at its prompt yet has missed it */

@@ -1695,7 +1695,7 @@ static const struct opt opt_table[] = {
 	{ .name = "rootfs", .value = "DIR[:rw]|FILE[:pN]",
 	  .offset = AT(rootfs), .path = PATH_ALL, .program = true,
 	  .machine = true,
-	  .help = "its root: a directory, or (partition N of) an image" },
+	  .help = "its root: a directory, an image, or part of one" },
 	{ .name = "image", .value = "FILE[:rw]", .offset = AT(image),
 	  .path = PATH_ALL, .program = true,
 	  .help = "boot this disk, and run it there; rw: it may change" },
@@ -1748,7 +1748,7 @@ static const struct opt opt_table[] = {
 	{ .name = "uefi-vars", .value = "FILE[:rw]", .offset = AT(uefi_vars),
 	  .path = PATH_ALL, .help = "its variables, changed here with rw",
 	  .def = "beside OVMF" },
-	{ .name = "tpm", .value = "=DIR", .kind = OPT_MAYBE, .offset = AT(tpm),
+	{ .name = "tpm", .value = "[=DIR]", .kind = OPT_MAYBE, .offset = AT(tpm),
 	  .path = PATH_ALL, .may_be_empty = true,
 	  .help = "a TPM 2.0; its state: a copy of swtpm's DIR", .def = "new" },
 	{ .name = "reboot", .kind = OPT_FLAG, .offset = AT(reboot),
@@ -1856,8 +1856,7 @@ void ktest_usage(FILE *f)
 			continue;
 		}
 		(void)snprintf(left, sizeof left, "-%s%s%s", opt->name,
-			       opt->value == NULL || opt->kind == OPT_MAYBE
-			       ? "" : " ",
+			       opt->value == NULL ? "" : " ",
 			       opt->value == NULL ? "" : opt->value);
 		(void)fprintf(f, "  %-22s %s", left, opt->help);
 		if (opt->def != NULL)
@@ -2057,7 +2056,9 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 		return opt_flag(k, opt, value, field);
 	if (opt->kind == OPT_MAYBE) {
 		*(const char **)field = value != NULL ? value : "";
-		return 0;
+		return value == NULL || strlen(value) < PATH_SIZE ? 0
+		       : fail(k, "-%s %.100s...: is too long (limit %d bytes)",
+			      opt->name, value, PATH_SIZE - 1);
 	}
 	if (value == NULL)
 		return fail(k, "-%s: needs a value: %s", opt->name,
@@ -8718,7 +8719,7 @@ static const struct stage {
 	  AGENT_WAIT_MS },
 	{ "in emergency mode", "its systemd is in emergency mode", 30000 },
 	{ " login: ", "it is up, but has no guest agent that runs (Debian:"
-	  " qemu-guest-agent)", 60000 },
+	  " qemu-guest-agent)", 180000 },
 	{ PANIC, "its kernel panicked", 1000 },
 };
 

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * launch: Monogon's older Launch, a whole machine, by ktest as a library.
+ *
+ *     launch KERNEL INIT IMAGE BLOB PROGRAM ARGUMENT ...
+ *
+ * The guest's port 8080 is read once, and what it says is printed; its cable
+ * ends here. Exits as the program does.
+ */
+#define KTEST_LIB
+#include "../ktest.c"
+
+/* Ports: in a process of its own, until somebody answers. */
+static void on_port(void *arg, int guest, int udp, int host)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)host),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	char text[64];
+	ssize_t n = 0;
+
+	(void)arg, (void)guest, (void)udp;
+	if (fork() != 0)
+		return;
+	while (n <= 0 && getppid() != 1) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+		if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+			n = read(fd, text, sizeof text);
+		(void)close(fd);
+		(void)poll(NULL, 0, 100);
+	}
+	_exit(write(1, text, n > 0 ? (size_t)n : 0) == n ? 0 : 1);
+}
+
+int main(int argc, char **argv)
+{
+	static struct ktest_options o;
+	static struct ktest_result r;
+	const char *accel = getenv("KTEST_ACCEL");
+	char cable[16], blob[4200];
+	int end[2];
+
+	if (argc < 6 || ktest_socket_pair(end) < 0)
+		return 2;
+	(void)snprintf(cable, sizeof cable, "%d", end[0]);
+	(void)snprintf(blob, sizeof blob,
+		       "com.nexantic.smalltown/enrolment.pb=%s", argv[4]);
+	ktest_defaults(&o);
+	o.kernel_path = argv[1];
+	o.init = argv[2];
+	o.accel = accel != NULL && *accel == 'k' ? 1 : 2;
+	o.machine = 2;                          /* q35 */
+	o.memory = 2048;
+	o.cpus = 4;
+	o.uefi = 1;                             /* OVMF, its variables thrown away */
+	o.tpm = "";
+	o.disks.item[o.disks.count++] = argv[3];
+	o.fw_cfgs.item[o.fw_cfgs.count++] = blob; /* EnrolmentConfig */
+	o.net = 1;
+	o.ports.item[o.ports.count++] = "8080"; /* conflict-free; "8080:8080" */
+	o.on_port = on_port;
+	o.netfds.item[o.netfds.count++] = cable; /* ConnectToSocket */
+	o.reboot = 1;                           /* AllowReboot */
+	o.argv = argv + 5;
+	return ktest_run(&o, &r);
+}

@@ -1,0 +1,168 @@
+#!/bin/sh
+# -machine, -uefi, -tpm and -reboot: arguments, what is refused, what a PC
+# brings, and that nothing is left of it.
+#
+#	KTEST_MACHINES=all	also what takes long, or more packages
+. "$(dirname "$0")/tap.sh"
+
+need_ktest
+fake_setup
+build disks disks.c -static
+DISKS=$built
+cd "$T" || exit 1
+
+# -- QEMU's arguments --
+args() { # OPTIONS...: all of them, a word a line
+	env KTEST_KERNEL="$FAKE_KERNEL" "$KTEST" -qemu qemu -init "$GUEST" \
+	    -n -accel tcg "$@" -- "$GUEST" 2>"$T/args.err" | tr ' ' '\n'
+}
+args -machine q35 -net user -disk 8 -disk 8 >q35
+is "$(grep -A 1 -x -e -M q35 | tail -n 1)" q35 'q35: the machine'
+is "$(grep -A 1 -x -e -bios q35 | tail -n 1)" qboot.rom 'q35: its firmware'
+is "$(grep -c '^virtio-.*-pci,' q35) $(grep -c 'virtio-.*-device' q35)" '5 0' \
+    'q35: its devices are on PCI'
+: >code
+: >vars
+args -uefi -bios code -uefi-vars vars >uefi
+is "$(grep if=pflash uefi | tr '\n' ' ')" "$(:
+    )if=pflash,format=raw,readonly=on,file.driver=file,file.filename=code $(:
+    )if=pflash,format=raw,file.driver=file,file.filename=vars,snapshot=on " \
+    '-uefi: two drives, the variables thrown away'
+unlike uefi '^-bios$' '-uefi: no other firmware'
+like uefi '^q35$' '-uefi: a PC'
+args -uefi -bios code -uefi-vars vars:rw >uefi
+like uefi 'filename=vars$' '-uefi-vars :rw: kept'
+have_tpm=
+command -v swtpm >/dev/null && have_tpm=1
+if [ -n "$have_tpm" ]; then
+	args -tpm >tpm
+	is "$(grep 'tpm' tpm | tr '\n' ' ')" "socket,id=chrtpm,fd=15 -tpmdev $(:
+	    )emulator,id=tpm0,chardev=chrtpm tpm-tis,tpmdev=tpm0 " '-tpm'
+	is "$(ls -A "$TMPDIR")" '' '-tpm: -n makes no directory'
+fi
+
+# -- What is refused: 125, one line --
+refuse() { # REGEX OPTIONS...
+	refuse_what=$1
+	shift
+	fake 'hello;clock;go;x=0' "$@" -- "$GUEST"
+	is "$status $(starts)" '125 0' "refused: $*"
+	like "$err" "^ktest: $refuse_what" "refused with a reason: $*"
+	one_line "$err" "refused in one line: $*"
+}
+refuse '-machine pc: is not one of' -machine pc
+refuse '-uefi: needs -machine q35' -uefi -machine microvm
+refuse '-uefi-vars: needs -uefi' -uefi-vars vars
+refuse '-uefi: the variables are missing; name' -uefi -bios code
+refuse '-bios no: is not a readable file' -uefi -bios no -uefi-vars vars
+refuse '-uefi-vars no: is not a file that can be read' -uefi -uefi-vars no
+refuse '-uefi-vars no: is not a file that can be written' -uefi \
+    -uefi-vars no:rw
+refuse '-reboot: is not for -tty' -reboot -tty
+if [ -n "$have_tpm" ]; then
+	refuse '-tpm: needs -machine q35' -tpm -machine microvm
+	refuse '-tpm no/tpm2-00.permall: No such' -tpm=no
+fi
+mkdir none
+run env PATH="$T/none" "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
+    "$FAKE_KERNEL" -tpm -- "$GUEST"
+like "$err" '^ktest: -tpm: there is no swtpm in PATH' '-tpm without swtpm'
+
+# -- swtpm goes with the run, however that ends --
+swtpms() {
+	ps -eo args | grep -c "^swtpm socket.*$T/"
+}
+if [ -n "$have_tpm" ]; then
+	fake 'hello;clock;go;x=3' -tpm -- "$GUEST"
+	is "$status $(swtpms) $(ls -A "$TMPDIR")" '3 0 ' '-tpm: nothing is left'
+	fake 'exit=1' -tpm -- "$GUEST"
+	is "$status $(swtpms) $(ls -A "$TMPDIR")" '125 0 ' \
+	    '-tpm: nothing is left of QEMU that failed'
+	fake '' -tpm -qemu "$T/no-qemu" -- "$GUEST"
+	is "$status $(swtpms) $(ls -A "$TMPDIR")" '125 0 ' \
+	    '-tpm: nothing is left without a QEMU'
+	rm -f "$T/log"/*
+	FAKE_DO='hello;stay' "$KTEST" -qemu "$FAKE" -init "$GUEST" \
+	    -kernel-path "$FAKE_KERNEL" -accel tcg -snapshot none -tpm \
+	    -- "$GUEST" </dev/null >/dev/null 2>&1 &
+	pid=$!
+	until_true [ -s "$T/log/start.1.pid" ]
+	is "$(swtpms)" 1 '-tpm: swtpm runs'
+	kill -9 $pid
+	wait $pid
+	gone() { [ "$(swtpms)$(ls -A "$TMPDIR")" = 0 ]; }
+	ok '-tpm: nothing is left of a ktest that was killed' until_true gone
+else
+	skip 'no swtpm' '-tpm'
+fi
+
+if [ ! -f "${KTEST_CLOUD:-}" ]; then
+	skip 'no KTEST_CLOUD' 'guests'
+	finish
+fi
+
+# -- Guests --
+pc() { # NAME OPTIONS...
+	pc_name=$1
+	shift
+	cloud_job "$pc_name" -machine q35 "$@"
+}
+echo input >"$T/jobs/pc.in"
+pc pc -qemu-arg -device -qemu-arg edu -net user -disk 1M -file /bin/cat -- \
+    /bin/sh -c 'for d in /sys/bus/pci/devices/*; do
+	read v <$d/vendor; read i <$d/device; echo "$v $i"; done
+	[ -b /dev/vda ] && echo disk; [ -e /sys/class/net/eth0 ] && echo net
+	cat; echo error >&2; exit 42'
+pc snap -snapshot "$T/snap" -cpus 2 -- "$GUEST" exit 7
+if [ -f "${KTEST_FULL:-}" ]; then
+	job full "$KTEST" -kernel-path "$KTEST_FULL" -accel "$ACCEL" -machine \
+	    q35 -rootfs / -- sh -c 'uname -r; exit 5'
+fi
+truncate -s 1M count
+cloud_job reboot -reboot -disk count:rw -- "$DISKS" boot /dev/vda 3
+[ ! -f "${KTEST_TINY:-}" ] || tiny_job nopci -machine q35 -- "$GUEST" exit 0
+have_ovmf=
+args -uefi | grep -q pflash && have_ovmf=1
+[ -z "$have_ovmf" ] || cloud_job uefi -uefi ${have_tpm:+-tpm} -- \
+    "$DISKS" show /sys/firmware/efi/fw_platform_size 2 ${have_tpm:+$(:
+    )/sys/class/tpm/tpm0/tpm_version_major 1 $(:
+    )/sys/class/tpm/tpm0/pcr-sha256/0 64}
+jobs_run
+
+done_is() { # NAME STATUS WHAT
+	result "$1"
+	is "$status" "$2" "$3: status"
+}
+done_is pc 42 q35
+like "$out" '^0x1234 0x11e8$' 'q35: the edu device'
+is "$(tail -n 3 "$out" | tr '\n' ' ')" 'disk net input ' 'q35: devices, stdin'
+text "$err" "error$nl" 'q35: stderr'
+done_is snap 7 'q35: saved, and restored'
+run "$KTEST" -v -kernel-path "$KTEST_CLOUD" -accel "$ACCEL" -machine q35 \
+    -snapshot "$T/snap" -cpus 2 -- "$GUEST" exit 9
+is "$status" 9 'q35: restored again'
+like "$err" 'snapshot .*: fits' 'q35: it was'
+rm -f "$T/snap"
+if [ -f "${KTEST_FULL:-}" ]; then
+	done_is full 5 'q35, full: -rootfs /'
+	text "$out" "${KTEST_FULL##*/vmlinuz-}$nl" 'q35, full: 9p'
+fi
+done_is reboot 7 -reboot
+text "$out" "KTEST_BOOT was 123, stdin 0$nl" '-reboot: the program runs each time'
+if [ -f "${KTEST_TINY:-}" ]; then
+	done_is nopci 125 'q35 without PCI'
+	text "$err" "ktest: -machine q35: this kernel has no PCI$nl" 'it is said'
+fi
+if [ -n "$have_ovmf" ]; then
+	done_is uefi 0 '-uefi'
+	like "$out" '^fw_platform_size 2 64' '-uefi: it is UEFI'
+	if [ -n "$have_tpm" ]; then
+		like "$out" '^tpm_version_major 1 2' '-tpm: TPM 2.0'
+		like "$out" '^0 64 [0-9A-F]{64}$' '-tpm: a PCR'
+		unlike "$out" '^0 64 0{64}$' '-tpm: the firmware measured into it'
+	fi
+else
+	skip 'no OVMF' '-uefi'
+fi
+is "$(ls -A "$TMPDIR")" '' 'nothing is left'
+finish

@@ -3128,6 +3128,13 @@ static void clock_settle(void)
 		sleep_ms(10);
 }
 
+static void job_map(struct archive *a)
+{
+	a->bytes = file_map(JOB_FILE, &a->size, &a->fd);
+	sys_unlink(JOB_FILE);
+	sys_rmdir(JOB_DIR);
+}
+
 __attribute__((noreturn))
 static void run_job(void)
 {
@@ -3139,11 +3146,8 @@ static void run_job(void)
 	struct text variable;
 	int status;
 
-	if (!in_image) {
-		archive.bytes = file_map(JOB_FILE, &archive.size, &archive.fd);
-		sys_unlink(JOB_FILE);
-		sys_rmdir(JOB_DIR);
-	}
+	if (!in_image)
+		job_map(&archive);
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);

@@ -1759,6 +1759,7 @@ static const struct opt opt_table[] = {
 	  .path = PATH_ALL, .may_be_empty = true,
 	  .help = "a TPM 2.0; its state: a copy of swtpm's DIR", .def = "new" },
 	{ .name = "reboot", .kind = OPT_FLAG, .offset = AT(reboot),
+	  .machine = true,
 	  .program = true,
 	  .help = "it may restart: PROGRAM is run anew, KTEST_BOOT=2 ..." },
 	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
@@ -4124,8 +4125,8 @@ static int guest_bios(struct ktest *k, struct guest *g)
 		return fail(k, "-uefi-vars: needs -uefi");
 	/* QEMU's own; SeaBIOS may reset a PC for ever that Linux restarts */
 	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
-		return path_set(k, g->bios, "%s", g->machine == Q35 ? "qboot.rom"
-				: "");
+		return path_set(k, g->bios, "%s", g->machine == Q35
+				&& !g->system ? "qboot.rom" : "");
 	if (k->o->bios == NULL) {
 		found = find_own(k, "bios/bios.bin", g->bios);
 		g->own_bios = found == 0;
@@ -5022,7 +5023,6 @@ static int guest_fits(struct ktest *k, const struct guest *g)
 static int guest_describe(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
-	const char *kernel = g->kernel_path;
 
 	g->mode = o->argv != NULL || snapshot_fd(o) >= 0 ? MODE_PROGRAM
 							: MODE_MONOGON;
@@ -5034,7 +5034,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	if (g->mode == MODE_PROGRAM) {
 		if (!g->kernel.is64)
 			return fail(k, "-kernel-path %s: is a 32-bit kernel,"
-				    " init is a 64-bit program", kernel);
+				    " init is a 64-bit program", g->kernel_path);
 		if (guest_cwd(k, g) < 0 || guest_mounts(k, g) < 0)
 			return -1;
 		if (guest_init(k, g) < 0 || guest_env(k, g) < 0
@@ -5042,7 +5042,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 		    || (o->argv != NULL && (o->image != NULL
 			? guest_system_program(k, g) : guest_program(k, g)) < 0)
 		    || (o->image == NULL
-			&& (modules_find(k, g, kernel) < 0
+			&& (modules_find(k, g, g->kernel_path) < 0
 			    || modules_plan(k, g) < 0
 			    || guest_modules(k, g) < 0)))
 			return -1;
@@ -9014,7 +9014,7 @@ static const struct stage {
 	  AGENT_WAIT_MS },
 	{ "in emergency mode", "its systemd is in emergency mode", 30000 },
 	{ " login: ", "it is up, but has no guest agent that runs (Debian:"
-	  " qemu-guest-agent)", 60000 },
+	  " qemu-guest-agent)", 180000 },
 	{ PANIC, "its kernel panicked", 1000 },
 };
 
@@ -9490,246 +9490,6 @@ static void control_answer(struct ktest *k, int job)
 	step(k, "init is there");
 	terminal_take(k);
 	v->resized = k->o->tty; /* it may be, while the guest booted */
-}
-
-/* -- The guest agent of an image --
- * The ladder to init, and no more: it is asked for a sign of life, writes init
- * into a filesystem in memory, which may be executed from whatever /run is, and
- * starts it. JSON, a line for each request and answer (QEMU's docs/interop/
- * qemu-ga-ref). The agent is the image's, and may say anything.
- */
-#define AGENT_SYNC_REQUEST \
-	"{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%lld}}\n"
-#define AGENT_STATUS_REQUEST \
-	"{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":%lld}}\n"
-#define AGENT_EXEC_REQUEST \
-	"{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/sh\"," \
-	"\"capture-output\":true,\"arg\":[\"-c\",\"cd / && mkdir -p " IMAGE_DIR \
-	" && mount -t tmpfs -o mode=755 ktest " IMAGE_DIR " && cat >" IMAGE_DIR \
-	"/init && chmod 700 " IMAGE_DIR "/init && exec " IMAGE_DIR "/init\"]," \
-	"\"input-data\":\""
-
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	"abcdefghijklmnopqrstuvwxyz0123456789+/"; /* RFC 4648, section 4 */
-
-static void base64_add(struct text *t, const char *s, size_t n)
-{
-	for (size_t i = 0; i < n; i += 3) {
-		char four[4] = "===";
-		uint32_t bits = 0;
-
-		for (size_t j = 0; j < 3; j++)
-			bits = bits << 8 | (i + j < n ? (unsigned char)s[i + j]
-						      : 0u);
-		for (size_t j = 0; j < 4; j++, bits <<= 6)
-			four[j] = i + j > n ? '='
-				: base64_digits[bits >> 18 & 63];
-		text_bytes(t, four, sizeof four);
-	}
-}
-
-/* As much of it as is right, and as there is room for. */
-static void base64_read(struct text *t, const char *s)
-{
-	const char *digit;
-	uint32_t bits = 0;
-	int have = 0;
-
-	for (; *s != '\0' && (digit = strchr(base64_digits, *s)) != NULL; s++) {
-		char byte;
-
-		bits = bits << 6 | (uint32_t)(digit - base64_digits);
-		have += 6;
-		if (have < 8)
-			continue;
-		have -= 8;
-		byte = (char)(bits >> have & 255);
-		text_bytes(t, &byte, 1);
-	}
-}
-
-/* Behind the name of a member and its colon; NULL if it has none. In a text of
- * JSON quotes have a backslash before them, so this is no part of one. */
-static const char *json_member(const char *line, const char *quoted_name)
-{
-	const char *p = strstr(line, quoted_name);
-
-	if (p == NULL)
-		return NULL;
-	p += strlen(quoted_name);
-	p += strspn(p, " ");
-	return *p == ':' ? p + 1 + strspn(p + 1, " ") : NULL;
-}
-
-/* The same, if it is a number that is not negative; else -1. */
-static long long json_number(const char *line, const char *quoted_name)
-{
-	const char *p = json_member(line, quoted_name);
-	long long n;
-
-	return p != NULL && parse_number(&p, &n) ? n : -1;
-}
-
-/* In fmt is one %.*s. */
-static void agent_fail(struct ktest *k, const char *fmt, const char *why)
-{
-	const size_t n = strcspn(why, "\n");
-
-	(void)fail(k, fmt, n < 500 ? (int)n : 500, why);
-	run_stop(k, END_OUTPUT);
-}
-
-/* Where a request is written: it replaces one that nobody has read. */
-static struct text agent_request(struct vm *v)
-{
-	struct stream *s = &v->job;
-	struct text t;
-
-	text_init(&t, s->data, sizeof s->data);
-	s->at = s->len = 0;
-	s->to = v->fd[FD_AGENT];
-	return t;
-}
-
-/* Asks for a sign of life, with a number that no other answer has. */
-static void agent_sync(struct vm *v)
-{
-	struct text t;
-
-	if (v->job.len > 0) /* not even the last one was taken */
-		return;
-	t = agent_request(v);
-	v->agent.number = now_ms();
-	text_printf(&t, AGENT_SYNC_REQUEST, v->agent.number);
-	v->job.len = t.len;
-}
-
-static void agent_begin(struct ktest *k)
-{
-	k->vm.agent = (struct agent){ .since = now_ms() };
-	deadline_set(k, END_AGENT, AGENT_TICK_MS);
-	agent_sync(&k->vm);
-}
-
-/* The next thing is waited for. */
-static void agent_step(struct ktest *k, enum agent_step next)
-{
-	k->vm.agent.step = next;
-	k->vm.agent.since = now_ms();
-}
-
-static void agent_exec(struct ktest *k)
-{
-	struct text t = agent_request(&k->vm);
-	struct map m;
-
-	if (map_file(k, "-init", k->guest.init, &m) < 0) {
-		run_stop(k, END_OUTPUT);
-		return;
-	}
-	text_add(&t, AGENT_EXEC_REQUEST);
-	base64_add(&t, m.at, m.size);
-	text_add(&t, "\"}}\n");
-	unmap_file(&m);
-	if (t.full)
-		agent_fail(k, "-init %.*s: is too large for an -image",
-			   k->guest.init);
-	k->vm.job.len = t.len;
-	agent_step(k, AGENT_EXEC);
-}
-
-/* A line of the agent's. Answers to earlier signs of life are passed over. */
-static void agent_line(struct ktest *k, const char *line)
-{
-	struct agent *a = &k->vm.agent;
-	const char *p = json_member(line, "\"exited\"");
-	char why[512];
-	struct text t;
-
-	text_init(&t, why, sizeof why);
-	if (a->step == AGENT_SYNC) {
-		if (json_number(line, "\"return\"") == a->number) {
-			step(k, "the image's guest agent is there");
-			agent_exec(k);
-		}
-	} else if (json_member(line, "\"error\"") != NULL) {
-		p = json_member(line, "\"desc\"");
-		agent_fail(k, "-image: its guest agent does not start init by"
-			   " guest-exec, which its configuration may forbid:"
-			   " %.*s", p != NULL ? p : line);
-	} else if (a->step == AGENT_EXEC) {
-		a->number = json_number(line, "\"pid\"");
-		agent_step(k, AGENT_INIT);
-		if (a->number < 0)
-			agent_fail(k, "-image: its guest agent answers"
-				   " guest-exec with %.*s", line);
-	} else if (p != NULL && *p == 't') {
-		p = json_member(line, "\"err-data\"");
-		base64_read(&t, p != NULL && *p == '"' ? p + 1 : "");
-		agent_fail(k, "-image: init did not start in it: %.*s",
-			   why[0] != '\0' ? why : "it said nothing");
-	}
-}
-
-static void agent_bytes(struct ktest *k, const char *s, size_t n)
-{
-	struct agent *a = &k->vm.agent;
-
-	for (size_t i = 0; i < n && k->end == END_NONE
-	     && k->vm.phase == PHASE_BOOT; i++) {
-		a->said[a->said_len] = s[i] != '\n' ? s[i] : '\0';
-		if (s[i] == '\n') {
-			a->said_len = 0;
-			agent_line(k, a->said);
-		} else if (++a->said_len == sizeof a->said) {
-			agent_fail(k, "-image: its guest agent says too"
-				   " much: %.*s", "a line of 4096 bytes");
-		}
-	}
-}
-
-/* Whether an image that boots is to be given up. If not, its agent is asked
- * again, or what became of init. */
-static bool agent_late(struct ktest *k)
-{
-	struct vm *v = &k->vm;
-	struct agent *a = &v->agent;
-	struct text t;
-
-	deadline_set(k, END_AGENT, AGENT_TICK_MS);
-	if (a->step == AGENT_SYNC && a->console != k->console.total) {
-		a->console = k->console.total;
-		a->since = now_ms();
-	}
-	if (now_ms() - a->since >= (a->step == AGENT_SYNC
-				    ? image_stage(k)->wait : AGENT_INIT_MS))
-		return true;
-	if (a->step == AGENT_SYNC) {
-		agent_sync(v);
-	} else if (a->step == AGENT_INIT && v->job.len == 0) {
-		t = agent_request(v);
-		text_printf(&t, AGENT_STATUS_REQUEST, a->number);
-		v->job.len = t.len;
-	}
-	return false;
-}
-
-/* An image that is to be kept is shut down: QEMU ends then. */
-static bool agent_shuts_down(struct ktest *k)
-{
-	static const char request[] = "{\"execute\":\"guest-shutdown\"}\n";
-	struct vm *v = &k->vm;
-
-	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)
-		return false;
-	if (v->deadline[END_VERDICT] == 0) {
-		if (send(v->fd[FD_AGENT], request, sizeof request - 1,
-			 MSG_NOSIGNAL) < 0)
-			return false;
-		step(k, "the image shuts down");
-		deadline_set(k, END_VERDICT, SHUTDOWN_WAIT_MS);
-	}
-	return true;
 }
 
 /* -- The monitor --
@@ -10239,6 +9999,29 @@ static void guest_died(struct ktest *k)
 		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
 
+/* An image that is to be kept is shut down: QEMU ends then. */
+static bool agent_shuts_down(struct ktest *k)
+{
+	static const char request[] = "{\"execute\":\"guest-shutdown\"}\n";
+	struct vm *v = &k->vm;
+
+	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)
+		return false;
+	if (v->deadline[END_VERDICT] == 0) {
+		if (send(v->fd[FD_AGENT], request, sizeof request - 1,
+			 MSG_NOSIGNAL) < 0)
+			return false;
+		step(k, "the image shuts down");
+		deadline_set(k, END_STALL, 0);
+		deadline_set(k, END_VERDICT, SHUTDOWN_WAIT_MS);
+	}
+	if (!deadline_passed(v->deadline[END_VERDICT]))
+		return true;
+	warn(k, "-image %s: it does not shut down, and may not be whole",
+	     k->guest.disk[0].path);
+	return false;
+}
+
 /* The verdict is there; the kernel may have oopsed meanwhile. */
 static void guest_done(struct ktest *k)
 {
@@ -10307,6 +10090,231 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
  * event of one loop: vm_poll() waits and hands on, vm_done() judges. The
  * control port is specified in init.c.
  */
+/* -- The guest agent of an image --
+ * The ladder to init, and no more: it is asked for a sign of life, writes init
+ * into a filesystem in memory, which may be executed from whatever /run is, and
+ * starts it. JSON, a line for each request and answer (QEMU's docs/interop/
+ * qemu-ga-ref). The agent is the image's, and may say anything.
+ */
+#define AGENT_SYNC_REQUEST \
+	"{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%lld}}\n"
+#define AGENT_STATUS_REQUEST \
+	"{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":%lld}}\n"
+#define AGENT_EXEC_REQUEST \
+	"{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/sh\"," \
+	"\"capture-output\":true,\"arg\":[\"-c\",\"cd / && mkdir -p " IMAGE_DIR \
+	" && mount -t tmpfs -o mode=755 ktest " IMAGE_DIR " && cat >" IMAGE_DIR \
+	"/init && chmod 700 " IMAGE_DIR "/init && exec " IMAGE_DIR "/init\"]," \
+	"\"input-data\":\""
+
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	"abcdefghijklmnopqrstuvwxyz0123456789+/"; /* RFC 4648, section 4 */
+
+static void base64_add(struct text *t, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i += 3) {
+		char four[4] = "===";
+		uint32_t bits = 0;
+
+		for (size_t j = 0; j < 3; j++)
+			bits = bits << 8 | (i + j < n ? (unsigned char)s[i + j]
+						      : 0u);
+		for (size_t j = 0; j < 4; j++, bits <<= 6)
+			four[j] = i + j > n ? '='
+				: base64_digits[bits >> 18 & 63];
+		text_bytes(t, four, sizeof four);
+	}
+}
+
+/* As much of it as is right, and as there is room for. */
+static void base64_read(struct text *t, const char *s)
+{
+	const char *digit;
+	uint32_t bits = 0;
+	int have = 0;
+
+	for (; *s != '\0' && (digit = strchr(base64_digits, *s)) != NULL; s++) {
+		char byte;
+
+		bits = bits << 6 | (uint32_t)(digit - base64_digits);
+		have += 6;
+		if (have < 8)
+			continue;
+		have -= 8;
+		byte = (char)(bits >> have & 255);
+		text_bytes(t, &byte, 1);
+	}
+}
+
+/* Behind the name of a member and its colon; NULL if it has none. In a text of
+ * JSON quotes have a backslash before them, so this is no part of one. */
+static const char *json_member(const char *line, const char *quoted_name)
+{
+	const char *p = strstr(line, quoted_name);
+
+	if (p == NULL)
+		return NULL;
+	p += strlen(quoted_name);
+	p += strspn(p, " ");
+	return *p == ':' ? p + 1 + strspn(p + 1, " ") : NULL;
+}
+
+/* The same, if it is a number that is not negative; else -1. */
+static long long json_number(const char *line, const char *quoted_name)
+{
+	const char *p = json_member(line, quoted_name);
+	long long n;
+
+	return p != NULL && parse_number(&p, &n) ? n : -1;
+}
+
+/* In fmt is one %.*s. */
+static void agent_fail(struct ktest *k, const char *fmt, const char *why)
+{
+	const size_t n = strcspn(why, "\n");
+
+	(void)fail(k, fmt, n < 500 ? (int)n : 500, why);
+	run_stop(k, END_OUTPUT);
+}
+
+/* Where a request is written: it replaces one that nobody has read. */
+static struct text agent_request(struct vm *v)
+{
+	struct stream *s = &v->job;
+	struct text t;
+
+	text_init(&t, s->data, sizeof s->data);
+	s->at = s->len = 0;
+	s->to = v->fd[FD_AGENT];
+	return t;
+}
+
+/* Asks for a sign of life, with a number that no other answer has. */
+static void agent_sync(struct vm *v)
+{
+	struct text t;
+
+	if (v->job.len > 0) /* not even the last one was taken */
+		return;
+	t = agent_request(v);
+	v->agent.number = now_ms();
+	text_printf(&t, AGENT_SYNC_REQUEST, v->agent.number);
+	v->job.len = t.len;
+}
+
+static void agent_begin(struct ktest *k)
+{
+	k->vm.agent = (struct agent){ .since = now_ms() };
+	deadline_set(k, END_AGENT, AGENT_TICK_MS);
+	agent_sync(&k->vm);
+}
+
+/* The next thing is waited for. */
+static void agent_step(struct ktest *k, enum agent_step next)
+{
+	k->vm.agent.step = next;
+	k->vm.agent.since = now_ms();
+}
+
+static void agent_exec(struct ktest *k)
+{
+	struct text t = agent_request(&k->vm);
+	struct map m;
+
+	if (map_file(k, "-init", k->guest.init, &m) < 0) {
+		run_stop(k, END_OUTPUT);
+		return;
+	}
+	text_add(&t, AGENT_EXEC_REQUEST);
+	base64_add(&t, m.at, m.size);
+	text_add(&t, "\"}}\n");
+	unmap_file(&m);
+	if (t.full)
+		agent_fail(k, "-init %.*s: is too large for an -image",
+			   k->guest.init);
+	k->vm.job.len = t.len;
+	agent_step(k, AGENT_EXEC);
+}
+
+/* A line of the agent's. Answers to earlier signs of life are passed over. */
+static void agent_line(struct ktest *k, const char *line)
+{
+	struct agent *a = &k->vm.agent;
+	const char *p = json_member(line, "\"exited\"");
+	char why[512];
+	struct text t;
+
+	text_init(&t, why, sizeof why);
+	if (a->step == AGENT_SYNC) {
+		if (json_number(line, "\"return\"") == a->number) {
+			step(k, "the image's guest agent is there");
+			agent_exec(k);
+		}
+	} else if (json_member(line, "\"error\"") != NULL) {
+		p = json_member(line, "\"desc\"");
+		agent_fail(k, "-image: its guest agent does not start init by"
+			   " guest-exec, which its configuration may forbid:"
+			   " %.*s", p != NULL ? p : line);
+	} else if (a->step == AGENT_EXEC) {
+		a->number = json_number(line, "\"pid\"");
+		agent_step(k, AGENT_INIT);
+		if (a->number < 0)
+			agent_fail(k, "-image: its guest agent answers"
+				   " guest-exec with %.*s", line);
+	} else if (p != NULL && *p == 't') {
+		p = json_member(line, "\"err-data\"");
+		base64_read(&t, p != NULL && *p == '"' ? p + 1 : "");
+		agent_fail(k, "-image: init did not start in it: %.*s",
+			   why[0] != '\0' ? why : "it said nothing");
+	}
+}
+
+static void agent_bytes(struct ktest *k, const char *s, size_t n)
+{
+	struct agent *a = &k->vm.agent;
+
+	for (size_t i = 0; i < n && k->end == END_NONE
+	     && k->vm.phase == PHASE_BOOT; i++) {
+		a->said[a->said_len] = s[i] != '\n' ? s[i] : '\0';
+		if (s[i] == '\n') {
+			a->said_len = 0;
+			agent_line(k, a->said);
+		} else if (++a->said_len == sizeof a->said) {
+			agent_fail(k, "-image: its guest agent says too"
+				   " much: %.*s", "a line of 4096 bytes");
+		}
+	}
+}
+
+/* Whether an image that boots is to be given up. If not, its agent is asked
+ * again, or what became of init. */
+static bool agent_late(struct ktest *k)
+{
+	struct vm *v = &k->vm;
+	struct agent *a = &v->agent;
+	struct text t;
+
+	deadline_set(k, END_AGENT, AGENT_TICK_MS);
+	if (a->step == AGENT_SYNC && a->console != k->console.total) {
+		a->console = k->console.total;
+		a->since = now_ms();
+	}
+	if (now_ms() - a->since >= (a->step == AGENT_SYNC
+				    ? image_stage(k)->wait : AGENT_INIT_MS)) {
+		(void)fail(k, "-image: nothing more comes: %s",
+			   image_reason(k));
+		return true;
+	}
+	if (a->step == AGENT_SYNC) {
+		agent_sync(v);
+	} else if (a->step == AGENT_INIT && v->job.len == 0) {
+		t = agent_request(v);
+		text_printf(&t, AGENT_STATUS_REQUEST, a->number);
+		v->job.len = t.len;
+	}
+	return false;
+}
+
 /* -- What init says -- */
 static void control_hello(struct ktest *k)
 {
@@ -10314,7 +10322,7 @@ static void control_hello(struct ktest *k)
 		monitor_start(k);
 		return;
 	}
-	control_answer(k, k->o->image != NULL ? k->initramfs : -1);
+	control_answer(k, k->guest.system ? k->initramfs : -1);
 	reboot_allow(k, true);
 }
 
@@ -10880,10 +10888,6 @@ static int verdict(struct ktest *k)
 	case END_GARBAGE:
 		(void)fail(k, "the guest spoke nonsense on its control port:"
 			   " byte 0x%02x", (unsigned char)v->message[0]);
-		break;
-	case END_AGENT:
-		(void)fail(k, "-image: nothing more comes: %s",
-			   image_reason(k));
 		break;
 	default: /* else the line is there */
 		if (words[k->end] != NULL)

@@ -90,7 +90,7 @@ fails 125 '-image: it ended or restarted, and before that it is up' \
 
 # -- What is kept is shut down --
 shutdown='hear=agent:guest-shutdown"}'
-played "$asked;$pid;$job;x=7;$shutdown;exit=0" \
+played "$asked;$pid;$job;x=7;$shutdown;sleep=11000;exit=0" \
     -image "$T/disk.raw:rw" -- sh
 is "$status" 7 ':rw: status'
 unlike "$T/log/start.1.argv" 'snapshot=on' ':rw: what is written is kept'
@@ -153,7 +153,7 @@ is "$status" 42 'qcow2: status'
 printf '%s\n' '/run/ktest/mine one two|x y|/srv/new|0|systemd|ours' 1 0::/ 1 |
     cat - "$T/bytes" >"$T/wanted"
 same "$out" "$T/wanted" 'qcow2: what it finds there, and all its bytes'
-text "$err" complaint 'qcow2: its stderr'
+is "$(cat "$err")" complaint 'qcow2: its stderr'
 is "$(cksum <"$KTEST_IMAGE/debian.qcow2")" "$sum" 'qcow2: it is as it was'
 in=/dev/null
 
@@ -168,8 +168,8 @@ like "$T/super" '^Filesystem state: *clean' 'raw, :rw: it is one that is clean'
 unlike "$T/super" needs_recovery \
     'raw, :rw: it was shut down'
 
-debian "$KTEST_IMAGE/debian.raw" -bios /usr/share/ovmf/OVMF.fd -- \
+debian "$KTEST_IMAGE/debian.raw" -uefi -- \
     ls -d /sys/firmware/efi
 is "$status" 0 'UEFI: status'
-text "$out" /sys/firmware/efi 'UEFI: it is'
+is "$(cat "$out")" /sys/firmware/efi 'UEFI: it is'
 finish

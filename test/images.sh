@@ -53,7 +53,7 @@ mirror() {
 
 # What a test needs of the kernel's modules, and what of systemd's units it does
 # not: without KVM every one costs a part of a second at each boot.
-modules='virtio|9p|netfs|fscache|ext4|jbd2|mbcache|crc|failover|fuse|overlay'
+modules='virtio|autofs|9p|netfs|fscache|ext4|jbd2|mbcache|crc|failover|fuse|overlay'
 units='apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
     fstrim.timer e2scrub_all.timer e2scrub_reap.service getty-static.service
     getty@tty1.service systemd-journal-flush.service

@@ -3876,6 +3876,75 @@ static void test_find_line(void)
 	}
 }
 
+/* ==== The guest agent of an image ======================================= */
+static const struct { /* RFC 4648, section 10, and what is none */
+	const char *plain, *coded;
+} base64_table[] = {
+	{ "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" },
+	{ "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" },
+	{ "foobar", "Zm9vYmFy" }, { "\xff\xfe\xfd", "//79" },
+};
+
+static void test_base64(void)
+{
+	char at[16];
+	struct text t;
+
+	for (size_t i = 0; i < COUNT(base64_table); i++) {
+		const char *plain = base64_table[i].plain;
+
+		text_init(&t, at, sizeof at);
+		base64_add(&t, plain, strlen(plain));
+		is_text(HERE, at, base64_table[i].coded,
+			name_of("base64 of %s", base64_table[i].coded));
+		text_init(&t, at, sizeof at);
+		base64_read(&t, base64_table[i].coded);
+		is_text(HERE, at, plain, name_of("base64, back from %s",
+						 base64_table[i].coded));
+	}
+	text_init(&t, at, sizeof at);
+	base64_read(&t, "Zm9v\\u0000Zm9v");
+	is_text(HERE, at, "foo", "base64: up to what is none");
+	text_init(&t, at, 3);
+	base64_read(&t, "Zm9vYmFy");
+	is_text(HERE, at, "fo", "base64: as much as there is room for");
+}
+
+static const struct {
+	const char *line, *name;
+	long long want;
+} json_table[] = {
+	{ "{\"return\": 12}", "\"return\"", 12 },
+	{ "{\"return\":{\"pid\" :7}}", "\"pid\"", 7 },
+	{ "{\"return\": -1}", "\"return\"", -1 },
+	{ "{\"return\": {}}", "\"return\"", -1 },
+	{ "{\"return\"", "\"return\"", -1 },
+	{ "{\"return\": 99999999999999999999}", "\"return\"", -1 },
+	{ "{\"desc\": \"\\\"return\\\": 1\"}", "\"return\"", -1 },
+	{ "", "\"return\"", -1 },
+};
+
+static void test_json(void)
+{
+	for (size_t i = 0; i < COUNT(json_table); i++)
+		is_int(HERE, json_number(json_table[i].line,
+					 json_table[i].name),
+		       json_table[i].want, name_of("json: %s in %s",
+			json_table[i].name, json_table[i].line));
+}
+
+/* The last of these words counts, wherever they stand. */
+static void test_stage(void)
+{
+	static const char text[] = "GRUB\n[    1.0] Linux version 6\n"
+		"image login: \n";
+
+	fresh();
+	is_text(HERE, image_stage(&k)->text, "", "stage: nothing is said");
+	ring_put(&k.console, text, sizeof text - 1);
+	is_text(HERE, image_stage(&k)->text, " login: ", "stage: it is up");
+}
+
 /* ==== Another attempt =================================================== */
 #define EXITED(n) ((n) << 8) /* as wait() encodes it */
 
@@ -5278,6 +5347,9 @@ static void test_machine(void)
 	test_ring();
 	test_log_bytes();
 	test_find_line();
+	test_base64();
+	test_json();
+	test_stage();
 	test_next();
 	test_next_late();
 	test_explain();

@@ -2929,11 +2929,8 @@ static int kernel_parse(struct ktest *k, const char *path,
 	else if (!kernel_uki(m, &in)
 		 || (!kernel_is_bzimage(&in) && kernel_row(&in) == MACHINES))
 		return fail(k, "-kernel-path %s: is %s", path, kernel_other(m));
-	else if (!kernel_is_bzimage(&in)) {
-		if (kernel_image(k, path, &in, kernel) < 0)
-			return -1;
-	}
-	else if (kernel_bzimage(k, path, &in, kernel) < 0)
+	else if ((kernel_is_bzimage(&in) ? kernel_bzimage : kernel_image)(
+			k, path, &in, kernel) < 0)
 		return -1;
 	else
 		kernel->tool = NULL;
@@ -3175,6 +3172,7 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 /* The fd of the kernel that this attempt starts, if it is to be unpacked. */
 static int kernel_attempt(struct ktest *k, const struct guest *g)
 {
+	const char *image = guest_machine(g)->image;
 	const long long start = now_ms();
 	struct kernel in;
 	int fd = kernel_open(k, g->kernel_path, g->kernel.wrapped
@@ -3187,7 +3185,7 @@ static int kernel_attempt(struct ktest *k, const struct guest *g)
 		step(k, "kernel: unpacked in %lld ms, %s (-unpack off: it"
 		     " unpacks itself)", now_ms() - start, in.elf
 		     ? "starts as vmlinux, its text not moved (KASLR)"
-		     : "a bzImage");
+		     : image + path_base(image));
 	return fd;
 }
 
@@ -3476,8 +3474,8 @@ static void plan_words(struct plan *p, char kind, const char *s,
 	bool these = when == NULL;
 
 	for (size_t n; s < end; s += n + (s + n < end)) {
-		for (n = 0; s + n < end && s[n] != ',' && (s[n] < '\0'
-						|| s[n] > ' ');)
+		for (n = 0; s + n < end && s[n] != ','
+					&& (unsigned char)s[n] > ' ';)
 			n++;
 		if (n > 0 && s[n - 1] == ':')
 			these = when != NULL && n == strlen(when)
@@ -4112,7 +4110,148 @@ static int guest_modules(struct ktest *k, struct guest *g)
 	return 0;
 }
 
-/* -- The program -- */
+/* -- The program --
+ * First what its file says of it.
+ */
+/* The path of a program's interpreter in out, from its "#!" line or its
+ * PT_INTERP; word gets what follows it in a "#!" line. */
+static bool program_interpreter(const struct map *m, char *out, char *word,
+				bool *script)
+{
+	struct elf_segment s;
+	size_t n, len;
+	const char *p;
+
+	*script = m->size > 2 && memcmp(m->at, "#!", 2) == 0;
+	word[0] = '\0';
+	if (*script) {
+		n = (size_t)(line_end(m->at, m->at + m->size) - m->at);
+		for (p = m->at + 2, n -= 2; n > 0 && (*p == ' ' || *p == '\t');
+		     p++)
+			n--;
+		for (len = 0; len < n && p[len] != ' ' && p[len] != '\t';)
+			len++;
+		if (len == 0 || n >= PATH_SIZE)
+			return false;
+		(void)snprintf(out, PATH_SIZE, "%.*s", (int)len, p);
+		for (; len < n && (p[len] == ' ' || p[len] == '\t'); len++)
+			;
+		(void)snprintf(word, PATH_SIZE, "%.*s", (int)(n - len),
+			       p + len);
+		return true;
+	}
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
+		if (s.type == PT_INTERP_TYPE && s.offset < m->size
+		    && s.size < PATH_SIZE && s.size <= m->size - s.offset) {
+			(void)snprintf(out, PATH_SIZE, "%.*s", (int)s.size,
+				       m->at + s.offset);
+			return true;
+		}
+	return false;
+}
+
+/* Whether an interpreter is a dynamic loader that we know, and no program that
+ * somebody calls one: it is executed here. real gets its path. */
+static bool loader_known(const char *path, char *real)
+{
+	static const char *const places[] = { "/lib*", "/usr/lib*",
+		"/usr/*-linux-gnu*/lib*",
+		"/usr/local/lib*", "/usr/local/musl/lib/*", "/nix/store/*",
+		"/gnu/store/*", "/snap/*", "/home/linuxbrew/.linuxbrew/*" };
+	static const char *const names[] = { "ld-linux*.so.[0-9]*",
+		"ld-musl-*.so.1", "libc.so" /* musl's, by its real name */,
+		"ld64.so.[0-9]*", "ld.so.[0-9]*", "ld-[0-9].[0-9]*.so" };
+	char magic[4] = "";
+	size_t place = 0, name = 0;
+	int fd;
+
+	if (realpath(path, real) == NULL || !is_file(real))
+		return false;
+	while (place < COUNT(places) && fnmatch(places[place], real, 0) != 0)
+		place++;
+	while (name < COUNT(names)
+	       && fnmatch(names[name], strrchr(real, '/') + 1, 0) != 0)
+		name++;
+	fd = open(real, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)!read(fd, magic, sizeof magic);
+	close_fd(&fd);
+	return place < COUNT(places) && name < COUNT(names)
+	       && memcmp(magic, "\177ELF", 4) == 0;
+}
+
+/* Whether a program asks its loader for libraries that audit it, whose code
+ * runs even when libraries are only listed (man rtld-audit; glibc's elf/rtld.c
+ * looks at DT_AUDIT and DT_DEPAUDIT). True as well if its dynamic section is
+ * not plain to see: the loader finds it by address, in what it has mapped. */
+static bool program_audits(const struct map *m)
+{
+	enum { AUDIT = 0x6ffffefc, DEPAUDIT = 0x6ffffefb };
+	const size_t word = m->at[ELF_CLASS] == 2 ? 8 : 4;
+	struct elf_segment s, dynamic = { 0 };
+	uint64_t at = 0, last = PAGE - 1;
+	int dynamics = 0, loads = 0;
+
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
+		if (s.type == PT_DYNAMIC_TYPE) {
+			dynamic = s;
+			dynamics++;
+		}
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
+		if (s.size > UINT64_MAX - PAGE - s.address)
+			return true;
+		if (s.type != PT_LOAD_TYPE
+		    || (s.address & ~last) >= dynamic.address + dynamic.size
+		    || ((s.address + s.size + last) & ~last) <= dynamic.address)
+			continue;
+		at = s.offset + (dynamic.address - s.address);
+		loads++;
+	}
+	if (dynamics == 0)
+		return false;
+	if (dynamics > 1 || loads != 1 || at > m->size
+	    || dynamic.size > m->size - at)
+		return true;
+	for (uint64_t i = 0; i + 2 * word <= dynamic.size; i += 2 * word) {
+		const uint64_t tag = elf_get(m->at, at + i, word);
+
+		if (tag == 0 || tag == AUDIT || tag == DEPAUDIT)
+			return tag != 0;
+	}
+	return true;
+}
+
+/* The loader for a library of this host's processor, which names none. */
+static bool library_loader(const struct map *m, char *out)
+{
+	static const struct {
+		unsigned elf;
+		const char *path;
+	} loaders[] = {
+		{ ELF_X86_64, "/lib64/ld-linux-x86-64.so.2" },
+		{ ELF_X86_64, "/lib/ld-musl-x86_64.so.1" },
+		{ ELF_I386, "/lib/ld-linux.so.2" },
+		{ ELF_I386, "/lib/ld-musl-i386.so.1" },
+		{ 183, "/lib/ld-linux-aarch64.so.1" },
+		{ 183, "/lib/ld-musl-aarch64.so.1" },
+		{ 243, "/lib/ld-linux-riscv64-lp64d.so.1" },
+		{ 22, "/lib/ld64.so.1" },
+	};
+	struct elf_segment s = { 0 };
+	size_t i = 0;
+
+	while (s.type != PT_DYNAMIC_TYPE)
+		if (!elf_segment(m->at, m->size, i++, &s))
+			return false;
+	for (i = 0; i < COUNT(loaders); i++)
+		if (elf_get(m->at, ELF_MACHINE, 2) == loaders[i].elf) {
+			(void)snprintf(out, PATH_SIZE, "%s", loaders[i].path);
+			if (is_file(out))
+				return true;
+		}
+	return false;
+}
+
 /* One that stands in a root that is not ours, or comes with another option. */
 static int guest_root_program(struct ktest *k, struct guest *g,
 			      const char *root, const char *path)
@@ -4389,6 +4528,23 @@ static int snapshot_fd(const struct ktest_options *o)
 	return fd;
 }
 
+/* Options that are not for every machine. */
+static int guest_fits(struct ktest *k, const struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+
+	if (o->accel == ACCEL_KVM && !guest_is_native(g))
+		return fail(k, "-accel kvm: runs this host's architecture, not %s",
+			    guest_machine(g)->arch);
+	if (o->sysroot != NULL && guest_is_native(g))
+		return fail(k, "-sysroot %s: is for another architecture than"
+			    " %s", o->sysroot, guest_machine(g)->arch);
+	if (o->acpi == ACPI_OFF && !guest_machine(g)->acpi)
+		return fail(k, "-acpi off: is nothing to choose on %s",
+			    guest_machine(g)->name);
+	return 0;
+}
+
 /* Everything about one machine, before anything is made of it. */
 static int guest_describe(struct ktest *k, struct guest *g)
 {
@@ -4420,15 +4576,8 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	} else if (guest_monogon(k) < 0) {
 		return -1;
 	}
-	if (o->accel == ACCEL_KVM && !guest_is_native(g))
-		return fail(k, "-accel kvm: runs this host's architecture, not %s",
-			    guest_machine(g)->arch);
-	if (o->sysroot != NULL && guest_is_native(g))
-		return fail(k, "-sysroot %s: is for another architecture than"
-			    " %s", o->sysroot, guest_machine(g)->arch);
-	if (o->acpi == ACPI_OFF && !guest_machine(g)->acpi)
-		return fail(k, "-acpi off: is nothing to choose on %s",
-			    guest_machine(g)->name);
+	if (guest_fits(k, g) < 0)
+		return -1;
 	k->attempt = (struct attempt){
 		.accel = o->accel, .acpi = o->acpi,
 		.sandbox = o->sandbox != SANDBOX_OFF,
@@ -5461,43 +5610,6 @@ static int job_record(struct cpio *c, const struct guest *g)
 	return job_devices(c, g) < 0 ? -1 : cpio_end(c, &m, "job");
 }
 
-/* The path of a program's interpreter in out, from its "#!" line or its
- * PT_INTERP; word gets what follows it in a "#!" line. */
-static bool program_interpreter(const struct map *m, char *out, char *word,
-				bool *script)
-{
-	struct elf_segment s;
-	size_t n, len;
-	const char *p;
-
-	*script = m->size > 2 && memcmp(m->at, "#!", 2) == 0;
-	word[0] = '\0';
-	if (*script) {
-		n = (size_t)(line_end(m->at, m->at + m->size) - m->at);
-		for (p = m->at + 2, n -= 2; n > 0 && (*p == ' ' || *p == '\t');
-		     p++)
-			n--;
-		for (len = 0; len < n && p[len] != ' ' && p[len] != '\t';)
-			len++;
-		if (len == 0 || n >= PATH_SIZE)
-			return false;
-		(void)snprintf(out, PATH_SIZE, "%.*s", (int)len, p);
-		for (; len < n && (p[len] == ' ' || p[len] == '\t'); len++)
-			;
-		(void)snprintf(word, PATH_SIZE, "%.*s", (int)(n - len),
-			       p + len);
-		return true;
-	}
-	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
-		if (s.type == PT_INTERP_TYPE && s.offset < m->size
-		    && s.size < PATH_SIZE && s.size <= m->size - s.offset) {
-			(void)snprintf(out, PATH_SIZE, "%.*s", (int)s.size,
-				       m->at + s.offset);
-			return true;
-		}
-	return false;
-}
-
 /* A file of the host at its own absolute path, once. */
 static int job_same_file(struct cpio *c, const char *path)
 {
@@ -5555,7 +5667,8 @@ static int job_libraries(struct cpio *c, const char *program, char *loader,
 	int status;
 
 	if (child_start(c->k, qemu != NULL ? argv : argv + 3,
-			(char *const *)(uintptr_t)c->k->guest.env, -1, -1, &child) < 0)
+			(char *const *)(uintptr_t)c->k->guest.env, -1, -1,
+			&child) < 0)
 		return -1;
 	while ((n = run_read(c->k, child.out, text + len,
 			     sizeof c->libraries - 1 - len)) > 0)
@@ -5579,77 +5692,6 @@ static int job_libraries(struct cpio *c, const char *program, char *loader,
 		return fail(c->k, "%s: its interpreter %s --list ended with"
 			    " status %d", program, loader, status);
 	return 0;
-}
-
-/* Whether an interpreter is a dynamic loader that we know, and no program that
- * somebody calls one: it is executed here. real gets its path. */
-static bool loader_known(const char *path, char *real)
-{
-	static const char *const places[] = { "/lib*", "/usr/lib*",
-		"/usr/*-linux-gnu*/lib*",
-		"/usr/local/lib*", "/usr/local/musl/lib/*", "/nix/store/*",
-		"/gnu/store/*", "/snap/*", "/home/linuxbrew/.linuxbrew/*" };
-	static const char *const names[] = { "ld-linux*.so.[0-9]*",
-		"ld-musl-*.so.1", "libc.so" /* musl's, by its real name */,
-		"ld64.so.[0-9]*", "ld.so.[0-9]*", "ld-[0-9].[0-9]*.so" };
-	char magic[4] = "";
-	size_t place = 0, name = 0;
-	int fd;
-
-	if (realpath(path, real) == NULL || !is_file(real))
-		return false;
-	while (place < COUNT(places) && fnmatch(places[place], real, 0) != 0)
-		place++;
-	while (name < COUNT(names)
-	       && fnmatch(names[name], strrchr(real, '/') + 1, 0) != 0)
-		name++;
-	fd = open(real, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		(void)!read(fd, magic, sizeof magic);
-	close_fd(&fd);
-	return place < COUNT(places) && name < COUNT(names)
-	       && memcmp(magic, "\177ELF", 4) == 0;
-}
-
-/* Whether a program asks its loader for libraries that audit it, whose code
- * runs even when libraries are only listed (man rtld-audit; glibc's elf/rtld.c
- * looks at DT_AUDIT and DT_DEPAUDIT). True as well if its dynamic section is
- * not plain to see: the loader finds it by address, in what it has mapped. */
-static bool program_audits(const struct map *m)
-{
-	enum { AUDIT = 0x6ffffefc, DEPAUDIT = 0x6ffffefb };
-	const size_t word = m->at[ELF_CLASS] == 2 ? 8 : 4;
-	struct elf_segment s, dynamic = { 0 };
-	uint64_t at = 0, last = PAGE - 1;
-	int dynamics = 0, loads = 0;
-
-	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
-		if (s.type == PT_DYNAMIC_TYPE) {
-			dynamic = s;
-			dynamics++;
-		}
-	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
-		if (s.size > UINT64_MAX - PAGE - s.address)
-			return true;
-		if (s.type != PT_LOAD_TYPE
-		    || (s.address & ~last) >= dynamic.address + dynamic.size
-		    || ((s.address + s.size + last) & ~last) <= dynamic.address)
-			continue;
-		at = s.offset + (dynamic.address - s.address);
-		loads++;
-	}
-	if (dynamics == 0)
-		return false;
-	if (dynamics > 1 || loads != 1 || at > m->size
-	    || dynamic.size > m->size - at)
-		return true;
-	for (uint64_t i = 0; i + 2 * word <= dynamic.size; i += 2 * word) {
-		const uint64_t tag = elf_get(m->at, at + i, word);
-
-		if (tag == 0 || tag == AUDIT || tag == DEPAUDIT)
-			return tag != 0;
-	}
-	return true;
 }
 
 /* What a dynamically linked program needs. Nothing that it brings along is
@@ -5698,37 +5740,6 @@ static int job_foreign(struct cpio *c, const char *path, const char *interp,
 		result = job_libraries(c, path, loader, qemu);
 	c->sysroot = NULL;
 	return result;
-}
-
-/* The loader for a library of this host's processor, which names none. */
-static bool library_loader(const struct map *m, char *out)
-{
-	static const struct {
-		unsigned elf;
-		const char *path;
-	} loaders[] = {
-		{ ELF_X86_64, "/lib64/ld-linux-x86-64.so.2" },
-		{ ELF_X86_64, "/lib/ld-musl-x86_64.so.1" },
-		{ ELF_I386, "/lib/ld-linux.so.2" },
-		{ ELF_I386, "/lib/ld-musl-i386.so.1" },
-		{ 183, "/lib/ld-linux-aarch64.so.1" },
-		{ 183, "/lib/ld-musl-aarch64.so.1" },
-		{ 243, "/lib/ld-linux-riscv64-lp64d.so.1" },
-		{ 22, "/lib/ld64.so.1" },
-	};
-	struct elf_segment s = { 0 };
-	size_t i = 0;
-
-	while (s.type != PT_DYNAMIC_TYPE)
-		if (!elf_segment(m->at, m->size, i++, &s))
-			return false;
-	for (i = 0; i < COUNT(loaders); i++)
-		if (elf_get(m->at, ELF_MACHINE, 2) == loaders[i].elf) {
-			(void)snprintf(out, PATH_SIZE, "%s", loaders[i].path);
-			if (is_file(out))
-				return true;
-		}
-	return false;
 }
 
 /* Adds what a program needs to start: interpreter and libraries. One that is
@@ -6781,6 +6792,15 @@ static uint64_t cpu_hash(int accel)
 			r[1] &= 0xffffff; /* which of the processors it is */
 		h = hash_bytes(h, r, sizeof r);
 	}
+#elif defined(__aarch64__)
+	char id[32] = ""; /* MIDR_EL1, as text */
+	int fd = accel != ACCEL_KVM ? -1 : open("/sys/devices/system/cpu/cpu0"
+			"/regs/identification/midr_el1", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!read(fd, id, sizeof id);
+	close_fd(&fd);
+	h = hash_bytes(h, id, sizeof id);
 #endif
 	return h;
 }

@@ -173,17 +173,77 @@ long() {
 	rm "$T/$arch.snapshot"
 	restores 1 >/dev/null
 	is "$(restores 100)" 0 "$arch: 100 restores"
-	run "$KTEST" -accel tcg -timeout "$secs" -cpus 4 -kernel-path "$kernel" \
-	    -- "$program" cpus 4
-	is "$status" 0 "$arch: four processors"
+	ports 1
+	build net-guest net-guest.c -static
+	"$built" say 127.0.0.1 $((port + 1)) hello >/dev/null 2>&1 &
 	CC=$2-linux-gnu-gcc build "net-guest-$2" net-guest.c -static
-	run "$KTEST" -accel tcg -timeout "$secs" -net user -kernel-path \
-	    "$kernel" -- "$built" show
+	cold "$arch.cpus" -cpus 4 -- "$program" cpus 4
+	cold "$arch.net" -net user -- "$built" read 10.42.0.2 $((port + 1))
+	GOARCH=$1 CGO_ENABLED=0
+	export GOARCH CGO_ENABLED
+	mkdir -p "$T/go"
+	printf 'module m\n' >"$T/go/go.mod"
+	cat >"$T/go/m_test.go" <<-end
+		package m
+
+		import ("runtime"; "testing")
+
+		func TestArch(t *testing.T) {
+			if runtime.GOARCH != "$1" { t.Fatal(runtime.GOARCH) }
+		}
+
+		func TestFails(t *testing.T) { t.Fatal("as it should") }
+	end
+	job "$arch.go" sh -c 'cd "$1" && shift && exec "$@"' sh "$T/go" go test \
+	    -v -exec "$KTEST -accel tcg -timeout $secs -kernel-path $kernel"
+	jobs_run
+	unset GOARCH CGO_ENABLED
+	result "$arch.cpus"
+	is "$status" 0 "$arch: four processors"
+	result "$arch.net"
 	is "$status" 0 "$arch: a network"
-	like "$out" '10\.42\.0\.10' "$arch: its address"
+	text "$out" hello "$arch: what this host says there"
+	result "$arch.go"
+	is "$status" 1 "$arch: go test"
+	like "$out" '^--- PASS: TestArch' "$arch: go test: one passes"
+	like "$out" '^--- FAIL: TestFails' "$arch: go test: one fails"
+	[ "$(id -u)" = 0 ] && command -v debootstrap >/dev/null || {
+		skip 'no debootstrap, or not root' "$arch: a Debian"
+		return
+	}
+	quiet_log=$T/debootstrap
+	debootstrap --foreign --arch="$1" --variant=minbase trixie "$T/root" \
+	    >"$quiet_log" 2>&1
+	is $? 0 "$arch: debootstrap --foreign"
+	run "$KTEST" -accel tcg -timeout 2h -memory 2G -kernel-path "$kernel" \
+	    -rootfs "$T/root:rw" -cwd / -- /debootstrap/debootstrap --second-stage
+	is "$status" 0 "$arch: its second stage, in the guest"
+	run "$KTEST" -accel tcg -timeout "$secs" -kernel-path "$kernel" -rootfs \
+	    "$T/root" -cwd / -- /bin/sh -c 'dpkg --print-architecture; exit 6'
+	is "$status $(cat "$out")" "6 $1" "$arch: its shell and dpkg"
+	rm -rf "$T/root"
+}
+
+# One call for all kernels, and Monogon mode where no module is needed
+several() {
+	set --
+	for several_name in arm64 riscv64 s390x; do
+		kernel=$(sh "$here/kernels.sh" path "$several_name") || return
+		set -- "$@" -kernel-path "$kernel"
+	done
+	run "$KTEST" -accel tcg -timeout "$secs" "$@" -- \
+	    "${program%"$arch"}%a" exit 7
+	is "$status $(grep -c ' failed   7 ' "$err")" '7 3' 'three kernels, one call'
+	build mkcpio mkcpio.c
+	"$built" "init=${KTEST%/*}/init-s390x" "tester=$program" >"$T/cpio"
+	run "$KTEST" -accel tcg -timeout "$secs" -kernel-path "$kernel" \
+	    -initrd-path "$T/cpio"
+	is "$status" 0 's390x in Monogon mode'
+	like "$out" '^argument -test.v' 's390x in Monogon mode: its tester'
 }
 
 architecture arm64 aarch64 qemu-system-aarch64
 architecture riscv64 riscv64 qemu-system-riscv64
 architecture s390x s390x qemu-system-s390x
+[ -z "$all" ] || [ "$arch $lack" != 's390x ' ] || several
 finish

@@ -2999,11 +2999,8 @@ static int kernel_parse(struct ktest *k, const char *path,
 	else if (!kernel_uki(m, &in)
 		 || (!kernel_is_bzimage(&in) && kernel_row(&in) == MACHINES))
 		return fail(k, "-kernel-path %s: is %s", path, kernel_other(m));
-	else if (!kernel_is_bzimage(&in)) {
-		if (kernel_image(k, path, &in, kernel) < 0)
-			return -1;
-	}
-	else if (kernel_bzimage(k, path, &in, kernel) < 0)
+	else if ((kernel_is_bzimage(&in) ? kernel_bzimage : kernel_image)(
+			k, path, &in, kernel) < 0)
 		return -1;
 	else
 		kernel->tool = NULL;

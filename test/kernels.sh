@@ -153,6 +153,17 @@ unpack() {
 	    fail "$package: depmod failed"
 }
 
+# unpack_foreign ARCHITECTURE: without what QEMU has nothing of, most of it
+unpack_foreign() {
+	package=linux-image-$1
+	set --
+	for dir in sound drivers/gpu drivers/media drivers/scsi drivers/usb \
+	    drivers/net/ethernet drivers/net/wireless; do
+		set -- "$@" --exclude="*/kernel/$dir"
+	done
+	unpack "$package" "$@" --exclude='*.dtb'
+}
+
 # The lines of the fragments that did not make it into the configuration, but
 # for those of the first that the second has otherwise
 lost_lines() {
@@ -245,15 +256,9 @@ make_kernel() {
 	cloud) unpack linux-image-cloud-amd64 ;;
 	full) unpack linux-image-amd64 ;;
 	arm64 | riscv64 | s390x)
-		arch=$1
-		foreign "$arch"
-		# what QEMU has nothing of: four of five parts
-		set --
-		for dir in sound drivers/gpu drivers/media drivers/scsi \
-		    drivers/usb drivers/net/ethernet drivers/net/wireless; do
-			set -- "$@" --exclude="*/kernel/$dir"
-		done
-		unpack "linux-image-$arch" "$@" --exclude='*.dtb' ;;
+		foreign "$1"
+		unpack_foreign "$1"
+		unset APT_CONFIG ;;
 	tiny | debug)
 		fetch linux-source
 		echo "kernels.sh: building $1, some minutes" >&2

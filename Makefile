@@ -5,6 +5,7 @@
 #	make check		all tests
 #	make health		all triggers of kernel failures that we know
 #	make kvm		guests under KVM, in a guest under TCG
+#	make machines		disks, PCs, TPMs and restarts, at length
 #	make suite		-each with 1,000 programs, Linux's selftests, Slurm
 #	make image		-image, in a Debian that is made for it; as root
 #	make bench		what ktest costs, in ratios to bare QEMU
@@ -72,6 +73,13 @@ kvm:
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh -t 5400 test/kvm.sh
 
+machines:
+	@sh test/setup.sh machines
+	@sh test/kernels.sh cloud full tiny >/dev/null
+	@$(MAKE) --no-print-directory all
+	@KTEST_MACHINES=all sh test/run.sh -j 1 -t 3000 test/disk.sh \
+		test/machine.sh
+
 suite:
 	@sh test/setup.sh suite
 	@sh test/kernels.sh cloud full tiny debug >/dev/null
@@ -119,5 +127,6 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check health kvm suite image bench matrix lint install \
+.PHONY: all bios demo check health kvm machines suite image bench matrix \
+	lint install \
 	uninstall clean distclean

@@ -2,7 +2,7 @@
 # -disk, -rootfs FILE and -fw-cfg: what they make of QEMU's arguments, what they
 # refuse, what a guest sees of a disk, and what is left of it.
 #
-#	KTEST_DISK=all	also what takes long: 1 GiB, more filesystems, crashes
+#	KTEST_MACHINES=all	also what takes long: 1 GiB, more filesystems, crashes
 . "$(dirname "$0")/tap.sh"
 
 need_ktest
@@ -259,4 +259,49 @@ wait "$fsync_pid"
 is "$?" 125 'fsync: QEMU was killed'
 is "$(head -c 6 raw)" 'synced' 'fsync: what was written is there'
 is "$(ls -A "$T/tmp")" '' 'nothing is left'
+[ "${KTEST_MACHINES:-}" = all ] || finish
+
+# -- At length: 1 GiB, the other filesystems, a machine that crashes --
+rm -f raw parts before
+cloud_job big -disk 1G -- "$DISKS" fill /dev/vda 1024
+truncate -s 1G big
+cloud_job bigrw -disk big:rw -- "$DISKS" fill /dev/vda 1024
+truncate -s 512M xfs.img btrfs.img
+mkfs.btrfs -q -r root btrfs.img 2>/dev/null
+mkfs.erofs erofs.img root >/dev/null 2>&1
+for fs in btrfs erofs; do
+	cloud_job $fs -rootfs $fs.img -- disks root
+done
+jobs_run
+for fs in btrfs erofs; do
+	done_is $fs 0 "-rootfs FILE, $fs"
+	text "$out" "read, written, /$nl" "-rootfs FILE, $fs: a layer"
+done
+"$DISKS" sum big >sum
+done_is big 0 '1 GiB'
+same "$out" sum '1 GiB written, then read: the sum'
+done_is bigrw 0 '1 GiB, :rw'
+same "$out" sum '1 GiB, :rw: the sum'
+is "$(cut -d' ' -f2 sum)" \
+    1073741824 '1 GiB: all of it'
+rm -f big
+
+# Two runs on one :rw disk: what was synced before `echo b` is there after it.
+if [ -f "${KTEST_FULL:-}" ]; then
+	mke2fs -q -F -t ext4 ext4.img 256M
+	mkfs.xfs -q xfs.img
+	mkfs.btrfs -q -f btrfs.img
+	for fs in ext4 xfs btrfs; do
+		crash() { # COMMAND
+			run "$KTEST" -kernel-path "$KTEST_FULL" -accel "$ACCEL" \
+			    -rootfs / -disk "$T/$fs.img:rw" -module $fs -expect \
+			    "$1" -- sh -c "mount -t $fs /dev/vda /mnt && $2"
+		}
+		crash restart 'echo kept >/mnt/a && sync /mnt/a &&
+		    echo b >/proc/sysrq-trigger; sleep 60'
+		is "$status" 0 "$fs: crashed"
+		crash none 'cat /mnt/a && umount /mnt'
+		is "$status $(cat "$out")" '0 kept' "$fs: its log is replayed"
+	done
+fi
 finish

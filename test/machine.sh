@@ -165,4 +165,58 @@ else
 	skip 'no OVMF' '-uefi'
 fi
 is "$(ls -A "$TMPDIR")" '' 'nothing is left'
+[ "${KTEST_MACHINES:-}" = all ] || finish
+
+# -- At length: the older Launch, tpm2-tools, UEFI that is saved, kexec --
+library_flags='-O1 -std=c99'
+# shellcheck disable=SC2086 # words
+quiet 'launch is built' "${CC:-cc}" $library_flags "$here/launch.c" -o launch
+printf disk | dd of=count conv=notrunc 2>/dev/null
+printf blob >blob
+run ./launch "$KTEST_CLOUD" "$top/init" count blob "$DISKS" launch
+is "$status" 0 'the older Launch: status'
+for line in 'from the guest' '4 processors, 2 interfaces, EFI 1' \
+    'tpm_version_major 1 2' 'vda 4 disk' 'raw 4 blob'; do
+	like "$out" "^$line\$" "the older Launch: $line"
+done
+mkdir tpm
+swtpm_setup --tpm2 --tpmstate "$T/tpm" --create-ek-cert --ca-dir /nonexistent \
+    >/dev/null 2>&1 || swtpm_setup --tpm2 --tpmstate "$T/tpm" >/dev/null 2>&1
+"$DISKS" sum tpm/tpm2-00.permall >before
+if [ -f "${KTEST_FULL:-}" ]; then
+	run "$KTEST" -kernel-path "$KTEST_FULL" -accel "$ACCEL" -uefi \
+	    "-tpm=$T/tpm" -rootfs / -- sh -c 'tpm2_pcrread sha256:0,7,16 &&
+	    tpm2_pcrextend 16:sha256='"$(printf %064d 1)"' &&
+	    tpm2_pcrread sha256:16'
+	is "$status" 0 'tpm2-tools: status'
+	unlike "$out" ' 0 *: 0x0{64}$' 'tpm2-tools: a measured boot'
+	is "$(grep ' 16' "$out" | sort -u | wc -l)" 2 \
+	    'tpm2-tools: a PCR is extended'
+	"$DISKS" sum tpm/tpm2-00.permall >after
+	same after before "-tpm=DIR: it was a copy"
+	mkfs=/sys/firmware/qemu_fw_cfg/by_name/opt/ktest/initrd/raw
+	cp "$KTEST_FULL" kernel
+	run "$KTEST" -kernel-path "$KTEST_FULL" -accel "$ACCEL" -machine q35 \
+	    -reboot -rootfs / -mount "$T:/mnt" -- sh -c 'echo "boot $KTEST_BOOT"
+	    [ "$KTEST_BOOT" = 1 ] || { cat /proc/cmdline; exit 4; }
+	    cp '"$mkfs"' /tmp/initrd; sleep 1
+	    kexec -l /mnt/kernel --initrd=/tmp/initrd --append="$(cat \
+	    /proc/cmdline) again" && kexec -e'
+	is "$status" 4 '-reboot: kexec'
+	like "$out" '^boot 2$' '-reboot: kexec is a start, too'
+	like "$out" ' again$' '-reboot: with the command line that it was given'
+fi
+for n in 1 2; do
+	cloud -v -uefi -snapshot "$T/snap" -- "$GUEST" exit $n
+	is "$status" "$n" "-uefi: saved, restored ($n)"
+done
+like "$err" 'snapshot .*: fits' '-uefi: it was'
+cp /usr/share/OVMF/OVMF_VARS_4M.fd vars 2>/dev/null && {
+	"$DISKS" sum vars >before
+	cloud -uefi -uefi-vars vars:rw -- "$GUEST" exit 0
+	"$DISKS" sum vars >after
+	ok '-uefi-vars :rw: what the firmware notes is there' \
+	    sh -c '! cmp -s before after'
+}
+is "$(ls -A "$TMPDIR")" '' 'nothing is left'
 finish

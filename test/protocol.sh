@@ -126,6 +126,8 @@ export FAKE_MONITOR FAKE_INCOMING
 echo 'kernel/net/9p/9pnet_virtio.ko
 kernel/fs/9p/9p.ko
 kernel/fs/overlayfs/overlay.ko
+kernel/fs/ext4/ext4.ko
+kernel/drivers/block/virtio_blk.ko
 kernel/drivers/net/virtio_net.ko' >>"$T/k/lib/modules/9.9.9-fake/modules.builtin"
 mkdir "$T/mounted"
 window=$(sed -n 's/^window //p' "$T/init")
@@ -151,6 +153,9 @@ restored tty "$window" -rootfs / -cwd /proc/sys -env A=b -user 0:0 -net user \
     -mount "$T/mounted:/mnt" -tty -- "$GUEST" exit 0
 wait $!
 restored pipes 0 -- "$GUEST" exit 0
+truncate -s 1M "$T/ext4.img"
+printf '\123\357' | dd of="$T/ext4.img" bs=1 seek=1080 conv=notrunc 2>/dev/null
+restored image 0 -rootfs "$T/ext4.img" -- sh
 
 # Until a restored guest has said that it lives, nothing else is taken.
 known=
@@ -182,7 +187,7 @@ emitted() { # FILE
 	tail -c +$((size + 1 + 116)) "$1" | head -c $((0x$emitted_size)) |
 	    tr '\0\n' '\n?' | cut -c 1
 }
-{ emitted "$T/tty"; emitted "$T/pipes"; } | sort -u >"$T/ktest.letters"
+{ emitted "$T/tty"; emitted "$T/pipes"; emitted "$T/image"; } | sort -u >"$T/ktest.letters"
 same "$T/ktest.letters" "$T/init.letters" \
     'the letters that ktest writes are those that init knows'
 for name in tty pipes; do

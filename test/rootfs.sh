@@ -49,7 +49,8 @@ refuse() { # REGEX OPTIONS...: before anything starts
 
 mkdir -p "$T/r/bin" "$T/r/data" "$T/r/lib64" "$T/r/var/tmp"
 refuse '-rootfs /no/such: No such' -rootfs /no/such
-refuse '-rootfs /etc/passwd: is not a directory' -rootfs /etc/passwd
+refuse '-rootfs /etc/passwd: (is truncated, or no image|has no filesystem)' \
+    -rootfs /etc/passwd
 refuse '-mount /no/such:/x: No such' -mount /no/such:/x
 refuse '-mount /etc/passwd: is not a directory' -mount /etc/passwd
 refuse '-mount /usr:/etc/passwd: /etc/passwd in the guest is not a dir' \

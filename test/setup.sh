@@ -1,7 +1,7 @@
 #!/bin/sh
 # setup.sh: the Debian packages that the Makefile's targets need.
 #
-#	test/setup.sh demo|check|suite|bench|lint|matrix|image
+#	test/setup.sh demo|check|machines|suite|bench|lint|matrix|image
 #
 # Looks for the tools themselves, however they came here, and installs the
 # packages of those that are missing. A user other than root is told the one
@@ -27,6 +27,17 @@ check		lz4				lz4
 check		git				git
 check		cpio				cpio
 check		xmllint				libxml2-utils
+check,machines	qemu-img			qemu-utils
+check,machines	mke2fs				e2fsprogs
+check,machines	mksquashfs			squashfs-tools
+check,machines	swtpm				swtpm
+check,machines	/usr/share/OVMF			ovmf
+machines	mkfs.xfs			xfsprogs
+machines	mkfs.btrfs			btrfs-progs
+machines	mkfs.erofs			erofs-utils
+machines	tpm2_pcrread			tpm2-tools
+machines	swtpm_setup			swtpm-tools
+machines	kexec				kexec-tools
 suite		parallel			parallel
 suite		sshd				openssh-server
 suite		slurmctld			slurmctld
@@ -60,6 +71,7 @@ image		/usr/lib/grub/i386-pc/boot.img	grub-pc-bin
 image		/usr/lib/grub/x86_64-efi/linux.mod	grub-efi-amd64-bin
 image		/usr/share/ovmf/OVMF.fd		ovmf
 '
+# qemu-img to ovmf are for disk.sh and machine.sh, to kexec for all of them;
 # parallel to munge are for what suite.sh runs on several machines;
 # flex to libelf-dev build the tiny kernel; xz to lz4 unpack kernels and modules,
 # git bisects some; headers are for modules that oops and hang, crash reads dumps;
@@ -92,9 +104,9 @@ install() {
 }
 
 case ${1:-} in
-demo | check | suite | bench | lint | matrix | image) ;;
+demo | check | machines | suite | bench | lint | matrix | image) ;;
 *)
-	echo "usage: test/setup.sh demo|check|suite|bench|lint|matrix|image" >&2
+	echo "usage: test/setup.sh demo|check|machines|suite|bench|lint|matrix|image" >&2
 	exit 125 ;;
 esac
 packages=$(missing "$1")

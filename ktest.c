@@ -9716,10 +9716,12 @@ static void guest_died(struct ktest *k)
 		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
 
-/* An image that is to be kept is shut down: QEMU ends then. */
+/* An image that is to be kept is shut down, and QEMU ends then. By guest-exec,
+ * since guest-shutdown calls a shutdown that needs logind. */
 static bool agent_shuts_down(struct ktest *k)
 {
-	static const char request[] = "{\"execute\":\"guest-shutdown\"}\n";
+	static const char request[] = "{\"execute\":\"guest-exec\","
+		"\"arguments\":{\"path\":\"/sbin/poweroff\"}}\n";
 	struct vm *v = &k->vm;
 
 	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)

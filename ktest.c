@@ -309,7 +309,7 @@ enum { /* times, in milliseconds */
 	AGENT_TICK_MS = 2000,   /* the guest agent of an image is asked again */
 	AGENT_WAIT_MS = 300000, /* for it, while the console says nothing new */
 	AGENT_INIT_MS = 60000,  /* for its next answer, and for init */
-	SHUTDOWN_WAIT_MS = 90000 /* for an image that is to be kept */
+	SHUTDOWN_WAIT_MS = 300000 /* for an image that is to be kept */
 };
 
 enum { TICK_TOLERANCE = 2000 }; /* of rates: one in so many */
@@ -509,12 +509,12 @@ enum qemu_fd { /* QEMU inherits them from FD_FIRST up, in this order */
 	FD_EARLY,              /* serial line and firmware's debug console */
 	FD_CONTROL, FD_STDIN, FD_STDOUT, FD_STDERR, /* vports ktest.NAME ... */
 	FD_KLOG,               /* ... and ktest.log */
-	FD_INITRAMFS,
+	FD_INITRAMFS,          /* ... */
+	FD_AGENT = FD_INITRAMFS, /* or, of an -image, its agent's vport */
 	FD_MEMORY,             /* the guest's memory, with -snapshot */
 	FD_MONITOR,            /* QMP */
 	FD_STATE,              /* of the devices that are saved or restored */
 	FD_KERNEL,             /* what is unpacked here */
-	FD_AGENT,              /* of an image: the guest agent's vport */
 	FD_END,                /* wires follow */
 	FD_LOG = FD_END,       /* QEMU's stdout and stderr */
 	FD_ALL,
@@ -6629,7 +6629,7 @@ enum fd_kind { FD_NONE, FD_SOCKET, FD_FROM_QEMU, FD_TO_QEMU, FD_FILE };
 
 enum { /* what has to be for a fd to exist */
 	WITH_PROGRAM = 1, WITH_STDERR = 2, WITH_SNAPSHOT = 4, WITH_RESTORE = 8,
-	WITH_KERNEL = 16, WITH_IMAGE = 32, WITH_OURS = 64
+	WITH_KERNEL = 16
 };
 
 static const struct {
@@ -6643,26 +6643,26 @@ static const struct {
 	[FD_STDOUT] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_STDERR] = { FD_SOCKET, WITH_PROGRAM | WITH_STDERR },
 	[FD_KLOG] = { FD_SOCKET, WITH_PROGRAM },
-	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM | WITH_OURS },
+	[FD_INITRAMFS] = { FD_FILE, WITH_PROGRAM },
 	[FD_MEMORY] = { FD_FILE, WITH_SNAPSHOT },
 	[FD_MONITOR] = { FD_SOCKET, WITH_PROGRAM },
 	[FD_STATE] = { FD_TO_QEMU, WITH_RESTORE },
 	[FD_KERNEL] = { FD_FILE, WITH_KERNEL },
-	[FD_AGENT] = { FD_SOCKET, WITH_IMAGE },
 };
 
 /* What that fd is in this attempt, FD_NONE if QEMU does not get it. */
 static enum fd_kind fd_kind_of(const struct guest *g, const struct attempt *a,
 			       int fd)
 {
-	const bool warm = a->boot != BOOT_COLD, image = g->system;
+	const bool warm = a->boot != BOOT_COLD;
 	const unsigned have = (g->mode == MODE_PROGRAM ? WITH_PROGRAM : 0u)
-		| (!g->merged || warm || image ? WITH_STDERR : 0u)
-		| (image ? WITH_IMAGE : WITH_OURS)
+		| (!g->merged || warm || g->system ? WITH_STDERR : 0u)
 		| (warm ? WITH_SNAPSHOT : 0u)
 		| (a->boot == BOOT_RESTORE ? WITH_RESTORE
 		   : g->kernel.unpack >> a->accel & 1 ? WITH_KERNEL : 0u);
 
+	if (fd == FD_AGENT && g->system)
+		return FD_SOCKET;
 	return qemu_fds[fd].with & ~have ? FD_NONE : qemu_fds[fd].kind;
 }
 
@@ -6902,7 +6902,7 @@ static void qemu_vports(struct qemu *q)
 	if (fd_kind_of(q->g, q->a, FD_STDERR) != FD_NONE)
 		qemu_socket(q, "err0", FD_STDERR, "ktest.stderr");
 	qemu_socket(q, "log0", FD_KLOG, "ktest.log");
-	if (fd_kind_of(q->g, q->a, FD_AGENT) != FD_NONE)
+	if (q->g->system)
 		qemu_socket(q, "agent0", FD_AGENT, "org.qemu.guest_agent.0");
 }
 
@@ -7101,7 +7101,7 @@ static int qemu_kernel(struct ktest *k, struct qemu *q)
 	}
 	qemu_arg(q, "-append");
 	qemu_arg(q, q->cmdline.at);
-	if (fd_kind_of(q->g, q->a, FD_INITRAMFS) != FD_NONE) {
+	if (fd_kind_of(q->g, q->a, FD_INITRAMFS) == FD_FILE) {
 		qemu_add(q, "-initrd", FD_PATH, FD_FIRST + FD_INITRAMFS);
 	} else if (q->o->initrd_path != NULL) {
 		qemu_arg(q, "-initrd");
@@ -9999,10 +9999,12 @@ static void guest_died(struct ktest *k)
 		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
 
-/* An image that is to be kept is shut down: QEMU ends then. */
+/* An image that is to be kept is shut down, and QEMU ends then. By guest-exec,
+ * since guest-shutdown calls a shutdown that needs logind. */
 static bool agent_shuts_down(struct ktest *k)
 {
-	static const char request[] = "{\"execute\":\"guest-shutdown\"}\n";
+	static const char request[] = "{\"execute\":\"guest-exec\","
+		"\"arguments\":{\"path\":\"/sbin/poweroff\"}}\n";
 	struct vm *v = &k->vm;
 
 	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)

@@ -89,7 +89,7 @@ fails 125 '-image: it ended or restarted, and before that it is up' \
     'it powers off'
 
 # -- What is kept is shut down --
-shutdown='hear=agent:guest-shutdown"}'
+shutdown='hear=agent:/sbin/poweroff"}'
 played "$asked;$pid;$job;x=7;$shutdown;sleep=11000;exit=0" \
     -image "$T/disk.raw:rw" -- sh
 is "$status" 7 ':rw: status'

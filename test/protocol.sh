@@ -168,6 +168,15 @@ restored pipes 0 -- "$GUEST" exit 0
 truncate -s 1M "$T/ext4.img"
 printf '\123\357' | dd of="$T/ext4.img" bs=1 seek=1080 conv=notrunc 2>/dev/null
 restored image 0 -rootfs "$T/ext4.img" -- sh
+for system in "$GUEST" sh; do
+	FAKE_DO='sync;hear=agent:input-data;hear=agent:"}};'\
+'say=agent:{"return": {"pid": 7}}\n;hello;'"keep=0:$T/system.${system##*/};"\
+"say=control:$live;go;x=0"
+	export FAKE_DO
+	run "$T/sites" -qemu "$FAKE" -init "$top/init" -accel tcg -image \
+	    "$T/ext4.img" -- "$system"
+	is "$status" 0 "${system##*/} in an -image: runs"
+done
 
 # Until a restored guest has said that it lives, nothing else is taken.
 known=
@@ -199,7 +208,8 @@ emitted() { # FILE
 	tail -c +$((size + 1 + 116)) "$1" | head -c $((0x$emitted_size)) |
 	    tr '\0\n' '\n?' | cut -c 1
 }
-{ emitted "$T/tty"; emitted "$T/pipes"; emitted "$T/image"; } | sort -u >"$T/ktest.letters"
+{ emitted "$T/tty"; emitted "$T/pipes"; emitted "$T/image"
+emitted "$T/system.${GUEST##*/}"; } | sort -u >"$T/ktest.letters"
 same "$T/ktest.letters" "$T/init.letters" \
     'the letters that ktest writes are those that init knows'
 for name in tty pipes; do

@@ -100,15 +100,21 @@ static int has_ended(void)
 static void await(const char *step, const char *text)
 {
 	time_t end = time(NULL) + PATIENCE;
+	int heard;
 
 	for (;;) {
 		if (strcmp(step, "expect") == 0 ? is_there(text)
 		    : is_raw() == (strcmp(step, "raw") == 0))
 			return;
-		if (time(NULL) > end || !listen_for(50))
-			die("in vain:", text);
-		if (has_ended() && (!listen_for(200) || !is_there(text)))
+		heard = listen_for(50);
+		if (has_ended()) {
+			(void)listen_for(200); /* its last words */
+			if (is_there(text))
+				return;
 			die("it ended before:", text);
+		}
+		if (time(NULL) > end || !heard)
+			die("in vain:", text);
 	}
 }
 

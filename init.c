@@ -1381,8 +1381,10 @@ static char *file_map(const char *path, size_t *size, long *file)
 		at = sys_map((size_t)end, 0, fd);
 	*size = end > 0 ? (size_t)end : 0;
 	*file = fd;
-	if (at == NULL)
+	if (at == NULL) {
 		sys_close(fd);
+		*file = -1;
+	}
 	return at;
 }
 

@@ -9226,8 +9226,9 @@ static void monitor_said(struct ktest *k, const char *line)
 	else if (strstr(line, "\"id\": \"pause\"") != NULL
 		 && strstr(line, "\"error\"") != NULL)
 		dump_refused(k, line);
-	else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL)
-		k->vm.paused = k->o->dump != NULL;
+	else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL
+		 || strstr(line, "\"event\": \"GUEST_PANICKED\"") != NULL)
+		k->vm.paused = k->o->dump != NULL; /* the latter is s390x's */
 }
 
 /* A byte of the monitor while it only explains: a newline of a text, which is

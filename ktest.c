@@ -300,6 +300,7 @@ enum { /* times, in milliseconds */
 	WRITER_TICK_MS = 10,
 	CONNECT_TICK_MS = 10,   /* for a socket whose queue is full */
 	KVM_AGE_MS = 2000,      /* of a machine that is saved under KVM */
+	SETTLE_MS = 500,        /* from init's hello until it waits, idle */
 	ALIVE_WAIT_MS = 10000,  /* for a sign of life of one that is restored */
 	MONITOR_WAIT_MS = 30000, /* QEMU's monitor: it answers at once, or never */
 	EXPLAIN_MS = 2000,      /* to explain a hang, of which ... */
@@ -2644,6 +2645,7 @@ static const struct machine {
 	bool acpi;             /* acpi=off is there to be chosen */
 	bool tsc;              /* TCG's clock is the host's tick counter */
 	bool fw_cfg;           /* for vmcoreinfo */
+	bool settles;          /* saving it loses interrupts that are pending */
 } machines[MACHINES] = {
 	/* Under KVM Monogon's, but that a program's has an RTC, for which a
 	 * kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG
@@ -2703,7 +2705,8 @@ static const struct machine {
 		.cpu = { [ACCEL_TCG] = "max", [ACCEL_KVM] = "host" },
 		.bus = "ccw", .module = "virtio_ccw", .slots = 32,
 		.serial = { "-device", "sclpconsole,chardev=early0" },
-		.early = "earlyprintk", .cmdline_max = 895 },
+		.early = "earlyprintk", .cmdline_max = 895,
+		.settles = true },
 };
 
 static const struct machine *guest_machine(const struct guest *g)
@@ -9775,12 +9778,13 @@ static int monitor_move(struct ktest *k)
 static void monitor_start(struct ktest *k)
 {
 	const long long age = now_ms() - k->vm.start;
-	const bool young = k->attempt.boot == BOOT_SAVE
-			   && k->attempt.accel == ACCEL_KVM && age < KVM_AGE_MS;
+	const long long want = k->attempt.accel == ACCEL_KVM ? KVM_AGE_MS
+		: guest_machine(&k->guest)->settles ? SETTLE_MS : 0;
+	const bool young = k->attempt.boot == BOOT_SAVE && age < want;
 
 	deadline_set(k, END_KVM, 0);
 	deadline_set(k, END_BOOT_HUNG, 0);
-	deadline_set(k, END_SAVED, young ? KVM_AGE_MS - age : 0);
+	deadline_set(k, END_SAVED, young ? want - age : 0);
 	if (young)
 		return;
 	k->vm.phase = PHASE_MONITOR;
@@ -10048,8 +10052,9 @@ static void monitor_said(struct ktest *k, const char *line)
 		(void)fail(k, "-dump %s: this QEMU cannot: %.500s", k->o->dump,
 			   line);
 		run_stop(k, END_OUTPUT);
-	} else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL) {
-		k->vm.paused = k->o->dump != NULL;
+	} else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL
+		   || strstr(line, "\"event\": \"GUEST_PANICKED\"") != NULL) {
+		k->vm.paused = k->o->dump != NULL; /* the latter is s390x's */
 	} else if (strstr(line, "\"event\": \"RESET\"") != NULL) {
 		k->vm.reset = k->o->reboot;
 	}
@@ -10320,6 +10325,8 @@ static bool agent_late(struct ktest *k)
 /* -- What init says -- */
 static void control_hello(struct ktest *k)
 {
+	if (guest_machine(&k->guest)->settles)
+		k->vm.start = now_ms();
 	if (k->attempt.boot == BOOT_SAVE) {
 		monitor_start(k);
 		return;

@@ -935,11 +935,12 @@ static const char *root_layer(const char *host)
 }
 
 /*
- * Makes what is mounted there the root. Unless it may be written to, a layer that keeps what
- * is written in memory lies over it, where the kernel has overlayfs; else only
- * the memory filesystems take files. Our own mounts move along, and init with
- * them; the initramfs remains below, reached by old_root. What our mounts would
- * hide of the directory `keep` (NULL: nothing), kept_dir reaches.
+ * Makes what is mounted at `root` the root. Unless it may be written to, a layer
+ * that keeps what is written in memory lies over it, where the kernel has
+ * overlayfs; else only the memory filesystems take files. Our own mounts move
+ * along, and init with them; the initramfs remains below, reached by old_root.
+ * What our mounts would hide of the directory `keep` (NULL: nothing), kept_dir
+ * reaches.
  */
 static void root_switch(const char *root, int writable, const char *keep)
 {
@@ -2895,6 +2896,24 @@ static void job_map(struct archive *a)
 	sys_rmdir(JOB_DIR);
 }
 
+/* Waits for the answer, and has the job then. The program of a machine that may
+ * restart hears which start this is. */
+static void job_take(struct archive *a, struct job *job, struct flow *in)
+{
+	static struct text variable;
+	uint64_t boot;
+
+	answer_take(a, &boot);
+	if (job->program == NULL)
+		job_read(a, job);
+	if (boot == 0)
+		return;
+	flow_close(in);
+	text_begin(&variable, "KTEST_BOOT=");
+	text_number(&variable, boot);
+	take_variable(job, variable.s);
+}
+
 __attribute__((noreturn))
 static void run_job(void)
 {
@@ -2902,8 +2921,7 @@ static void run_job(void)
 	static struct job job;
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
 	void *reserve = NULL;
-	uint64_t tainted, boot;
-	struct text variable;
+	uint64_t tainted;
 	int status;
 
 	if (!in_image)
@@ -2921,15 +2939,7 @@ static void run_job(void)
 	nmi_prepare();
 	if (!control_send(MESSAGE_HELLO, "", 0))
 		restart();
-	answer_take(&archive, &boot);
-	if (job.program == NULL)
-		job_read(&archive, &job);
-	if (boot != 0) {
-		flow_close(&flows[FLOW_IN]);
-		text_begin(&variable, "KTEST_BOOT=");
-		text_number(&variable, boot);
-		take_variable(&job, variable.s);
-	}
+	job_take(&archive, &job, &flows[FLOW_IN]);
 	log_begin(&job, &flows[FLOW_LOG]);
 	if (job.network != NULL)
 		network_raise(job.network);

@@ -446,7 +446,8 @@ struct guest { /* the description of one machine, all policy */
 					* -rootfs FILE the last is ... */
 	size_t disk_count;
 	const char *image_fs;          /* ... one with such in it, or NULL */
-	int image_part;                /* its partition, 0: all of it */
+	char image[64];                /* its device there, and these */
+	bool by_env;                   /* where the program is, env knows */
 };
 
 struct text { /* a bounded string; full is set when something did not fit */
@@ -1673,7 +1674,8 @@ static const struct opt opt_table[] = {
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME[:PARAM=VALUE]",
 	  .kind = OPT_LIST, .offset = AT(modules), .path = PATH_NAME,
-	  .machine = true, .program = true, .help = "load it, or FILE.ko (repeatable)" },
+	  .machine = true, .program = true,
+	  .help = "load it, or FILE.ko (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env), .program = true,
@@ -1882,6 +1884,23 @@ static bool parse_number(const char **s, long long *out)
 	if (p == *s)
 		return false;
 	*s = p;
+	return true;
+}
+
+/* Cuts ":WORD" off the end of a value, with a number behind WORD if n is given,
+ * unless all of it is a name here. */
+static bool value_cut(char *s, const char *word, long long *n)
+{
+	char *colon = strrchr(s, ':');
+	const char *rest;
+
+	if (colon == NULL || access(s, F_OK) == 0
+	    || strncmp(colon + 1, word, strlen(word)) != 0)
+		return false;
+	rest = colon + 1 + strlen(word);
+	if ((n != NULL && !parse_number(&rest, n)) || *rest != '\0')
+		return false;
+	*colon = '\0';
 	return true;
 }
 
@@ -3785,23 +3804,6 @@ static void modules_step(struct ktest *k, const struct guest *g)
  * before there is one of ours that could be taken for them.
  */
 
-/* Cuts ":WORD" off the end of a value, with a number behind WORD if n is given,
- * unless all of it is a name here. */
-static bool value_cut(char *s, const char *word, long long *n)
-{
-	char *colon = strrchr(s, ':');
-	const char *rest;
-
-	if (colon == NULL || access(s, F_OK) == 0
-	    || strncmp(colon + 1, word, strlen(word)) != 0)
-		return false;
-	rest = colon + 1 + strlen(word);
-	if ((n != NULL && !parse_number(&rest, n)) || *rest != '\0')
-		return false;
-	*colon = '\0';
-	return true;
-}
-
 /* -- Our own files: init and the firmware --
  * Beside the executable (a build), else where `make install` lays them.
  */
@@ -4111,7 +4113,8 @@ static int disk_add(struct ktest *k, struct guest *g, const char *option,
 	    && (part < 1 || part > GPT_PARTITIONS))
 		return fail(k, "%s %s: there is no partition %lld", option, value,
 			    part);
-	g->image_part = (int)part;
+	(void)snprintf(g->image, sizeof g->image, "vd%c%.0lld",
+		       'a' + (int)(d - g->disk), part);
 	if (g->image_fs != NULL && d->rw)
 		return fail(k, "%s %s: an image is never written to, as root",
 			    option, value);
@@ -4139,17 +4142,20 @@ static uint64_t partition_at(const struct map *m, int n)
 static int guest_image(struct ktest *k, struct guest *g)
 {
 	const struct disk *d = &g->disk[g->disk_count];
+	const size_t base = 3; /* of "vdaN" */
 	uint64_t at = 0;
 	struct map m;
+	int part;
 	bool known;
 
 	g->image_fs = FILESYSTEMS;
 	if (disk_add(k, g, "-rootfs", k->o->rootfs) < 0
 	    || map_file(k, "-rootfs", d->path, &m) < 0)
 		return -1;
-	if (g->image_part > 0)
-		at = partition_at(&m, g->image_part);
-	known = !d->qcow2 && (g->image_part == 0 || at > 0);
+	part = atoi(g->image + base);
+	if (part > 0)
+		at = partition_at(&m, part);
+	known = !d->qcow2 && (part == 0 || at > 0);
 	for (size_t i = 0; known && i < COUNT(filesystems); i++) {
 		const struct filesystem *fs = &filesystems[i];
 		const size_t len = strlen(fs->magic);
@@ -4162,6 +4168,8 @@ static int guest_image(struct ktest *k, struct guest *g)
 	if (known && strcmp(g->image_fs, FILESYSTEMS) == 0)
 		return fail(k, "-rootfs %s: has no filesystem in it (" FILESYSTEMS
 			    "; FILE:pN is in partition N)", k->o->rootfs);
+	(void)snprintf(g->image + strlen(g->image), sizeof g->image
+		       - strlen(g->image), " %s", g->image_fs);
 	return 0;
 }
 
@@ -4181,8 +4189,8 @@ static int guest_disks(struct ktest *k, struct guest *g)
 
 		/* QEMU's FW_CFG_MAX_FILE_PATH */
 		if (file == NULL || file == s || file - s > 55)
-			return fail(k, "-fw-cfg %.100s: is not NAME=FILE, with a NAME"
-				    " of 1 to 55 bytes", s);
+			return fail(k, "-fw-cfg %.100s: is not NAME=FILE, with a"
+				    " NAME of 1 to 55 bytes", s);
 		if (!is_file(file + 1) || access(file + 1, R_OK) < 0)
 			return fail(k, "-fw-cfg %.100s: is not a readable file", s);
 	}
@@ -4387,10 +4395,11 @@ static int guest_program(struct ktest *k, struct guest *g)
 	}
 	if (name[0] == '\0')
 		return fail(k, "PROGRAM: the name is empty");
-	if (g->image_fs != NULL) /* whose env looks for what has no slash */
-		return strchr(name, '/') == NULL || name[0] == '/'
-		       ? path_set(k, g->program, "%s", strchr(name, '/') != NULL
-				  ? name : "/usr/bin/env")
+	g->by_env = g->image_fs != NULL && strchr(name, '/') == NULL;
+	if (g->image_fs != NULL)
+		return g->by_env || name[0] == '/'
+		       ? path_set(k, g->program, "%s", g->by_env
+				  ? "/usr/bin/env" : name)
 		       : path_absolute(k, name, g->program);
 	if (strchr(name, '/') == NULL) {
 		if (!path_search(root, name, path)) {
@@ -4429,7 +4438,8 @@ static int guest_system_program(struct ktest *k, struct guest *g)
 {
 	const char *name = k->o->argv[0];
 
-	if (strchr(name, '/') == NULL)
+	g->by_env = strchr(name, '/') == NULL;
+	if (g->by_env)
 		return strchr(name, '=') == NULL && name[0] != '\0'
 			? path_set(k, g->program, "/usr/bin/env")
 			: fail(k, "PROGRAM %.200s: needs its path", name);
@@ -5720,12 +5730,9 @@ static int job_devices(struct cpio *c, const struct guest *g)
 			&& job_string(c, "v", w->name) < 0))
 			return -1;
 	}
-	(void)snprintf(value, sizeof value, "vd%c%.0d %s",
-		       'a' + (int)g->disk_count - 1, g->image_part, g->image_fs);
-	if (g->image_fs != NULL && job_string(c, "r", value) < 0)
-		return -1;
-	if (root_is_dir(o, g) && guest_root(o, g) == NULL
-	    && guest_hides(g->cwd) && job_string(c, "b", g->cwd) < 0)
+	if ((g->image_fs != NULL && job_string(c, "r", g->image) < 0)
+	    || (root_is_dir(o, g) && guest_root(o, g) == NULL
+		&& guest_hides(g->cwd) && job_string(c, "b", g->cwd) < 0))
 		return -1;
 	for (size_t i = 0; i < g->mount_count; i++) {
 		const struct mount *m = &g->mount[i];
@@ -5757,8 +5764,6 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || job_string(c, "p", g->copy[0] != '\0' && o->argv[0][0] != '/'
 			  ? g->copy : g->program) < 0
 	    || (g->copy[0] != '\0' && job_string(c, "i", g->copy) < 0)
-	    || (o->image != NULL && strchr(o->argv[0], '/') == NULL
-		&& job_string(c, "a", "env") < 0)
 	    || job_string(c, "d", g->cwd) < 0
 	    || job_string(c, "c", core) < 0
 	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
@@ -5766,10 +5771,8 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || (g->merged && job_string(c, "m", "") < 0)
 	    || (health_asked(o) && job_string(c, "k", health_boot(o)
 					      ? "b" : "") < 0)
-	    || (o->kmemleak && job_string(c, "s", "") < 0))
-		return -1;
-	if (g->image_fs != NULL && strchr(o->argv[0], '/') == NULL
-	    && job_string(c, "a", g->program) < 0)
+	    || (o->kmemleak && job_string(c, "s", "") < 0)
+	    || (g->by_env && job_string(c, "a", g->program) < 0))
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
 		if (job_string(c, "a", o->argv[i]) < 0)
@@ -6064,8 +6067,7 @@ static int job_entry_needs(struct cpio *c, const char *path, unsigned mode,
 	int result;
 
 	if ((!library && (mode & 0111) == 0) || o->image != NULL
-	    || (root_is_dir(o, &c->k->guest)
-		&& guest_root(o, &c->k->guest) == NULL))
+	    || (root_is_dir(o, &c->k->guest) && !guest_root(o, &c->k->guest)))
 		return 0;
 	c->optional = library || !named;
 	result = job_needs(c, path, 0);
@@ -6510,8 +6512,8 @@ static void qemu_machine(struct qemu *q)
 	if (o->cpus > 1)
 		qemu_add(q, "-smp", "%d", (int)o->cpus);
 	if (q->g->vars[0] != '\0') {
-		qemu_add(q, "-drive", "if=pflash,format=raw,readonly=on,file.driver="
-			 "file,file.filename=%s", q->g->bios);
+		qemu_add(q, "-drive", "if=pflash,format=raw,readonly=on,"
+			 "file.driver=file,file.filename=%s", q->g->bios);
 		qemu_add(q, "-drive", "if=pflash,format=raw,file.driver=file,"
 			 "file.filename=%s", q->g->vars);
 		qemu_more(q, q->g->vars_rw ? "" : ",snapshot=on");
@@ -6741,7 +6743,8 @@ static void qemu_tpm(struct qemu *q)
 }
 
 /* Disks, and blobs of fw_cfg, among them what kexec needs to start a kernel in
- * which the program is run again. The disk of a machine that is saved reads as zeros. */
+ * which the program is run again. The disk of a machine that is saved reads as
+ * zeros. */
 static void qemu_disks(struct qemu *q)
 {
 	const struct ktest_list *blobs = &q->o->fw_cfgs;
@@ -6757,8 +6760,8 @@ static void qemu_disks(struct qemu *q)
 			qemu_add(q, "-drive", "if=none,id=disk%d,driver=null-co,"
 				 "read-zeroes=on,size=%s", (int)i, text);
 		else
-			qemu_add(q, "-drive", "if=none,id=disk%d,format=%s,"
-				 "file.driver=file,file.filename=" FD_PATH ",cache=%s",
+			qemu_add(q, "-drive", "if=none,id=disk%d,format=%s,file."
+				 "driver=file,file.filename=" FD_PATH ",cache=%s",
 				 (int)i, d->qcow2 ? "qcow2" : "raw", FD_FIRST
 				 + FD_END + (int)(g->wire_count + i),
 				 d->rw ? "writeback" : "unsafe");
@@ -8068,7 +8071,8 @@ static int vm_spawn(struct ktest *k)
 	struct vm *v = &k->vm;
 	const struct guest *g = &k->guest;
 	const size_t tpm = FD_END + g->wire_count + g->disk_count;
-	int source[FD_END + WIRES_MAX + DISKS_MAX + 1], error[2] = { -1, -1 }, log, result = -1;
+	int source[FD_END + WIRES_MAX + DISKS_MAX + 1], error[2] = { -1, -1 };
+	int log, result = -1;
 
 	vm_reset(v);
 	for (size_t i = 0; i < COUNT(source); i++)
@@ -9315,8 +9319,8 @@ static void dump_prepare(struct ktest *k)
 
 /* -- Restarts: -reboot --
  * Until init says hello QEMU ends where the guest restarts, as it does without
- * -reboot; then it resets the machine, a few times: SeaBIOS needs several for one. So
- * what cannot boot does not try for ever.
+ * -reboot; then it resets the machine, a few times, since SeaBIOS needs several
+ * for one. So what cannot boot does not try for ever.
  */
 enum { RESETS_MAX = 3 };
 
@@ -10800,7 +10804,8 @@ static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 	char why[512];
 
 	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
-	    || !guest_machine(&k->guest)->acpi || k->guest.mode == MODE_MONOGON /* it may have run, silently */
+	    || !guest_machine(&k->guest)->acpi
+	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
 	    || find_line(k->scratch, n, PANIC, why, sizeof why)
 	    || find_line(k->scratch, n, "firmware: ", why, sizeof why)
 	    || (find_line(k->scratch, n, "] ktest: ", why, sizeof why)

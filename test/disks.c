@@ -163,7 +163,7 @@ static int count(const char *dir, const char *name)
 static void launch(void)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(8080) };
-	int fd = socket(AF_INET, SOCK_STREAM, 0), peer;
+	int fd = socket(AF_INET, SOCK_STREAM, 0), peer = -1;
 
 	printf("%d processors, %d interfaces, EFI %d\n",
 	       (int)sysconf(_SC_NPROCESSORS_ONLN), count("/sys/class/net", "eth"),

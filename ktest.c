@@ -449,7 +449,7 @@ struct guest { /* the description of one machine, all policy */
 	struct disk disk[DISKS_MAX];   /* with -image the first is that, with
 					* -rootfs FILE the last is ... */
 	size_t disk_count;
-	const char *image_fs;          /* ... with one of these in it, or NULL */
+	const char *image_fs;          /* ... one with such in it, or NULL */
 	char image[64];                /* its device there, and these */
 	bool by_env;                   /* where the program is, env knows */
 };
@@ -1678,7 +1678,8 @@ static const struct opt opt_table[] = {
 	  .def = "found by kernel" },
 	{ .name = "module", .value = "NAME[:PARAM=VALUE]",
 	  .kind = OPT_LIST, .offset = AT(modules), .path = PATH_NAME,
-	  .machine = true, .program = true, .help = "load it, or FILE.ko (repeatable)" },
+	  .machine = true, .program = true,
+	  .help = "load it, or FILE.ko (repeatable)" },
 	{ .name = NULL, .help = "The program" },
 	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
 	  .offset = AT(env), .program = true,

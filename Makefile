@@ -1,8 +1,10 @@
 # ktest: `cc ktest.c -o ktest` builds it; this wraps that and what is around.
 #
-#	make			ktest, and init, process 1 of its guests
+#	make			ktest, and init, process 1 of its guests; with
+#				ARCHS="aarch64 riscv64 s390x" theirs, too
 #	make demo		a program in Debian's kernel, from nothing
 #	make check		all tests
+#	make arch		more of guests of other architectures
 #	make health		all triggers of kernel failures that we know
 #	make kvm		guests under KVM, in a guest under TCG
 #	make machines		disks, PCs, TPMs and restarts, at length
@@ -19,18 +21,23 @@
 CC = cc
 CFLAGS = -O2
 PREFIX = /usr/local
+CLANG = clang
+ARCHS =
 
-# Init runs without a C library; init.c has the short line. The last three
+# Init runs without a C library; init.c has the short line. The last four
 # lines halve the file.
 INIT_CFLAGS = -std=c99 -static -nostdlib -ffreestanding \
 	-fno-stack-protector -fno-pie -s \
-	-fno-asynchronous-unwind-tables -fno-ident -fno-jump-tables \
+	-fno-asynchronous-unwind-tables -fno-unwind-tables \
+	-fomit-frame-pointer -fno-ident -fno-jump-tables \
 	-Wl,-z,noseparate-code -Wl,-z,norelro -Wl,--build-id=none
+
+FOREIGN = arm64 riscv64 s390x # whose kernels are tested with
 
 bin = $(DESTDIR)$(PREFIX)/bin
 libexec = $(DESTDIR)$(PREFIX)/libexec/ktest
 
-all: ktest init
+all: ktest init $(ARCHS:%=init-%)
 
 ktest: ktest.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) ktest.c -o ktest
@@ -43,6 +50,19 @@ init: init.c
 	$(CC) -Oz $(INIT_CFLAGS) $(INIT_GCC) init.c -o init 2>/dev/null || \
 		$(CC) -Oz $(INIT_CFLAGS) init.c -o init 2>/dev/null || \
 		$(CC) -Os $(INIT_CFLAGS) init.c -o init
+
+# That of another architecture, by its gcc (Debian: gcc-aarch64-linux-gnu and so
+# on) or by clang with lld, which knows s390x since its version 18. Near data is
+# smaller: two architectures have a name for that.
+init-aarch64 init-riscv64 init-s390x init-x86_64: init.c
+	@arch=$@; arch=$${arch#init-}-linux-gnu; \
+	for cc in $$arch-gcc "$(CLANG) --target=$$arch -fuse-ld=lld"; do \
+		for o in '-Oz -mcmodel=tiny' '-Oz -msmall-exec' -Oz -Os; do \
+			set -- $$cc $$o $(INIT_CFLAGS) init.c -o $@; \
+			"$$@" 2>/dev/null && echo "$$@" && exit; \
+		done; \
+	done; \
+	echo "$@: needs $$arch-gcc, or clang with lld" >&2; exit 1
 
 bios:
 	$(MAKE) -C bios
@@ -57,8 +77,15 @@ demo:
 check:
 	@sh test/setup.sh check
 	@sh test/kernels.sh cloud full tiny debug >/dev/null
+	@-for k in $(FOREIGN); do sh test/kernels.sh $$k >/dev/null; done
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh
+
+arch:
+	@sh test/setup.sh check
+	@sh test/kernels.sh $(FOREIGN) >/dev/null
+	@$(MAKE) --no-print-directory all
+	@KTEST_ARCH=all sh test/run.sh -t 7200 test/arch.sh
 
 health:
 	@sh test/setup.sh check
@@ -88,6 +115,7 @@ suite:
 bench:
 	@sh test/setup.sh bench
 	@sh test/kernels.sh cloud full tiny >/dev/null
+	@-for k in $(FOREIGN); do sh test/kernels.sh $$k >/dev/null; done
 	@$(MAKE) --no-print-directory all
 	@sh test/bench.sh
 	@KTEST_CLOUD=$$(sh test/kernels.sh path cloud) sh test/bios-bench.sh
@@ -106,18 +134,24 @@ install: all
 	cp ktest "$(bin)/ktest"
 	cp init "$(libexec)/init"
 	cp bios/bios.bin "$(libexec)/bios/bios.bin"
+	for i in $(ARCHS:%=init-%); do \
+		cp $$i "$(libexec)/$$i" && chmod 755 "$(libexec)/$$i" || \
+			exit; \
+	done
 	chmod 755 "$(bin)/ktest" "$(libexec)/init"
 	chmod 644 "$(libexec)/bios/bios.bin"
 
 uninstall:
-	rm -f "$(bin)/ktest" "$(libexec)/init" "$(libexec)/bios/bios.bin"
+	rm -f "$(bin)/ktest" "$(libexec)/init" "$(libexec)"/init-* \
+		"$(libexec)/bios/bios.bin"
 	-rmdir "$(libexec)/bios" "$(libexec)"
 
 clean:
-	rm -rf ktest init build/test build/demo build/demo.snapshot
+	rm -rf ktest init init-aarch64 init-riscv64 init-s390x init-x86_64 \
+		build/test build/demo build/demo.snapshot
 
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check health kvm machines suite bench matrix lint install \
-	uninstall clean distclean
+.PHONY: all bios demo check arch health kvm machines suite bench matrix \
+	lint install uninstall clean distclean

@@ -156,8 +156,8 @@ struct explain {
  *
  * Each is a block that gives the numbers of the system calls and the functions
  * declared here. sys1 to sys6 pass that many arguments and return what the
- * kernel does, a negative errno on failure. All are 64-bit and little endian:
- * struct layouts below rely on that.
+ * kernel does, a negative errno on failure; sys6 is mmap's alone. All are
+ * 64-bit: struct layouts below rely on that.
  * ====================================================================== */
 
 long sys1(long nr, long a);
@@ -168,6 +168,8 @@ long sys5(long nr, long a, long b, long c, long d, long e);
 long sys6(long nr, long a, long b, long c, long d, long e, long f);
 /* Its child runs on the parent's stack until it executes a program. */
 long sys_vfork(void) __attribute__((returns_twice));
+/* Its child shares our memory and goes on where the top of its stack says. */
+long sys_clone(long *stack);
 /* Where a signal handler returns to. */
 void signal_return(void);
 
@@ -177,8 +179,7 @@ enum {
 	SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8,
 	SYS_mmap = 9, SYS_munmap = 11, SYS_rt_sigaction = 13,
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
-	SYS_getpid = 39, SYS_socket = 41, SYS_clone = 56, SYS_execve = 59,
-	SYS_exit = 60,
+	SYS_getpid = 39, SYS_socket = 41, SYS_execve = 59, SYS_exit = 60,
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_fsync = 74,
 	SYS_chdir = 80,
 	SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95,
@@ -196,7 +197,7 @@ enum {
 	SYS_finit_module = 313
 };
 
-enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000 };
+enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 0 };
 
 /*
  * C passes arguments in rdi rsi rdx rcx r8 r9 and then on the stack; the
@@ -204,13 +205,13 @@ enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000 };
  * in rax and spoils rcx and r11, which C calls may spoil too. The kernel does
  * not look at registers beyond a call's arguments, so one stub serves all six.
  * vfork's child overwrites the return address on the stack, so the parent
- * keeps it in a register.
+ * keeps it in a register. 0x111 is CLONE_VM | SIGCHLD.
  * At _start the stack pointer is what the kernel left, 16 byte aligned.
  */
 __asm__(
 	".text\n"
 	".globl sys1, sys2, sys3, sys4, sys5, sys6, sys_vfork\n"
-	".globl signal_return, _start\n"
+	".globl sys_clone, signal_return, _start\n"
 	"sys1:\n"
 	"sys2:\n"
 	"sys3:\n"
@@ -232,6 +233,12 @@ __asm__(
 	"	syscall\n"
 	"	push %rdx\n"
 	"	ret\n"
+	"sys_clone:\n"
+	"	mov %rdi, %rsi\n"
+	"	mov $0x111, %edi\n"
+	"	mov $56, %eax\n"
+	"	syscall\n"
+	"	ret\n"
 	"signal_return:\n"
 	"	mov $15, %eax\n"
 	"	syscall\n"
@@ -240,6 +247,213 @@ __asm__(
 	"	call main\n"
 	"	hlt\n"
 );
+
+#elif defined(__aarch64__) || (defined(__riscv) && __riscv_xlen == 64)
+
+/* The kernel's asm-generic/unistd.h. */
+enum {
+	SYS_dup3 = 24, SYS_fcntl = 25, SYS_ioctl = 29, SYS_mknodat = 33,
+	SYS_mkdirat = 34, SYS_unlinkat = 35, SYS_symlinkat = 36,
+	SYS_umount2 = 39, SYS_mount = 40, SYS_fallocate = 47,
+	SYS_faccessat = 48, SYS_chdir = 49, SYS_fchdir = 50, SYS_chroot = 51,
+	SYS_fchmod = 52, SYS_fchmodat = 53, SYS_fchown = 55, SYS_openat = 56,
+	SYS_close = 57, SYS_pipe2 = 59, SYS_getdents64 = 61, SYS_lseek = 62,
+	SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_ppoll = 73,
+	SYS_sync = 81, SYS_fsync = 82, SYS_utimensat = 88, SYS_exit = 93,
+	SYS_clock_settime = 112, SYS_clock_gettime = 113, SYS_kill = 129,
+	SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_reboot = 142,
+	SYS_setgid = 144, SYS_setuid = 146, SYS_setpgid = 154,
+	SYS_setsid = 157, SYS_setgroups = 159, SYS_sethostname = 161,
+	SYS_umask = 166, SYS_getpid = 172, SYS_sysinfo = 179,
+	SYS_socket = 198, SYS_munmap = 215, SYS_execve = 221, SYS_mmap = 222,
+	SYS_mlockall = 230, SYS_wait4 = 260, SYS_prlimit64 = 261,
+	SYS_finit_module = 273
+};
+
+#ifdef __aarch64__
+
+enum { O_DIRECTORY = 040000, BIG_ENDIAN = 0 };
+
+/*
+ * C passes arguments in x0 to x7 and returns to x30; the kernel takes the
+ * number in x8, arguments in x0 to x5, returns in x0 and keeps all others.
+ * There is no vfork: 0x4111 is CLONE_VFORK | CLONE_VM | SIGCHLD, with no stack
+ * of its own. Calls keep the stack 16 byte aligned, or the processor traps.
+ */
+__asm__(
+	".text\n"
+	".globl sys1, sys2, sys3, sys4, sys5, sys6, sys_vfork\n"
+	".globl sys_clone, signal_return, _start\n"
+	"sys1:\n"
+	"sys2:\n"
+	"sys3:\n"
+	"sys4:\n"
+	"sys5:\n"
+	"sys6:\n"
+	"	mov x8, x0\n"
+	"	mov x0, x1\n"
+	"	mov x1, x2\n"
+	"	mov x2, x3\n"
+	"	mov x3, x4\n"
+	"	mov x4, x5\n"
+	"	mov x5, x6\n"
+	"	svc 0\n"
+	"	ret\n"
+	"sys_vfork:\n"
+	"	mov x1, 0\n"
+	"	mov x0, 0x4111\n"
+	"	b clone\n"
+	"sys_clone:\n"
+	"	mov x1, x0\n"
+	"	mov x0, 0x111\n"
+	"clone:\n"
+	"	mov x9, x1\n"
+	"	mov x8, 220\n"
+	"	svc 0\n"
+	"	cbnz x0, 1f\n"
+	"	cbz x9, 1f\n"
+	"	ldr x30, [x9]\n"
+	"1:	ret\n"
+	"signal_return:\n"
+	"	mov x8, 139\n"
+	"	svc 0\n"
+	"_start:\n"
+	"	mov x29, 0\n"
+	"	bl main\n"
+	"	brk 0\n"
+);
+
+#else
+
+enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 0 };
+
+/*
+ * C passes arguments in a0 to a7 and returns to ra; the kernel takes the number
+ * in a7, arguments in a0 to a5, returns in a0 and keeps all others. vfork as
+ * above. A handler has no restorer: the kernel brings its own. The linker
+ * addresses what is near gp by it, which nobody else sets.
+ */
+__asm__(
+	".text\n"
+	".globl sys1, sys2, sys3, sys4, sys5, sys6, sys_vfork\n"
+	".globl sys_clone, signal_return, _start\n"
+	"sys1:\n"
+	"sys2:\n"
+	"sys3:\n"
+	"sys4:\n"
+	"sys5:\n"
+	"sys6:\n"
+	"	mv a7, a0\n"
+	"	mv a0, a1\n"
+	"	mv a1, a2\n"
+	"	mv a2, a3\n"
+	"	mv a3, a4\n"
+	"	mv a4, a5\n"
+	"	mv a5, a6\n"
+	"	ecall\n"
+	"signal_return:\n"
+	"	ret\n"
+	"sys_vfork:\n"
+	"	li a1, 0\n"
+	"	li a0, 0x4111\n"
+	"	j clone\n"
+	"sys_clone:\n"
+	"	mv a1, a0\n"
+	"	li a0, 0x111\n"
+	"clone:\n"
+	"	mv t0, a1\n"
+	"	li a7, 220\n"
+	"	ecall\n"
+	"	bnez a0, 1f\n"
+	"	beqz t0, 1f\n"
+	"	ld ra, (t0)\n"
+	"1:	ret\n"
+	"_start:\n"
+	".option push\n"
+	".option norelax\n"
+	"	la gp, __global_pointer$\n"
+	".option pop\n"
+	"	call main\n"
+	"	ebreak\n"
+);
+
+#endif
+
+#elif defined(__s390x__)
+
+enum {
+	SYS_exit = 1, SYS_read = 3, SYS_write = 4, SYS_close = 6,
+	SYS_execve = 11, SYS_chdir = 12, SYS_lseek = 19, SYS_getpid = 20,
+	SYS_mount = 21, SYS_sync = 36, SYS_kill = 37, SYS_umount2 = 52,
+	SYS_ioctl = 54, SYS_fcntl = 55, SYS_setpgid = 57, SYS_umask = 60,
+	SYS_chroot = 61, SYS_setsid = 66, SYS_sethostname = 74,
+	SYS_reboot = 88, SYS_mmap = 90, SYS_munmap = 91, SYS_fchmod = 94,
+	SYS_wait4 = 114, SYS_sysinfo = 116, SYS_fsync = 118, SYS_fchdir = 133,
+	SYS_mlockall = 152, SYS_rt_sigaction = 174, SYS_rt_sigprocmask = 175,
+	SYS_pread64 = 180, SYS_setgroups = 206, SYS_fchown = 207,
+	SYS_setuid = 213, SYS_setgid = 214, SYS_getdents64 = 220,
+	SYS_clock_settime = 259, SYS_clock_gettime = 260, SYS_openat = 288,
+	SYS_mkdirat = 289, SYS_mknodat = 290, SYS_unlinkat = 294,
+	SYS_symlinkat = 297, SYS_fchmodat = 299, SYS_faccessat = 300,
+	SYS_ppoll = 302, SYS_fallocate = 314, SYS_utimensat = 315,
+	SYS_pipe2 = 325, SYS_dup3 = 326, SYS_prlimit64 = 334,
+	SYS_finit_module = 344, SYS_socket = 359
+};
+
+enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 1 };
+
+/*
+ * C passes arguments in r2 to r6 and then on the stack, above the 160 bytes
+ * that it leaves to whom it calls, and returns to r14; of the arguments only r6
+ * has to be kept. The kernel takes the number in r1 or in the instruction,
+ * arguments in r2 to r6, returns in r2 and keeps all others. clone's first two
+ * arguments are the other way round.
+ */
+__asm__(
+	".text\n"
+	".globl sys1, sys2, sys3, sys4, sys5, sys_vfork, sys_clone\n"
+	".globl signal_return, _start\n"
+	"sys1:\n"
+	"sys2:\n"
+	"sys3:\n"
+	"sys4:\n"
+	"sys5:\n"
+	"	stg %r6, 48(%r15)\n"
+	"	lgr %r1, %r2\n"
+	"	lgr %r2, %r3\n"
+	"	lgr %r3, %r4\n"
+	"	lgr %r4, %r5\n"
+	"	lgr %r5, %r6\n"
+	"	lg %r6, 160(%r15)\n"
+	"	svc 0\n"
+	"	lg %r6, 48(%r15)\n"
+	"	br %r14\n"
+	"sys_vfork:\n"
+	"	svc 190\n"
+	"	br %r14\n"
+	"sys_clone:\n"
+	"	lghi %r3, 0x111\n"
+	"	svc 120\n"
+	"	ltgr %r2, %r2\n"
+	"	bnzr %r14\n"
+	"	lg %r14, 0(%r15)\n"
+	"	aghi %r15, -160\n"
+	"	br %r14\n"
+	"signal_return:\n"
+	"	svc 119\n"
+	"_start:\n"
+	"	aghi %r15, -160\n"
+	"	brasl %r14, main\n"
+	"	j .\n"
+);
+
+/* mmap takes a pointer to its arguments. */
+long sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	const long arguments[6] = {a, b, c, d, e, f};
+
+	return sys1(nr, (long)arguments);
+}
 
 #else
 #error "init.c: no block for this architecture: see 'Architectures'"
@@ -283,7 +497,7 @@ enum {
 
 enum {
 	SIGKILL = 9, SIGCHLD = 17, SIG_SETMASK = 2, WNOHANG = 1,
-	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000, CLONE_VM = 0x100,
+	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000,
 	POLLIN = 1, POLLOUT = 4, POLLHUP = 16
 };
 
@@ -406,6 +620,19 @@ static uint64_t str_number(const char **s, unsigned base, int most)
 		value = value * base + digit;
 	}
 	return value;
+}
+
+/* Numbers that the host sends and takes are little endian: turns one round
+ * where ours are not. */
+static void wire_order(void *number, size_t n)
+{
+	char *first = number, *last = first + n, byte;
+
+	while (BIG_ENDIAN && first < --last) {
+		byte = *first;
+		*first++ = *last;
+		*last = byte;
+	}
 }
 
 struct text {
@@ -660,7 +887,9 @@ static void signal_mask(uint64_t mask)
 /*
  * Blocks every signal; wait_events opens the door to SIGCHLD. A handler, not
  * a signalfd, because a small kernel may have been built without the latter.
- * exec resets it for the program, which unblocks everything itself.
+ * exec resets it for the program, which unblocks everything itself. Where a
+ * handler has no restorer, its mask stands in that place: no matter, since all
+ * others are blocked anyway.
  */
 static void signals_prepare(void)
 {
@@ -1360,6 +1589,7 @@ static void address_read(struct address *a, const char **s)
 	uint32_t ip = (uint32_t)str_number(s, 16, 8);
 
 	a->family = AF_INET;
+	wire_order(&ip, sizeof ip);
 	memcpy(a->ip, &ip, sizeof ip);
 	(*s)++;
 }
@@ -2078,12 +2308,14 @@ static int children_reap(long program, int *status)
 
 static long terminal;           /* the master; 0: there is none */
 
-/* Takes the number of rows and that of columns, 2 bytes each. */
+/* Takes the number of rows and that of columns as struct window has them. */
 static void terminal_size(const void *rows_columns)
 {
 	uint16_t size[4] = {0, 0, 0, 0}; /* struct winsize */
 
 	memcpy(size, rows_columns, 4);
+	wire_order(&size[0], 2);
+	wire_order(&size[1], 2);
 	sys3(SYS_ioctl, terminal, TIOCSWINSZ, (long)size);
 }
 
@@ -2109,6 +2341,8 @@ static long terminal_open(const char *size)
 	rows_columns[0] = (uint16_t)str_number(&size, 10, 5);
 	size++;
 	rows_columns[1] = (uint16_t)str_number(&size, 10, 5);
+	wire_order(&rows_columns[0], 2);
+	wire_order(&rows_columns[1], 2);
 	terminal_size(rows_columns);
 	sys1(SYS_setsid, 0);
 	sys3(SYS_ioctl, fd, TIOCSCTTY, 0);
@@ -2713,18 +2947,17 @@ static void sync_child(void)
 		sys1(SYS_exit, 0);
 }
 
-/* In a process of its own: a frozen filesystem holds it for ever. It shares
- * our memory, and returns from the system call to where its stack says. */
+/* In a process of its own: a frozen filesystem holds it for ever. */
 static void disks_sync(void)
 {
-	static long stack[128];
+	static __attribute__((aligned(16))) long stack[128];
 	struct limit limit;
 	long pid;
 	int status;
 
 	limit_begin(&limit, SYNC_WAIT);
-	stack[127] = (long)sync_child;
-	pid = sys5(SYS_clone, CLONE_VM | SIGCHLD, (long)(stack + 127), 0, 0, 0);
+	stack[126] = (long)sync_child;
+	pid = sys_clone(stack + 126);
 	while (pid > 0 && !children_reap(pid, &status)) {
 		if (limit_passed(&limit)) {
 			pid = -ETIMEDOUT;
@@ -2788,6 +3021,8 @@ static void answer_take(struct archive *a, uint64_t *boot)
 	long error;
 
 	control_read(&answer, sizeof answer);
+	wire_order(&answer.time, sizeof answer.time);
+	wire_order(&answer.length, sizeof answer.length);
 	time.sec = (int64_t)(answer.time / 1000000000);
 	time.nsec = (int64_t)(answer.time % 1000000000);
 	error = sys2(SYS_clock_settime, CLOCK_REALTIME, (long)&time);
@@ -2811,6 +3046,7 @@ static void verdict_make(struct verdict *verdict, int status,
     const struct flow *flows, uint64_t tainted)
 {
 	uint64_t now = taint_read();
+	unsigned char *number;
 
 	verdict->status = (unsigned char)status;
 	memcpy(verdict->out, &flows[FLOW_OUT].written, sizeof verdict->out);
@@ -2818,6 +3054,9 @@ static void verdict_make(struct verdict *verdict, int status,
 	memcpy(verdict->log, &flows[FLOW_LOG].written, sizeof verdict->log);
 	memcpy(verdict->taint[0], &tainted, sizeof tainted);
 	memcpy(verdict->taint[1], &now, sizeof now);
+	for (number = verdict->out; number < (unsigned char *)(verdict + 1);
+	    number += 8)
+		wire_order(number, 8);
 }
 
 /* Tells the verdict. The host ends the machine, or hangs up, when it has all

@@ -26,6 +26,7 @@
  *      4 Options     argv, @FILE, environment -> struct ktest_options
  *      5 Kernel      its file -> struct kernel; packed ones are unpacked
  *      6 Modules     which of them are loaded, and in which order
+ *     6b Disks       images -> disks, and a root on one
  *      7 Describe    the files that options name -> struct guest
  *      8 Claim       what a run takes of the host, and gives back
  *      9 Initramfs   what the guest is to hold -> a cpio archive
@@ -122,6 +123,7 @@ struct ktest_options {
 	struct ktest_list cmdline, modules;
 	char *const *argv; /* the program's, NULL: Monogon mode */
 	const char *cwd, *rootfs, *user;
+	const char *sysroot; /* libraries for another architecture */
 	int env_all, tty, shell; /* flags */
 	struct ktest_list env, files, mounts;
 	const char *qemu, *bios, *init; /* NULL: what the kernel's machine has */
@@ -414,6 +416,7 @@ struct guest { /* the description of one machine, all policy */
 	bool own_bios;                 /* the firmware is bios/bios.bin */
 	char vars[PATH_SIZE];          /* UEFI's variables, "": it is no UEFI */
 	bool vars_rw;
+	char name[PATH_SIZE];          /* argv[0], if "%a" is replaced in it */
 	char program[PATH_SIZE];       /* absolute path in the guest */
 	char cwd[PATH_SIZE];           /* its working directory there */
 	bool on_host;                  /* program is a file here */
@@ -565,11 +568,13 @@ struct task { /* a thread of the guest, as init tells of it */
 	int tid, pid, ppid;
 	char state;            /* as in /proc/PID/stat */
 	bool stack, user;      /* it has one; it was in no system call */
+	bool exits;            /* it was on its way out of the kernel */
 	char name[64], where[SYMBOL_SIZE];
 };
 
 struct cpu { /* a processor of the guest, as QEMU's monitor shows it */
 	bool halted, user, irqs_off;
+	bool idles;            /* whether it is halted can be seen */
 	unsigned long long ip;
 };
 
@@ -1450,8 +1455,8 @@ static uint64_t get_be(const char *p, size_t bytes)
 {
 	uint64_t v = 0;
 
-	while (bytes-- > 0)
-		v = v << 8 | (unsigned char)*p++;
+	for (size_t i = 0; i < bytes; i++)
+		v = v << 8 | (unsigned char)p[i];
 	return v;
 }
 
@@ -1486,7 +1491,8 @@ static const char *line_end(const char *p, const char *end)
 enum {
 	ELF_CLASS = 4, ELF_DATA = 5, ELF_MACHINE = 18,
 	PT_LOAD_TYPE = 1, PT_DYNAMIC_TYPE = 2, PT_INTERP_TYPE = 3,
-	PT_NOTE_TYPE = 4
+	PT_NOTE_TYPE = 4,
+	ELF_X86_64 = 62, ELF_I386 = 3 /* machines; machines[] has more */
 };
 
 struct elf_segment {
@@ -1495,10 +1501,17 @@ struct elf_segment {
 	uint64_t address;      /* in memory */
 };
 
+/* A number at `at` in an ELF file, whose order its header says. */
+static uint64_t elf_get(const char *elf, size_t at, size_t bytes)
+{
+	return elf[ELF_DATA] == 2 ? get_be(elf + at, bytes)
+				  : get_le(elf + at, bytes);
+}
+
 /* How many program headers an ELF file has, of which 64 bytes are there. */
 static size_t elf_segments(const char *p)
 {
-	return (size_t)get_le(p + (p[ELF_CLASS] == 2 ? 56 : 44), 2);
+	return (size_t)elf_get(p, p[ELF_CLASS] == 2 ? 56 : 44, 2);
 }
 
 /* Program header i of an ELF file of either class; false if it has none, or
@@ -1508,21 +1521,23 @@ static bool elf_segment(const char *p, size_t n, size_t i,
 {
 	bool wide;
 	uint64_t table, entry;
+	size_t at;
 
-	if (n < 64 || memcmp(p, "\177ELF", 4) != 0 || p[ELF_DATA] != 1
+	if (n < 64 || memcmp(p, "\177ELF", 4) != 0
+	    || (p[ELF_DATA] != 1 && p[ELF_DATA] != 2)
 	    || (p[ELF_CLASS] != 1 && p[ELF_CLASS] != 2))
 		return false;
 	wide = p[ELF_CLASS] == 2;
-	table = wide ? get_le(p + 32, 8) : get_le(p + 28, 4);
-	entry = get_le(p + (wide ? 54 : 42), 2);
+	table = wide ? elf_get(p, 32, 8) : elf_get(p, 28, 4);
+	entry = elf_get(p, wide ? 54 : 42, 2);
 	if (i >= elf_segments(p) || entry < (wide ? 56 : 32)
 	    || table > n || entry * (i + 1) > n - table)
 		return false;
-	p += table + entry * i;
-	s->type = (uint32_t)get_le(p, 4);
-	s->offset = wide ? get_le(p + 8, 8) : get_le(p + 4, 4);
-	s->address = wide ? get_le(p + 16, 8) : get_le(p + 8, 4);
-	s->size = wide ? get_le(p + 32, 8) : get_le(p + 16, 4);
+	at = (size_t)(table + entry * i);
+	s->type = (uint32_t)elf_get(p, at, 4);
+	s->offset = wide ? elf_get(p, at + 8, 8) : elf_get(p, at + 4, 4);
+	s->address = wide ? elf_get(p, at + 16, 8) : elf_get(p, at + 8, 4);
+	s->size = wide ? elf_get(p, at + 32, 8) : elf_get(p, at + 16, 4);
 	return true;
 }
 
@@ -1671,6 +1686,10 @@ static const struct opt opt_table[] = {
 	{ .name = "rootfs", .value = "DIR[:rw]|FILE[:pN]",
 	  .offset = AT(rootfs), .path = PATH_ALL, .program = true,
 	  .help = "its root: a directory, an image, or part of one" },
+	{ .name = "sysroot", .value = "DIR", .offset = AT(sysroot),
+	  .path = PATH_ALL, .program = true,
+	  .help = "a foreign program's libraries",
+	  .def = "/usr/ARCH-linux-gnu" },
 	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
 	  .program = true,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
@@ -2613,8 +2632,8 @@ static int open_unpacked(struct ktest *k, const char *path)
 static const struct machine {
 	const char *name;
 	const char *arch;      /* the processor's, as uname -m has it ... */
-	unsigned elf;          /* ... and as ELF has it */
-	bool big_endian;
+	unsigned elf[2];       /* ... and ELF, of 64 bits and of 32, or 0 */
+	const char *image;     /* the kernel where it is built */
 	const char *qemu, *package; /* the emulator, and Debian's name for it */
 	const char *type[3];   /* -M under each ACCEL_... */
 	const char *monogon;   /* the same in Monogon mode under KVM, or NULL */
@@ -2635,7 +2654,9 @@ static const struct machine {
 	 * kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG
 	 * also with the PIT, without which kernels cannot calibrate. They restart
 	 * by a triple fault: the other ways need ACPI or a keyboard controller. */
-	[MICROVM] = { .name = "microvm", .arch = "x86_64", .elf = 62,
+	[MICROVM] = { .name = "microvm", .arch = "x86_64",
+		.elf = { ELF_X86_64, ELF_I386 },
+		.image = "arch/x86/boot/bzImage",
 		.qemu = "qemu-system-x86_64", .package = "qemu-system-x86",
 		.type = { [ACCEL_TCG] = "microvm,x-option-roms=off,pit=on,"
 					"pic=on,rtc=on,isa-serial=off",
@@ -2651,7 +2672,9 @@ static const struct machine {
 		.cmdline_max = 2047, .own_bios = true, .acpi = true,
 		.tsc = true, .fw_cfg = true },
 	/* The same with PCI and QEMU's SeaBIOS. */
-	[Q35] = { .name = "q35", .arch = "x86_64", .elf = 62,
+	[Q35] = { .name = "q35", .arch = "x86_64",
+		.elf = { ELF_X86_64, ELF_I386 },
+		.image = "arch/x86/boot/bzImage",
 		.qemu = "qemu-system-x86_64", .package = "qemu-system-x86",
 		.type = { [ACCEL_TCG] = "q35", [ACCEL_KVM] = "q35" },
 		.cpu = { [ACCEL_KVM] = "host" },
@@ -2660,7 +2683,8 @@ static const struct machine {
 		.early = "earlyprintk=serial", .restart = "reboot=t",
 		.cmdline_max = 2047, .tsc = true, .fw_cfg = true },
 	/* "max" takes twice as long as this, for its pointer authentication. */
-	[ARM64] = { .name = "virt", .arch = "aarch64", .elf = 183,
+	[ARM64] = { .name = "virt", .arch = "aarch64", .elf = { 183, 40 },
+		.image = "arch/arm64/boot/Image",
 		.qemu = "qemu-system-aarch64", .package = "qemu-system-arm",
 		.type = { [ACCEL_TCG] = "virt,gic-version=3",
 			  [ACCEL_KVM] = "virt,gic-version=max" },
@@ -2668,15 +2692,16 @@ static const struct machine {
 		.bus = "device", .module = "virtio_mmio", .slots = 32,
 		.serial = { "-serial", "chardev:early0" }, .early = "earlycon",
 		.cmdline_max = 2047, .fw_cfg = true },
-	[RISCV64] = { .name = "virt", .arch = "riscv64", .elf = 243,
+	[RISCV64] = { .name = "virt", .arch = "riscv64", .elf = { 243 },
+		.image = "arch/riscv/boot/Image",
 		.qemu = "qemu-system-riscv64", .package = "qemu-system-misc",
 		.type = { [ACCEL_TCG] = "virt", [ACCEL_KVM] = "virt" },
 		.cpu = { [ACCEL_TCG] = "rv64", [ACCEL_KVM] = "host" },
 		.bus = "device", .module = "virtio_mmio", .slots = 8,
 		.serial = { "-serial", "chardev:early0" },
 		.early = "earlycon=sbi", .cmdline_max = 1023 },
-	[S390X] = { .name = "s390-ccw-virtio", .arch = "s390x", .elf = 22,
-		.big_endian = true,
+	[S390X] = { .name = "s390-ccw-virtio", .arch = "s390x", .elf = { 22 },
+		.image = "arch/s390/boot/bzImage",
 		.qemu = "qemu-system-s390x", .package = "qemu-system-misc",
 		.type = { [ACCEL_TCG] = "s390-ccw-virtio",
 			  [ACCEL_KVM] = "s390-ccw-virtio" },
@@ -2704,7 +2729,10 @@ static const char *guest_qemu(const struct ktest_options *o,
  * sectors, and has 4 bytes more (its size), but with gzip. vmlinux: ELF-64, and
  * the note by which QEMU starts it, Xen's public/elfnote.h,
  * XEN_ELFNOTE_PHYS32_ENTRY ("PVH"). A unified kernel image (UAPI Group, UKI) is
- * a PE file (Microsoft, "PE Format") whose section .linux is a bzImage.
+ * a PE file (Microsoft, "PE Format") whose section .linux is a bzImage. Image:
+ * Documentation/arch/arm64/booting.rst, arch/riscv/boot-image-header.rst; s390's
+ * bzImage: arch/s390/include/asm/setup.h, struct parmarea at 0x10400. An Image in
+ * an EFI program: drivers/firmware/efi/libstub/zboot-header.S.
  */
 enum {
 	BZ_SETUP_SECTS = 0x1f1, BZ_SYSSIZE = 0x1f4, BZ_BOOT_FLAG = 0x1fe,
@@ -2714,10 +2742,25 @@ enum {
 	BZ_LOADED_HIGH = 1, BZ_KERNEL_64 = 1,
 	PE_AT = 0x3c, PE_SECTIONS = 6, PE_OPTIONAL_SIZE = 20, PE_HEADER = 24,
 	PE_VIRTUAL_SIZE = 8, PE_SIZE = 16, PE_OFFSET = 20, PE_SECTION = 40,
-	ELF_X86_64 = 62, ELF_I386 = 3,
 	ELF_NOTE_PVH = 18,
+	ZBOOT_PAYLOAD = 8, ZBOOT_LENGTH = 12,
+	S390_VERSION = 0x10428, S390_CMDLINE_SIZE = 0x10430,
+	IMAGE_HEAD = 0x10440,  /* all of that */
 	KERNEL_LAYERS = 4      /* a kernel in a kernel's file ... */
 };
+
+/* The first machine that runs an ELF file; NULL if there is none, or it is no
+ * such file. */
+static const struct machine *elf_machine(const struct map *m)
+{
+	const bool elf = m->size >= 64 && memcmp(m->at, "\177ELF", 4) == 0;
+	const unsigned is = elf ? (unsigned)elf_get(m->at, ELF_MACHINE, 2) : 0;
+
+	for (size_t i = 0; is != 0 && i < MACHINES; i++)
+		if (machines[i].elf[0] == is || machines[i].elf[1] == is)
+			return &machines[i];
+	return NULL;
+}
 
 /* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
  * descriptor size, type, then both padded to four bytes. */
@@ -2758,11 +2801,16 @@ static void kernel_messages(struct kernel *kernel, const char *s, size_t n)
 	static const char banner[] = "Linux version ",
 		acpi[] = "Unable to load the System Description",
 		pci[] = "No config space access function";
-	const char *p = find_bytes(s, n, banner, sizeof banner - 1);
+	const char *end = s + n,
+		   *p = find_bytes(s, n, banner, sizeof banner - 1);
 
+	while (p != NULL && p + sizeof banner <= end
+	       && !isdigit((unsigned char)p[sizeof banner - 1]))
+		p = find_bytes(p + 1, (size_t)(end - p) - 1, banner,
+			       sizeof banner - 1);
 	if (p == NULL)
 		return;
-	n -= (size_t)(p - s);
+	n = (size_t)(end - p);
 	kernel_version(kernel, p + sizeof banner - 1, n - sizeof banner + 1);
 	kernel->no_acpi = find_bytes(p, n, acpi, sizeof acpi - 1) == NULL;
 	kernel->no_pci = find_bytes(p, n, pci, sizeof pci - 1) == NULL;
@@ -2773,14 +2821,19 @@ static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
 {
 	struct elf_segment s;
 	bool pvh = false;
-	uint64_t machine = m->size >= 64 ? get_le(m->at + ELF_MACHINE, 2) : 0;
+	uint64_t machine = m->size >= 64 ? elf_get(m->at, ELF_MACHINE, 2) : 0;
+	const struct machine *other = elf_machine(m);
 
 	if (m->size < 64)
 		return fail(k, "-kernel-path %s: is a truncated ELF file",
 			    path);
-	if (machine != ELF_X86_64 && machine != ELF_I386)
+	if (other != NULL && other != machines)
+		return fail(k, "-kernel-path %s: is a vmlinux for %s, which QEMU"
+			    " does not start (take %s)", path, other->arch,
+			    other->image);
+	if (other == NULL)
 		return fail(k, "-kernel-path %s: is an ELF file for another"
-			    " architecture (machine %u), not x86", path,
+			    " architecture (machine %u)", path,
 			    (unsigned)machine);
 	kernel->elf = true;
 	kernel->is64 = machine == ELF_X86_64;
@@ -2871,9 +2924,8 @@ static const char *kernel_other(const struct map *m)
 		size_t len;
 		const char *what;
 	} others[] = {
-		{ 56, "ARMd", 4, "a kernel for arm64, not x86" },
-		{ 56, "RSC\x05", 4, "a kernel for riscv, not x86" },
-		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image, not x86" },
+		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image (take what it"
+		  " was made of)" },
 		{ 0, "070701", 6, "an initramfs (cpio), not a kernel" },
 		{ 0, "#!", 2, "a script, not a kernel" },
 		{ 0, "MZ", 2, "an EFI program without a Linux header" },
@@ -2886,7 +2938,7 @@ static const char *kernel_other(const struct map *m)
 		    && memcmp(m->at + others[i].at, others[i].magic,
 			      others[i].len) == 0)
 			return others[i].what;
-	return "neither a bzImage nor an ELF vmlinux";
+	return "neither a bzImage nor an Image nor an ELF vmlinux";
 }
 
 static bool kernel_is_bzimage(const struct map *m)
@@ -2896,22 +2948,82 @@ static bool kernel_is_bzimage(const struct map *m)
 	       && get_le(m->at + BZ_BOOT_FLAG, 2) == 0xaa55;
 }
 
+/* The machine for a file that begins as an Image does; MACHINES: none. */
+static enum machine_row kernel_row(const struct map *m)
+{
+	static const struct {
+		size_t at;
+		const char *magic;
+		enum machine_row machine;
+	} images[] = {
+		{ 56, "ARMd", ARM64 }, { 56, "RSC\x05", RISCV64 },
+		{ 0x10008, "S390EP", S390X },
+	};
+
+	for (size_t i = 0; i < COUNT(images); i++)
+		if (m->size >= images[i].at + 8
+		    && memcmp(m->at + images[i].at, images[i].magic,
+			      strlen(images[i].magic)) == 0)
+			return images[i].machine;
+	return MACHINES;
+}
+
+static int kernel_image(struct ktest *k, const char *path, const struct map *m,
+			struct kernel *kernel)
+{
+	size_t at, n;
+
+	kernel->machine = kernel_row(m);
+	kernel->is64 = true;
+	kernel->cmdline_max = machines[kernel->machine].cmdline_max;
+	if (kernel->machine != S390X) {
+		kernel_messages(kernel, m->at, m->size);
+	} else if (m->size >= IMAGE_HEAD) {
+		at = (size_t)get_be(m->at + S390_VERSION, 8);
+		n = (size_t)get_be(m->at + S390_CMDLINE_SIZE, 8);
+		kernel->cmdline_max = n > 1 ? n - 1 : kernel->cmdline_max;
+		if (at < m->size)
+			kernel_version(kernel, m->at + at, m->size - at);
+	}
+	return kernel->version[0] != '\0' ? 0 : fail(k, "-kernel-path %s: is"
+		" truncated, or no kernel of Linux: it does not say its version",
+		path);
+}
+
+/* What is packed in an EFI zboot image. */
+static bool kernel_zboot(const struct map *m, struct map *in)
+{
+	size_t at, size;
+
+	if (m->size < 64 || memcmp(m->at, "MZ\0\0zimg", 8) != 0)
+		return false;
+	at = (size_t)get_le(m->at + ZBOOT_PAYLOAD, 4);
+	size = (size_t)get_le(m->at + ZBOOT_LENGTH, 4);
+	if (at > m->size || size > m->size - at)
+		return false;
+	*in = (struct map){ m->at + at, size };
+	return packed_with(in->at, in->size) != NULL;
+}
+
 static int kernel_parse(struct ktest *k, const char *path,
 			const struct map *m, struct kernel *kernel)
 {
-	struct map in;
+	struct map in = *m;
 
 	*kernel = (struct kernel){ .cmdline_max = DEFAULT_CMDLINE_MAX };
 	if (kernel_is_bzimage(m))
 		return kernel_bzimage(k, path, m, kernel);
 	if (m->size >= 4 && memcmp(m->at, "\177ELF", 4) == 0)
 		return kernel_elf(k, path, m, kernel);
-	kernel->tool = packed_with(m->at, m->size);
-	if (kernel->tool != NULL)
-		in = *m;
-	else if (!kernel_uki(m, &in) || !kernel_is_bzimage(&in))
+	if (kernel_row(m) != MACHINES)
+		return kernel_image(k, path, m, kernel);
+	if (packed_with(m->at, m->size) != NULL || kernel_zboot(m, &in))
+		kernel->tool = packed_with(in.at, in.size);
+	else if (!kernel_uki(m, &in)
+		 || (!kernel_is_bzimage(&in) && kernel_row(&in) == MACHINES))
 		return fail(k, "-kernel-path %s: is %s", path, kernel_other(m));
-	else if (kernel_bzimage(k, path, &in, kernel) < 0)
+	else if ((kernel_is_bzimage(&in) ? kernel_bzimage : kernel_image)(
+			k, path, &in, kernel) < 0)
 		return -1;
 	else
 		kernel->tool = NULL;
@@ -2932,6 +3044,35 @@ static int kernel_read(struct ktest *k, const char *path, int fd,
 	result = kernel_parse(k, path, &m, kernel);
 	unmap_file(&m);
 	return result;
+}
+
+/* The machine of a packed kernel, of which no more is unpacked than says so. */
+static enum machine_row kernel_peek(struct ktest *k, const char *path,
+				    const struct kernel *kernel)
+{
+	char *argv[] = { (char *)(uintptr_t)kernel->tool,
+			 (char *)(uintptr_t)"-dc", NULL };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct child c = { 0, -1 };
+	struct map m = { k->scratch, 0 };
+	const struct machine *elf;
+	ssize_t n = 1;
+
+	if (fd < 0 || lseek(fd, (off_t)kernel->at, SEEK_SET) < 0
+	    || child_start(k, argv, NULL, fd, -1, &c) < 0) {
+		close_fd(&fd);
+		return MACHINES;
+	}
+	while (n > 0 && m.size < PAGE) {
+		n = run_read(k, c.out, k->scratch + m.size, PAGE - m.size);
+		m.size += n > 0 ? (size_t)n : 0;
+	}
+	(void)kill(c.pid, SIGKILL);
+	(void)child_end(&c);
+	close_fd(&fd);
+	elf = elf_machine(&m);
+	return kernel_is_bzimage(&m) ? MICROVM : elf == NULL ? kernel_row(&m)
+	       : (enum machine_row)(elf - machines);
 }
 
 /* What is inside of a kernel's file, as a file; -1 and k->error, or k->end. */
@@ -3000,6 +3141,8 @@ static bool kernel_named(struct kernel *kernel, const char *path)
 
 	if (dash == NULL || dot < dash || dash[1] < '0' || dash[1] > '9')
 		return false;
+	if (!isalpha((unsigned char)dot[1])) /* it is the version's */
+		dot = dash + strlen(dash);
 	kernel_version(kernel, dash + 1, (size_t)(dot - dash) - 1);
 	kernel->is64 = true;
 	return true;
@@ -3009,8 +3152,7 @@ static bool kernel_named(struct kernel *kernel, const char *path)
  * path[PATH_SIZE]: what was made last. */
 static int kernel_of_tree(struct ktest *k, char *path)
 {
-	static const char *const names[] = { "arch/x86/boot/bzImage",
-					     "vmlinux", "vmlinuz" };
+	static const char *const names[] = { "vmlinux", "vmlinuz" };
 	char file[PATH_SIZE], found[PATH_SIZE] = "";
 	struct stat st;
 	uint64_t last = 0;
@@ -3018,17 +3160,23 @@ static int kernel_of_tree(struct ktest *k, char *path)
 
 	while (len > 1 && path[len - 1] == '/')
 		len--;
-	for (size_t i = 0; i < COUNT(names); i++) {
-		if (path_set(k, file, "%.*s/%s", (int)len, path, names[i]) < 0)
+	for (size_t i = 0; i < MACHINES + COUNT(names); i++) {
+		if (path_set(k, file, "%.*s/%s", (int)len, path, i < MACHINES
+			     ? machines[i].image : names[i - MACHINES]) < 0)
 			return -1;
-		if (stat(file, &st) < 0 || stat_ns(&st.st_mtim) < last)
+		if (stat(file, &st) < 0 || stat_ns(&st.st_mtim) < last
+		    /* of others than x86 QEMU starts no vmlinux */
+		    || (i >= MACHINES && last > 0
+			&& strstr(found, machines[0].image) == NULL
+			&& strstr(found, names[0]) == NULL))
 			continue;
 		last = stat_ns(&st.st_mtim);
 		memcpy(found, file, sizeof found);
 	}
 	if (found[0] == '\0')
-		return fail(k, "-kernel-path %s: is a directory without %s, %s"
-			    " or %s", path, names[0], names[1], names[2]);
+		return fail(k, "-kernel-path %s: is a directory without %s (or"
+			    " another architecture's), %s or %s", path,
+			    machines[0].image, names[0], names[1]);
 	memcpy(path, found, sizeof found);
 	return 0;
 }
@@ -3082,6 +3230,8 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 {
 	struct kernel *kernel = &g->kernel;
 	char *path = g->kernel_path;
+	const char *image;
+	enum machine_row row;
 	struct map m;
 	int result, fd;
 
@@ -3091,7 +3241,12 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	result = kernel_parse(k, path, &m, kernel);
 	unmap_file(&m);
 	if (result == 0 && kernel->wrapped && kernel->tool != NULL
-	    && !kernel_named(kernel, path)) {
+	    && kernel_named(kernel, path)) {
+		row = kernel_peek(k, path, kernel);
+		kernel->machine = row != MACHINES ? row : kernel->machine;
+		if (row != MACHINES)
+			kernel->cmdline_max = machines[row].cmdline_max;
+	} else if (result == 0 && kernel->wrapped && kernel->tool != NULL) {
 		fd = kernel_open(k, path, false, kernel);
 		result = fd < 0 ? -1 : 0;
 		close_fd(&fd);
@@ -3099,15 +3254,18 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	}
 	if (result < 0)
 		return -1;
+	image = machines[kernel->machine].image;
 	kernel->unpack = kernel_unpacks(k, kernel);
 	step(k, "kernel: %s, %s %s", path, kernel->elf ? "ELF"
-	     : kernel->wrapped ? "packed" : "bzImage", kernel->version);
+	     : kernel->wrapped ? "packed" : image + path_base(image),
+	     kernel->version);
 	return 0;
 }
 
 /* The fd of the kernel that this attempt starts, if it is to be unpacked. */
 static int kernel_attempt(struct ktest *k, const struct guest *g)
 {
+	const char *image = guest_machine(g)->image;
 	const long long start = now_ms();
 	struct kernel in;
 	int fd = kernel_open(k, g->kernel_path, g->kernel.wrapped
@@ -3120,7 +3278,7 @@ static int kernel_attempt(struct ktest *k, const struct guest *g)
 		step(k, "kernel: unpacked in %lld ms, %s (-unpack off: it"
 		     " unpacks itself)", now_ms() - start, in.elf
 		     ? "starts as vmlinux, its text not moved (KASLR)"
-		     : "a bzImage");
+		     : image + path_base(image));
 	return fd;
 }
 
@@ -3409,8 +3567,8 @@ static void plan_words(struct plan *p, char kind, const char *s,
 	bool these = when == NULL;
 
 	for (size_t n; s < end; s += n + (s + n < end)) {
-		for (n = 0; s + n < end && s[n] != ',' && (s[n] < '\0'
-						|| s[n] > ' ');)
+		for (n = 0; s + n < end && s[n] != ','
+					&& (unsigned char)s[n] > ' ';)
 			n++;
 		if (n > 0 && s[n - 1] == ':')
 			these = when != NULL && n == strlen(when)
@@ -3764,168 +3922,11 @@ static void modules_step(struct ktest *k, const struct guest *g)
 	     t.len > 0 ? names : "all that is needed is built in");
 }
 
-/* ==== 7. Describe =======================================================
- * options + the files they name -> struct guest: which program, init and
- * firmware, what of the host is seen there; and every policy: accelerator, ACPI,
- * sandbox. Reads files and changes nothing, so the caller's fds are looked at
- * before there is one of ours that could be taken for them.
- */
-
-/* -- Our own files: init and the firmware --
- * Beside the executable (a build), else where `make install` lays them.
- */
-static bool self_directory(char *out)
-{
-	char *slash;
-	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
-
-	if (n <= 0)
-		return false; /* then only the installed place is searched */
-	out[n] = '\0';
-	slash = strrchr(out, '/');
-	if (slash != NULL)
-		*slash = '\0';
-	return slash != NULL;
-}
-
-static int find_own(struct ktest *k, const char *name, char *out)
-{
-	char dir[PATH_SIZE];
-
-	if (self_directory(dir)) {
-		if (path_set(k, out, "%s/%s", dir, name) < 0)
-			return -1;
-		if (is_file(out))
-			return 0;
-		if (path_set(k, out, "%s/../libexec/ktest/%s", dir, name) < 0)
-			return -1;
-		if (is_file(out))
-			return 0;
-	}
-	(void)path_set(k, out, "%s/%s", KTEST_LIBEXEC, name);
-	return is_file(out) ? 0 : 1;
-}
-
-static int guest_init(struct ktest *k, struct guest *g)
-{
-	struct elf_segment s;
-	struct map m;
-	int result = 0;
-
-	if (k->o->init != NULL)
-		result = path_set(k, g->init, "%s", k->o->init);
-	else if ((result = find_own(k, "init", g->init)) > 0)
-		return fail(k, "-init is missing: there is no init beside"
-			    " ktest, nor %s (cc line: see init.c)", g->init);
-	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
-		return -1;
-	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
-		result = fail(k, "-init %s: is not an ELF program", g->init);
-	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
-		if (s.type == PT_INTERP_TYPE)
-			result = fail(k, "-init %s: is linked dynamically",
-				      g->init);
-	unmap_file(&m);
-	return result;
-}
-
-/* The machine: x86's has two, of which one has what a PC has. */
-static int guest_choose(struct ktest *k, struct guest *g)
-{
-	const struct ktest_options *o = k->o;
-	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi" : NULL;
-	char path[PATH_SIZE];
-
-	g->machine = g->kernel.machine;
-	if (g->machine != MICROVM && (o->machine != 0 || o->tpm != NULL))
-		return fail(k, "-%s: is for a x86-64 kernel, not %s",
-			    o->machine != 0 ? "machine" : "tpm",
-			    guest_machine(g)->arch);
-	if (g->machine == MICROVM && pc != NULL && o->machine == 1)
-		return fail(k, "-%s: needs -machine q35", pc);
-	if (g->machine == MICROVM && (o->machine == 2 || pc != NULL))
-		g->machine = Q35;
-	if (g->machine == Q35 && g->kernel.no_pci)
-		return fail(k, "-machine q35: this kernel has no PCI");
-	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
-		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
-	if (o->reboot && o->tty)
-		return fail(k, "-reboot: is not for -tty, nor -shell");
-	return 0;
-}
-
-/* UEFI's firmware and its variables: Debian and Ubuntu, their older releases,
- * Fedora, Arch; or named. */
-static int guest_uefi(struct ktest *k, struct guest *g)
-{
-	static const struct {
-		enum machine_row machine;
-		const char *code, *vars;
-	} places[] = {
-		{ Q35, "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd" },
-		{ Q35, "OVMF/OVMF_CODE.fd", "OVMF/OVMF_VARS.fd" },
-		{ Q35, "edk2/ovmf/OVMF_CODE.fd", "edk2/ovmf/OVMF_VARS.fd" },
-		{ Q35, "edk2/x64/OVMF_CODE.4m.fd", "edk2/x64/OVMF_VARS.4m.fd" },
-		{ ARM64, "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd" },
-		{ ARM64, "edk2/aarch64/QEMU_EFI-pflash.raw",
-		  "edk2/aarch64/vars-template-pflash.raw" },
-		{ ARM64, "edk2/aarch64/QEMU_CODE.fd",
-		  "edk2/aarch64/QEMU_VARS.fd" },
-	};
-	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
-
-	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
-		(void)snprintf(g->bios, PATH_SIZE, "/usr/share/%s",
-			       places[i].code);
-		if (places[i].machine == g->machine && is_file(g->bios))
-			(void)snprintf(g->vars, PATH_SIZE, "/usr/share/%s",
-				       places[i].vars);
-	}
-	if ((bios != NULL && path_set(k, g->bios, "%s", bios) < 0)
-	    || (vars != NULL && path_set(k, g->vars, "%s", vars) < 0))
-		return -1;
-	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
-	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
-		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
-			    " FILE", bios != NULL ? "the variables are missing"
-			    : "there is no OVMF here (Debian: ovmf)");
-	if (g->kernel.elf)
-		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
-	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)
-		return fail(k, "-bios %s: is not a readable file", g->bios);
-	return is_file(g->vars) && access(g->vars, g->vars_rw ? W_OK : R_OK) == 0
-	       ? 0 : fail(k, "-uefi-vars %s: is not a file that can be %s",
-			  g->vars, g->vars_rw ? "written" : "read");
-}
-
-static int guest_bios(struct ktest *k, struct guest *g)
-{
-	int found;
-
-	if (k->o->uefi)
-		return guest_uefi(k, g);
-	if (k->o->uefi_vars != NULL)
-		return fail(k, "-uefi-vars: needs -uefi");
-	/* QEMU's own; SeaBIOS may reset a PC for ever that Linux restarts */
-	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
-		return path_set(k, g->bios, "%s", g->machine == Q35 ? "qboot.rom"
-				: "");
-	if (k->o->bios == NULL) {
-		found = find_own(k, "bios/bios.bin", g->bios);
-		g->own_bios = found == 0;
-		return found > 0 ? path_set(k, g->bios, "qboot.rom") : found;
-	}
-	/* QEMU itself looks a bare name up among its own firmware */
-	if (strchr(k->o->bios, '/') != NULL && !is_file(k->o->bios))
-		return fail(k, "-bios %s: is not a readable file",
-			    k->o->bios);
-	return path_set(k, g->bios, "%s", k->o->bios);
-}
-
-/* -- Disks --
- * An image is raw or qcow2 (QEMU's docs/interop/qcow2.txt; its numbers are big
- * endian). Whoever made it is not trusted: which other files are opened is
- * decided here, and QEMU is told the format of each.
+/* ==== 6b. Disks =========================================================
+ * -disk, -rootfs FILE and -fw-cfg -> struct guest's disks. An image is raw or
+ * qcow2 (QEMU's docs/interop/qcow2.txt; its numbers are big endian). Whoever made
+ * it is not trusted: which other files are opened is decided here, and QEMU is
+ * told the format of each.
  */
 enum {
 	QCOW_VERSION = 4, QCOW_BACKING = 8, QCOW_BACKING_SIZE = 16,
@@ -4166,6 +4167,225 @@ static int guest_disks(struct ktest *k, struct guest *g)
 	return is_file(path) ? guest_image(k, g) : 0;
 }
 
+/* ==== 7. Describe =======================================================
+ * options + the files they name -> struct guest: which program, init and
+ * firmware, what of the host is seen there; and every policy: accelerator, ACPI,
+ * sandbox. Reads files and changes nothing, so the caller's fds are looked at
+ * before there is one of ours that could be taken for them.
+ */
+
+/* -- Our own files: init and the firmware --
+ * Beside the executable (a build), else where `make install` lays them.
+ */
+/* Whether the guest's processor is this host's. */
+static bool guest_is_native(const struct guest *g)
+{
+	struct utsname u;
+
+	return uname(&u) == 0
+	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
+}
+
+static bool self_directory(char *out)
+{
+	char *slash;
+	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
+
+	if (n <= 0)
+		return false; /* then only the installed place is searched */
+	out[n] = '\0';
+	slash = strrchr(out, '/');
+	if (slash != NULL)
+		*slash = '\0';
+	return slash != NULL;
+}
+
+static int find_own(struct ktest *k, const char *name, char *out)
+{
+	char dir[PATH_SIZE];
+
+	if (self_directory(dir)) {
+		if (path_set(k, out, "%s/%s", dir, name) < 0)
+			return -1;
+		if (is_file(out))
+			return 0;
+		if (path_set(k, out, "%s/../libexec/ktest/%s", dir, name) < 0)
+			return -1;
+		if (is_file(out))
+			return 0;
+	}
+	(void)path_set(k, out, "%s/%s", KTEST_LIBEXEC, name);
+	return is_file(out) ? 0 : 1;
+}
+
+/* Whether the kernel's architecture is that of a program at path, whose own is
+ * *arch then. True for what is no ELF file, or cannot be read. */
+static bool guest_runs(const struct guest *g, const char *path,
+		       const char **arch)
+{
+	char head[64] = "";
+	const struct map m = { head, sizeof head };
+	const struct machine *own = guest_machine(g), *is;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	unsigned number;
+
+	if (fd >= 0)
+		(void)!read(fd, head, sizeof head);
+	close_fd(&fd);
+	is = elf_machine(&m);
+	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
+	*arch = is != NULL ? is->arch : "another architecture";
+	return memcmp(head, "\177ELF", 4) != 0 || number == own->elf[0]
+	       || (number == own->elf[1] && number != 0);
+}
+
+static int guest_refuse(struct ktest *k, const struct guest *g,
+			const char *path)
+{
+	const char *arch;
+
+	return guest_runs(g, path, &arch) ? 0
+	       : fail(k, "%s: is for %s, the kernel for %s", path, arch,
+		      guest_machine(g)->arch);
+}
+
+/* Our init for that architecture: init-ARCH, or, where that is this host's,
+ * init. */
+static int guest_own_init(struct ktest *k, struct guest *g)
+{
+	const char *arch = guest_machine(g)->arch;
+	char name[32];
+	int result;
+
+	if (guest_is_native(g)) {
+		result = find_own(k, "init", g->init);
+		if (result <= 0)
+			return result;
+	}
+	(void)snprintf(name, sizeof name, "init-%s", arch);
+	result = find_own(k, name, g->init);
+	return result <= 0 ? result : fail(k, "-init is missing: there is no"
+		" %s beside ktest, nor %s (make ARCHS=%s, or: %s-linux-gnu-gcc"
+		" -Os -static -nostdlib -ffreestanding -fno-stack-protector"
+		" -fno-pie init.c -o %s)", guest_is_native(g) ? "init" : name,
+		g->init, arch, arch, name);
+}
+
+static int guest_init(struct ktest *k, struct guest *g)
+{
+	struct elf_segment s;
+	struct map m;
+	int result = k->o->init != NULL
+		     ? path_set(k, g->init, "%s", k->o->init)
+		     : guest_own_init(k, g);
+
+	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
+		return -1;
+	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
+		result = fail(k, "-init %s: is not an ELF program", g->init);
+	else
+		result = guest_refuse(k, g, g->init);
+	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
+		if (s.type == PT_INTERP_TYPE)
+			result = fail(k, "-init %s: is linked dynamically",
+				      g->init);
+	unmap_file(&m);
+	return result;
+}
+
+/* The machine: x86's has two, of which one has what a PC has. */
+static int guest_choose(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi" : NULL;
+	char path[PATH_SIZE];
+
+	g->machine = g->kernel.machine;
+	if (g->machine != MICROVM && (o->machine != 0 || o->tpm != NULL))
+		return fail(k, "-%s: is for a x86-64 kernel, not %s",
+			    o->machine != 0 ? "machine" : "tpm",
+			    guest_machine(g)->arch);
+	if (g->machine == MICROVM && pc != NULL && o->machine == 1)
+		return fail(k, "-%s: needs -machine q35", pc);
+	if (g->machine == MICROVM && (o->machine == 2 || pc != NULL))
+		g->machine = Q35;
+	if (g->machine == Q35 && g->kernel.no_pci)
+		return fail(k, "-machine q35: this kernel has no PCI");
+	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
+		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
+	if (o->reboot && o->tty)
+		return fail(k, "-reboot: is not for -tty, nor -shell");
+	return 0;
+}
+
+/* UEFI's firmware and its variables: Debian and Ubuntu, their older releases,
+ * Fedora, Arch; or named. */
+static int guest_uefi(struct ktest *k, struct guest *g)
+{
+	static const struct {
+		enum machine_row machine;
+		const char *code, *vars;
+	} places[] = {
+		{ Q35, "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd" },
+		{ Q35, "OVMF/OVMF_CODE.fd", "OVMF/OVMF_VARS.fd" },
+		{ Q35, "edk2/ovmf/OVMF_CODE.fd", "edk2/ovmf/OVMF_VARS.fd" },
+		{ Q35, "edk2/x64/OVMF_CODE.4m.fd", "edk2/x64/OVMF_VARS.4m.fd" },
+		{ ARM64, "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd" },
+		{ ARM64, "edk2/aarch64/QEMU_EFI-pflash.raw",
+		  "edk2/aarch64/vars-template-pflash.raw" },
+		{ ARM64, "edk2/aarch64/QEMU_CODE.fd",
+		  "edk2/aarch64/QEMU_VARS.fd" },
+	};
+	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
+
+	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
+		(void)snprintf(g->bios, PATH_SIZE, "/usr/share/%s",
+			       places[i].code);
+		if (places[i].machine == g->machine && is_file(g->bios))
+			(void)snprintf(g->vars, PATH_SIZE, "/usr/share/%s",
+				       places[i].vars);
+	}
+	if ((bios != NULL && path_set(k, g->bios, "%s", bios) < 0)
+	    || (vars != NULL && path_set(k, g->vars, "%s", vars) < 0))
+		return -1;
+	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
+	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
+		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
+			    " FILE", bios != NULL ? "the variables are missing"
+			    : "there is no OVMF here (Debian: ovmf)");
+	if (g->kernel.elf)
+		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
+	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)
+		return fail(k, "-bios %s: is not a readable file", g->bios);
+	return is_file(g->vars) && access(g->vars, g->vars_rw ? W_OK : R_OK) == 0
+	       ? 0 : fail(k, "-uefi-vars %s: is not a file that can be %s",
+			  g->vars, g->vars_rw ? "written" : "read");
+}
+
+static int guest_bios(struct ktest *k, struct guest *g)
+{
+	int found;
+
+	if (k->o->uefi)
+		return guest_uefi(k, g);
+	if (k->o->uefi_vars != NULL)
+		return fail(k, "-uefi-vars: needs -uefi");
+	/* QEMU's own; SeaBIOS may reset a PC for ever that Linux restarts */
+	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
+		return path_set(k, g->bios, "%s", g->machine == Q35 ? "qboot.rom"
+				: "");
+	if (k->o->bios == NULL) {
+		found = find_own(k, "bios/bios.bin", g->bios);
+		g->own_bios = found == 0;
+		return found > 0 ? path_set(k, g->bios, "qboot.rom") : found;
+	}
+	/* QEMU itself looks a bare name up among its own firmware */
+	if (strchr(k->o->bios, '/') != NULL && !is_file(k->o->bios))
+		return fail(k, "-bios %s: is not a readable file",
+			    k->o->bios);
+	return path_set(k, g->bios, "%s", k->o->bios);
+}
+
 /* -- The host's directories -- */
 /* Cuts "HOST:GUEST" in two. The colon is the last one that an absolute path
  * follows, unless all of it is a name here: then NULL. */
@@ -4326,16 +4546,160 @@ static int guest_modules(struct ktest *k, struct guest *g)
 	return 0;
 }
 
-/* -- The program -- */
+/* -- The program --
+ * First what its file says of it.
+ */
+/* The path of a program's interpreter in out, from its "#!" line or its
+ * PT_INTERP; word gets what follows it in a "#!" line. */
+static bool program_interpreter(const struct map *m, char *out, char *word,
+				bool *script)
+{
+	struct elf_segment s;
+	size_t n, len;
+	const char *p;
+
+	*script = m->size > 2 && memcmp(m->at, "#!", 2) == 0;
+	word[0] = '\0';
+	if (*script) {
+		n = (size_t)(line_end(m->at, m->at + m->size) - m->at);
+		for (p = m->at + 2, n -= 2; n > 0 && (*p == ' ' || *p == '\t');
+		     p++)
+			n--;
+		for (len = 0; len < n && p[len] != ' ' && p[len] != '\t';)
+			len++;
+		if (len == 0 || n >= PATH_SIZE)
+			return false;
+		(void)snprintf(out, PATH_SIZE, "%.*s", (int)len, p);
+		for (; len < n && (p[len] == ' ' || p[len] == '\t'); len++)
+			;
+		(void)snprintf(word, PATH_SIZE, "%.*s", (int)(n - len),
+			       p + len);
+		return true;
+	}
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
+		if (s.type == PT_INTERP_TYPE && s.offset < m->size
+		    && s.size < PATH_SIZE && s.size <= m->size - s.offset) {
+			(void)snprintf(out, PATH_SIZE, "%.*s", (int)s.size,
+				       m->at + s.offset);
+			return true;
+		}
+	return false;
+}
+
+/* Whether an interpreter is a dynamic loader that we know, and no program that
+ * somebody calls one: it is executed here. real gets its path. */
+static bool loader_known(const char *path, char *real)
+{
+	static const char *const places[] = { "/lib*", "/usr/lib*",
+		"/usr/*-linux-gnu*/lib*",
+		"/usr/local/lib*", "/usr/local/musl/lib/*", "/nix/store/*",
+		"/gnu/store/*", "/snap/*", "/home/linuxbrew/.linuxbrew/*" };
+	static const char *const names[] = { "ld-linux*.so.[0-9]*",
+		"ld-musl-*.so.1", "libc.so" /* musl's, by its real name */,
+		"ld64.so.[0-9]*", "ld.so.[0-9]*", "ld-[0-9].[0-9]*.so" };
+	char magic[4] = "";
+	size_t place = 0, name = 0;
+	int fd;
+
+	if (realpath(path, real) == NULL || !is_file(real))
+		return false;
+	while (place < COUNT(places) && fnmatch(places[place], real, 0) != 0)
+		place++;
+	while (name < COUNT(names)
+	       && fnmatch(names[name], strrchr(real, '/') + 1, 0) != 0)
+		name++;
+	fd = open(real, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)!read(fd, magic, sizeof magic);
+	close_fd(&fd);
+	return place < COUNT(places) && name < COUNT(names)
+	       && memcmp(magic, "\177ELF", 4) == 0;
+}
+
+/* Whether a program asks its loader for libraries that audit it, whose code
+ * runs even when libraries are only listed (man rtld-audit; glibc's elf/rtld.c
+ * looks at DT_AUDIT and DT_DEPAUDIT). True as well if its dynamic section is
+ * not plain to see: the loader finds it by address, in what it has mapped. */
+static bool program_audits(const struct map *m)
+{
+	enum { AUDIT = 0x6ffffefc, DEPAUDIT = 0x6ffffefb };
+	const size_t word = m->at[ELF_CLASS] == 2 ? 8 : 4;
+	struct elf_segment s, dynamic = { 0 };
+	uint64_t at = 0, last = PAGE - 1;
+	int dynamics = 0, loads = 0;
+
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
+		if (s.type == PT_DYNAMIC_TYPE) {
+			dynamic = s;
+			dynamics++;
+		}
+	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
+		if (s.size > UINT64_MAX - PAGE - s.address)
+			return true;
+		if (s.type != PT_LOAD_TYPE
+		    || (s.address & ~last) >= dynamic.address + dynamic.size
+		    || ((s.address + s.size + last) & ~last) <= dynamic.address)
+			continue;
+		at = s.offset + (dynamic.address - s.address);
+		loads++;
+	}
+	if (dynamics == 0)
+		return false;
+	if (dynamics > 1 || loads != 1 || at > m->size
+	    || dynamic.size > m->size - at)
+		return true;
+	for (uint64_t i = 0; i + 2 * word <= dynamic.size; i += 2 * word) {
+		const uint64_t tag = elf_get(m->at, at + i, word);
+
+		if (tag == 0 || tag == AUDIT || tag == DEPAUDIT)
+			return tag != 0;
+	}
+	return true;
+}
+
+/* The loader for a library of this host's processor, which names none. */
+static bool library_loader(const struct map *m, char *out)
+{
+	static const struct {
+		unsigned elf;
+		const char *path;
+	} loaders[] = {
+		{ ELF_X86_64, "/lib64/ld-linux-x86-64.so.2" },
+		{ ELF_X86_64, "/lib/ld-musl-x86_64.so.1" },
+		{ ELF_I386, "/lib/ld-linux.so.2" },
+		{ ELF_I386, "/lib/ld-musl-i386.so.1" },
+		{ 183, "/lib/ld-linux-aarch64.so.1" },
+		{ 183, "/lib/ld-musl-aarch64.so.1" },
+		{ 243, "/lib/ld-linux-riscv64-lp64d.so.1" },
+		{ 22, "/lib/ld64.so.1" },
+	};
+	struct elf_segment s = { 0 };
+	size_t i = 0;
+
+	while (s.type != PT_DYNAMIC_TYPE)
+		if (!elf_segment(m->at, m->size, i++, &s))
+			return false;
+	for (i = 0; i < COUNT(loaders); i++)
+		if (elf_get(m->at, ELF_MACHINE, 2) == loaders[i].elf) {
+			(void)snprintf(out, PATH_SIZE, "%s", loaders[i].path);
+			if (is_file(out))
+				return true;
+		}
+	return false;
+}
+
 /* One that stands in a root that is not ours, or comes with another option. */
 static int guest_root_program(struct ktest *k, struct guest *g,
 			      const char *root, const char *path)
 {
 	const struct ktest_options *o = k->o;
+	char real[PATH_SIZE];
 
 	/* what an absolute path leads to here says nothing of there */
 	if (path[0] == '/' ? path_set(k, g->program, "%s", path) < 0
 			   : path_absolute(k, path, g->program) < 0)
+		return -1;
+	if (root_path(root, g->program, real) && guest_refuse(k, g, real) < 0)
 		return -1;
 	if (o->files.count > 0 || o->mounts.count > 0
 	    || is_program(root, g->program))
@@ -4344,9 +4708,22 @@ static int guest_root_program(struct ktest *k, struct guest *g,
 		    g->program);
 }
 
+/* What PROGRAM is called: "%a" in it is the kernel's architecture, unless there
+ * is a file of that name. */
+static const char *guest_name(struct ktest *k, struct guest *g)
+{
+	const char *name = k->o->argv[0], *a = strstr(name, "%a");
+
+	if (a == NULL || is_file(name)
+	    || path_set(k, g->name, "%.*s%s%s", (int)(a - name), name,
+			guest_machine(g)->arch, a + 2) < 0)
+		return name;
+	return g->name;
+}
+
 static int guest_program(struct ktest *k, struct guest *g)
 {
-	const char *name = k->o->argv[0], *root = guest_root(k->o, g);
+	const char *name = guest_name(k, g), *root = guest_root(k->o, g);
 	char path[PATH_SIZE];
 	struct stat st;
 	bool elsewhere = k->o->initrd_path != NULL || k->o->files.count > 0
@@ -4391,7 +4768,8 @@ static int guest_program(struct ktest *k, struct guest *g)
 		return fail(k, "%s: is not an executable file", path);
 	}
 	g->on_host = true;
-	return path_absolute(k, path, g->program);
+	return guest_refuse(k, g, path) < 0
+	       ? -1 : path_absolute(k, path, g->program);
 }
 
 /* Adds "NAME=VALUE", or takes its place if there is one of that name. */
@@ -4481,15 +4859,6 @@ static int guest_user(struct ktest *k, struct guest *g)
 }
 
 /* -- Accelerator -- */
-/* Whether the guest's processor is this host's. */
-static bool guest_is_native(const struct guest *g)
-{
-	struct utsname u;
-
-	return uname(&u) == 0
-	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
-}
-
 /* Whether /dev/kvm can be opened. That it works is known only once a guest
  * has run: see remedy_kvm(). */
 static bool kvm_usable(struct ktest *k)
@@ -4601,6 +4970,23 @@ static int snapshot_fd(const struct ktest_options *o)
 	return fd;
 }
 
+/* Options that are not for every machine. */
+static int guest_fits(struct ktest *k, const struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+
+	if (o->accel == ACCEL_KVM && !guest_is_native(g))
+		return fail(k, "-accel kvm: runs this host's architecture, not %s",
+			    guest_machine(g)->arch);
+	if (o->sysroot != NULL && guest_is_native(g))
+		return fail(k, "-sysroot %s: is for another architecture than"
+			    " %s", o->sysroot, guest_machine(g)->arch);
+	if (o->acpi == ACPI_OFF && !guest_machine(g)->acpi)
+		return fail(k, "-acpi off: is nothing to choose on %s",
+			    guest_machine(g)->name);
+	return 0;
+}
+
 /* Everything about one machine, before anything is made of it. */
 static int guest_describe(struct ktest *k, struct guest *g)
 {
@@ -4632,12 +5018,8 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	} else if (guest_monogon(k) < 0) {
 		return -1;
 	}
-	if (o->accel == ACCEL_KVM && !guest_is_native(g))
-		return fail(k, "-accel kvm: runs this host's architecture, not %s",
-			    guest_machine(g)->arch);
-	if (o->acpi == ACPI_OFF && !guest_machine(g)->acpi)
-		return fail(k, "-acpi off: is nothing to choose on %s",
-			    guest_machine(g)->name);
+	if (guest_fits(k, g) < 0)
+		return -1;
 	k->attempt = (struct attempt){
 		.accel = o->accel, .acpi = o->acpi,
 		.sandbox = o->sandbox != SANDBOX_OFF,
@@ -5382,6 +5764,7 @@ struct cpio {
 	const char *file;      /* the -file that is being added, or NULL */
 	bool setuid_said;
 	bool optional;         /* what a file needs may be missing */
+	const char *sysroot;   /* where files for the guest are, first; or NULL */
 	struct text seen;      /* "\n"-terminated names of programs' files */
 	char seen_at[16384];
 	char libraries[16384]; /* what a loader lists */
@@ -5693,7 +6076,8 @@ static int job_record(struct cpio *c, const struct guest *g)
 	    || (g->by_env && job_string(c, "a", g->program) < 0))
 		return -1;
 	for (size_t i = 0; o->argv[i] != NULL; i++)
-		if (job_string(c, "a", o->argv[i]) < 0)
+		if (job_string(c, "a", i == 0 && g->name[0] != '\0' ? g->name
+				: o->argv[i]) < 0)
 			return -1;
 	for (size_t i = 0; g->env[i] != NULL; i++)
 		if (job_string(c, "e", g->env[i]) < 0)
@@ -5701,55 +6085,25 @@ static int job_record(struct cpio *c, const struct guest *g)
 	return job_devices(c, g) < 0 ? -1 : cpio_end(c, &m, "job");
 }
 
-/* The path of a program's interpreter in out, from its "#!" line or its
- * PT_INTERP; word gets what follows it in a "#!" line. */
-static bool program_interpreter(const struct map *m, char *out, char *word,
-				bool *script)
-{
-	struct elf_segment s;
-	size_t n, len;
-	const char *p;
-
-	*script = m->size > 2 && memcmp(m->at, "#!", 2) == 0;
-	word[0] = '\0';
-	if (*script) {
-		n = (size_t)(line_end(m->at, m->at + m->size) - m->at);
-		for (p = m->at + 2, n -= 2; n > 0 && (*p == ' ' || *p == '\t');
-		     p++)
-			n--;
-		for (len = 0; len < n && p[len] != ' ' && p[len] != '\t';)
-			len++;
-		if (len == 0 || n >= PATH_SIZE)
-			return false;
-		(void)snprintf(out, PATH_SIZE, "%.*s", (int)len, p);
-		for (; len < n && (p[len] == ' ' || p[len] == '\t'); len++)
-			;
-		(void)snprintf(word, PATH_SIZE, "%.*s", (int)(n - len),
-			       p + len);
-		return true;
-	}
-	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
-		if (s.type == PT_INTERP_TYPE && s.offset < m->size
-		    && s.size < PATH_SIZE && s.size <= m->size - s.offset) {
-			(void)snprintf(out, PATH_SIZE, "%.*s", (int)s.size,
-				       m->at + s.offset);
-			return true;
-		}
-	return false;
-}
-
 /* A file of the host at its own absolute path, once. */
 static int job_same_file(struct cpio *c, const char *path)
 {
-	size_t len = strlen(path);
+	size_t len = c->sysroot != NULL ? strlen(c->sysroot) : 0;
+	char host[PATH_SIZE];
 
+	path += len > 0 && strncmp(path, c->sysroot, len) == 0 ? len : 0;
+	if (path_set(c->k, host, "%s%s", len > 0 ? c->sysroot : "", path) < 0)
+		return -1;
+	if (!is_file(host) && path_set(c->k, host, "%s", path) < 0)
+		return -1;
+	len = strlen(path);
 	if (text_has_line(&c->seen, path, len))
 		return 0;
 	if (len + 2 < text_room(&c->seen) && strchr(path, '\n') == NULL) {
 		text_add(&c->seen, path);
 		text_add(&c->seen, "\n");
 	}
-	return cpio_file(c, path, path + 1, 0);
+	return cpio_file(c, host, path + 1, 0);
 }
 
 /* One line of what an interpreter lists: "NAME => PATH (ADDRESS)", or "PATH
@@ -5772,10 +6126,14 @@ static int job_library(struct cpio *c, const char *program, char *line)
 }
 
 /* Adds the libraries of a dynamically linked program: its loader is asked, as
- * ldd does, in the environment that the program will have. */
-static int job_libraries(struct cpio *c, const char *program, char *loader)
+ * ldd does, in the environment that the program will have; one for another
+ * architecture through qemu, else NULL. */
+static int job_libraries(struct cpio *c, const char *program, char *loader,
+			 char *qemu)
 {
-	char *argv[] = { loader, (char *)(uintptr_t)"--list",
+	char *argv[] = { qemu, (char *)(uintptr_t)"-L",
+			 (char *)(uintptr_t)c->sysroot, loader,
+			 (char *)(uintptr_t)"--list",
 			 (char *)(uintptr_t)program, NULL };
 	char *text = c->libraries, *line, *next;
 	struct child child = { 0, -1 };
@@ -5783,8 +6141,9 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 	ssize_t n;
 	int status;
 
-	if (child_start(c->k, argv, (char *const *)(uintptr_t)
-			c->k->guest.env, -1, -1, &child) < 0)
+	if (child_start(c->k, qemu != NULL ? argv : argv + 3,
+			(char *const *)(uintptr_t)c->k->guest.env, -1, -1,
+			&child) < 0)
 		return -1;
 	while ((n = run_read(c->k, child.out, text + len,
 			     sizeof c->libraries - 1 - len)) > 0)
@@ -5810,76 +6169,6 @@ static int job_libraries(struct cpio *c, const char *program, char *loader)
 	return 0;
 }
 
-/* Whether an interpreter is a dynamic loader that we know, and no program that
- * somebody calls one: it is executed here. real gets its path. */
-static bool loader_known(const char *path, char *real)
-{
-	static const char *const places[] = { "/lib*", "/usr/lib*",
-		"/usr/local/lib*", "/usr/local/musl/lib/*", "/nix/store/*",
-		"/gnu/store/*", "/snap/*", "/home/linuxbrew/.linuxbrew/*" };
-	static const char *const names[] = { "ld-linux*.so.[0-9]*",
-		"ld-musl-*.so.1", "libc.so" /* musl's, by its real name */,
-		"ld64.so.[0-9]*", "ld.so.[0-9]*", "ld-[0-9].[0-9]*.so" };
-	char magic[4] = "";
-	size_t place = 0, name = 0;
-	int fd;
-
-	if (realpath(path, real) == NULL || !is_file(real))
-		return false;
-	while (place < COUNT(places) && fnmatch(places[place], real, 0) != 0)
-		place++;
-	while (name < COUNT(names)
-	       && fnmatch(names[name], strrchr(real, '/') + 1, 0) != 0)
-		name++;
-	fd = open(real, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		(void)!read(fd, magic, sizeof magic);
-	close_fd(&fd);
-	return place < COUNT(places) && name < COUNT(names)
-	       && memcmp(magic, "\177ELF", 4) == 0;
-}
-
-/* Whether a program asks its loader for libraries that audit it, whose code
- * runs even when libraries are only listed (man rtld-audit; glibc's elf/rtld.c
- * looks at DT_AUDIT and DT_DEPAUDIT). True as well if its dynamic section is
- * not plain to see: the loader finds it by address, in what it has mapped. */
-static bool program_audits(const struct map *m)
-{
-	enum { AUDIT = 0x6ffffefc, DEPAUDIT = 0x6ffffefb };
-	const size_t word = m->at[ELF_CLASS] == 2 ? 8 : 4;
-	struct elf_segment s, dynamic = { 0 };
-	uint64_t at = 0, last = PAGE - 1;
-	int dynamics = 0, loads = 0;
-
-	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
-		if (s.type == PT_DYNAMIC_TYPE) {
-			dynamic = s;
-			dynamics++;
-		}
-	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++) {
-		if (s.size > UINT64_MAX - PAGE - s.address)
-			return true;
-		if (s.type != PT_LOAD_TYPE
-		    || (s.address & ~last) >= dynamic.address + dynamic.size
-		    || ((s.address + s.size + last) & ~last) <= dynamic.address)
-			continue;
-		at = s.offset + (dynamic.address - s.address);
-		loads++;
-	}
-	if (dynamics == 0)
-		return false;
-	if (dynamics > 1 || loads != 1 || at > m->size
-	    || dynamic.size > m->size - at)
-		return true;
-	for (uint64_t i = 0; i + 2 * word <= dynamic.size; i += 2 * word) {
-		const uint64_t tag = get_le(m->at + at + i, word);
-
-		if (tag == 0 || tag == AUDIT || tag == DEPAUDIT)
-			return tag != 0;
-	}
-	return true;
-}
-
 /* What a dynamically linked program needs. Nothing that it brings along is
  * executed here, only loaders that we know: loader[PATH_SIZE] gets its path. */
 static int job_dynamic(struct cpio *c, const char *path, const char *interp,
@@ -5889,7 +6178,7 @@ static int job_dynamic(struct cpio *c, const char *path, const char *interp,
 	    && job_same_file(c, "/etc/ld.so.cache") < 0)
 		return -1;
 	if (!audits && loader_known(interp, loader))
-		return job_libraries(c, path, loader);
+		return job_libraries(c, path, loader, NULL);
 	if (!c->k->job_said && !c->optional)
 		warn(c->k, "%s: its libraries are not looked for (-file brings"
 		     " them): %s%s", path, audits ? "it asks for others that"
@@ -5898,21 +6187,34 @@ static int job_dynamic(struct cpio *c, const char *path, const char *interp,
 	return 0;
 }
 
-/* The loader for a library of this host's processor, which names none. */
-static bool library_loader(const struct map *m, char *out)
+/* The same for one of another architecture, whose loader runs in qemu-user's
+ * QEMU and finds all below a directory. What -sysroot names is believed. */
+static int job_foreign(struct cpio *c, const char *path, const char *interp,
+		       bool audits)
 {
-	static const char *const loaders[] = { "/lib64/ld-linux-x86-64.so.2",
-		"/lib/ld-musl-x86_64.so.1", "/lib/ld-linux.so.2",
-		"/lib/ld-musl-i386.so.1" };
-	struct elf_segment s = { 0 };
-	size_t i = 0;
+	const char *arch = guest_machine(&c->k->guest)->arch;
+	const char *asked = c->k->o->sysroot;
+	char root[PATH_SIZE], loader[PATH_SIZE], name[32], qemu[PATH_SIZE];
+	char real[PATH_SIZE];
+	int result;
 
-	while (s.type != PT_DYNAMIC_TYPE)
-		if (!elf_segment(m->at, m->size, i++, &s))
-			return false;
-	i = get_le(m->at + ELF_MACHINE, 2) == ELF_X86_64 ? 0 : 2;
-	(void)snprintf(out, PATH_SIZE, "%s", loaders[i + !is_file(loaders[i])]);
-	return true;
+	(void)snprintf(name, sizeof name, "qemu-%s", arch);
+	if ((asked != NULL ? path_set(c->k, root, "%s", asked)
+	     : path_set(c->k, root, "/usr/%s-linux-gnu", arch)) < 0
+	    || path_set(c->k, loader, "%s%s", root, interp) < 0)
+		return -1;
+	if (audits || !is_file(loader) || !path_search(NULL, name, qemu)
+	    || (!loader_known(loader, real) && asked == NULL))
+		return c->optional ? 0 : fail(c->k, "%s: is linked dynamically,"
+			" for %s: link it statically, use -rootfs, or install"
+			" qemu-user and the libc that has %s (-sysroot DIR)",
+			path, arch, loader);
+	c->sysroot = root;
+	result = job_same_file(c, interp);
+	if (result == 0)
+		result = job_libraries(c, path, loader, qemu);
+	c->sysroot = NULL;
+	return result;
 }
 
 /* Adds what a program needs to start: interpreter and libraries. One that is
@@ -5920,15 +6222,22 @@ static bool library_loader(const struct map *m, char *out)
 static int job_needs(struct cpio *c, const char *path, int depth)
 {
 	char interp[PATH_SIZE], word[PATH_SIZE], found[PATH_SIZE];
+	const char *arch;
 	struct map m;
 	bool script, any, audits;
 
-	if (map_file(c->k, "PROGRAM", path, &m) < 0)
+	if (c->optional && !guest_runs(&c->k->guest, path, &arch))
+		return 0;
+	if (guest_refuse(c->k, &c->k->guest, path) < 0
+	    || map_file(c->k, "PROGRAM", path, &m) < 0)
 		return -1;
 	any = program_interpreter(&m, interp, word, &script)
 	      || (c->optional && library_loader(&m, interp));
 	audits = any && !script && program_audits(&m);
 	unmap_file(&m);
+	if (any && !script && interp[0] == '/'
+	    && !guest_is_native(&c->k->guest))
+		return job_foreign(c, path, interp, audits);
 	if (!any || interp[0] != '/' || !is_file(interp)
 	    || (script && c->optional))
 		return 0;
@@ -7020,6 +7329,15 @@ static uint64_t cpu_hash(int accel)
 			r[1] &= 0xffffff; /* which of the processors it is */
 		h = hash_bytes(h, r, sizeof r);
 	}
+#elif defined(__aarch64__)
+	char id[32] = ""; /* MIDR_EL1, as text */
+	int fd = accel != ACCEL_KVM ? -1 : open("/sys/devices/system/cpu/cpu0"
+			"/regs/identification/midr_el1", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!read(fd, id, sizeof id);
+	close_fd(&fd);
+	h = hash_bytes(h, id, sizeof id);
 #endif
 	return h;
 }
@@ -8621,7 +8939,10 @@ static void explain_init_line(struct explanation *e, const char *line)
 		if (e->task_count == 0)
 			return;
 		/* the outermost stays */
-		last->user = strncmp(line, "+asm_", 5) == 0;
+		last->exits = last->exits || strncmp(line,
+				"+irqentry_exit_to_user_mode+", 28) == 0;
+		last->user = last->exits || strncmp(line, "+asm_", 5) == 0
+			     || strncmp(line, "+el0t_64_irq+", 13) == 0;
 		if (!last->stack)
 			symbol_take(last->where, line + 1);
 		last->stack = true;
@@ -8633,7 +8954,7 @@ static void explain_init_line(struct explanation *e, const char *line)
 		      == 6 && name > 0) {
 		(void)snprintf(t->name, sizeof t->name, "%s", line + name);
 		t->where[0] = '\0';
-		t->user = t->stack = false;
+		t->user = t->stack = t->exits = false;
 		text_printf(&e->said, "    %s, pid %d", t->name, t->pid);
 		if (t->tid != t->pid)
 			text_printf(&e->said, ", thread %d", t->tid);
@@ -8647,21 +8968,37 @@ static void explain_init_line(struct explanation *e, const char *line)
 	}
 }
 
-/* A line of what QEMU's monitor says to "info registers -a", by its target/
- * i386/cpu-dump.c: "CPU#0", "RIP=0 RFL=2 [-------] CPL=0 II=0 ... HLT=0". */
+/* A line of what QEMU's monitor says to "info registers -a": target/i386/
+ * cpu-dump.c, "RIP=0 RFL=2 [-------] CPL=0 II=0 ... HLT=0"; s390x/helper.c, the
+ * PSW (z/Architecture Principles of Operation, chapter 4); arm/cpu.c and riscv/
+ * cpu.c, a line for the address and one for the flags, and nothing of idling. */
 static void explain_registers(struct explanation *e, const char *line)
 {
 	const char *flags = strstr(line, "FL="), *level = strstr(line, "CPL="),
 		   *halt = strstr(line, "HLT=");
 	struct cpu *c = &e->cpu[e->cpu_count];
+	unsigned long long f, ip;
 
-	if (flags == NULL || level == NULL || halt == NULL
-	    || e->cpu_count == CPUS_MAX
-	    || sscanf(line, "%*3[A-Z]=%llx", &c->ip) != 1)
+	if (e->cpu_count > 0 && sscanf(line, "PSTATE=%llx", &f) == 1)
+		c[-1].irqs_off = (f & 0x80) != 0; /* I */
+	else if (e->cpu_count > 0 && sscanf(line, " mstatus %llx", &f) == 1)
+		c[-1].irqs_off = (f & 2) == 0; /* SIE */
+	if (e->cpu_count == CPUS_MAX)
 		return;
-	c->irqs_off = (strtoul(flags + 3, NULL, 16) & 0x200) == 0; /* IF */
-	c->user = level[4] == '3';
-	c->halted = halt[4] == '1';
+	if (flags != NULL && level != NULL && halt != NULL
+	    && sscanf(line, "%*3[A-Z]=%llx", &ip) == 1)
+		*c = (struct cpu){ .ip = ip, .idles = true,
+			.irqs_off = (strtoul(flags + 3, NULL, 16) & 0x200) == 0,
+			.user = level[4] == '3', .halted = halt[4] == '1' };
+	else if (sscanf(line, "PSW=mask %llx addr %llx", &f, &ip) == 2)
+		*c = (struct cpu){ .ip = ip, .idles = true,
+			.irqs_off = (f >> 56 & 3) == 0, /* I/O, external */
+			.user = f >> 48 & 1, .halted = f >> 49 & 1 };
+	else if (sscanf(line, " PC=%llx", &ip) == 1
+		 || sscanf(line, " pc %llx", &ip) == 1)
+		*c = (struct cpu){ .ip = ip, .user = ip >> 63 == 0 };
+	else
+		return;
 	text_printf(&e->said, "    CPU %zu: %.*s\n", e->cpu_count++,
 		    (int)strcspn(line, "\\"), line);
 }
@@ -8780,9 +9117,8 @@ static void explain_task(const struct explanation *e, const char *console,
 static void explain_cpus(const struct explanation *e, const char *console,
 			 size_t n, bool boots, struct text *t)
 {
-	const char *verb = boots ? "runs" : "spins";
 	const struct cpu *c = NULL;
-	const char *off;
+	const char *verb, *off;
 	struct trace trace;
 	int number = 0, best = -1;
 
@@ -8797,6 +9133,7 @@ static void explain_cpus(const struct explanation *e, const char *console,
 		}
 	}
 	off = c != NULL && c->irqs_off ? " with interrupts off" : "";
+	verb = c != NULL && !c->idles ? "is" : boots ? "runs" : "spins";
 	if (c == NULL)
 		text_add(t, "QEMU's monitor does not answer");
 	else if (c->halted)
@@ -10383,7 +10720,8 @@ static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 	char why[512];
 
 	if (qemu_failed(k) || k->o->acpi != ACPI_AUTO || a->acpi_turned
-	    || !guest_machine(&k->guest)->acpi || k->guest.mode == MODE_MONOGON /* it may have run, silently */
+	    || !guest_machine(&k->guest)->acpi
+	    || k->guest.mode == MODE_MONOGON /* it may have run, silently */
 	    || find_line(k->scratch, n, PANIC, why, sizeof why)
 	    || find_line(k->scratch, n, "firmware: ", why, sizeof why)
 	    || (find_line(k->scratch, n, "] ktest: ", why, sizeof why)

@@ -35,7 +35,8 @@ BARE=$built
 build reboot-init reboot-init.c -static
 REBOOT=$built
 build mkcpio mkcpio.c
-"$built" "init=$REBOOT" >"$T/reboot.cpio"
+MKCPIO=$built
+"$MKCPIO" "init=$REBOOT" >"$T/reboot.cpio"
 
 median() { # FILE: of its lines, numbers
 	sort -n "$1" | sed -n "$(($(wc -l <"$1") / 2 + 1))p"
@@ -185,6 +186,17 @@ kernel tiny "${KTEST_TINY:-}"
 program=true
 kernel full-9p "${KTEST_FULL:-}" -rootfs / -cwd /
 kernel tiny-9p "${KTEST_TINY:-}" -rootfs / -cwd /
+for name in arm64:aarch64 riscv64:riscv64 s390x:s390x; do
+	arch=${name#*:} name=${name%:*}
+	path=$(sh "$here/kernels.sh" path $name) || continue
+	command -v "$arch-linux-gnu-gcc" >/dev/null &&
+	    make -s -C "$top" "init-$arch" >/dev/null 2>&1 || continue
+	CC=$arch-linux-gnu-gcc build "reboot-init-$arch" reboot-init.c -static
+	"$MKCPIO" "init=$built" >"$T/reboot.cpio"
+	CC=$arch-linux-gnu-gcc build "guest-$arch" guest.c -static
+	program="$built exit 0"
+	kernel $name "$path"
+done
 program="$GUEST exit 0"
 for name in cloud full tiny; do
 	[ -f "$T/$name.snapshot" ] || continue

@@ -9,6 +9,8 @@
 #		source with the fragment tiny.config
 #	debug	the same with debug.config merged over it: sanitizers, lock
 #		debugging, and triggers for whatever a kernel can suffer from
+#	arm64, riscv64, s390x	Debian 13's kernels of these architectures, from
+#		the mirror that apt uses here, without most drivers
 #
 # Makes what is missing and prints the kernels' files, one a line; with `path`
 # it makes nothing. What it makes:
@@ -16,6 +18,7 @@
 #	build/kernels/cloud/boot/vmlinuz-VERSION
 #	build/kernels/cloud/lib/modules/VERSION/
 #	build/kernels/full/		likewise
+#	build/kernels/arm64/		likewise, and so on
 #	build/kernels/tiny/vmlinux	and vmlinux.config, what it was built from
 #	build/kernels/debug/		likewise, and two modules
 #	build/kernels/NAME/from		the package it came from, or packages
@@ -72,6 +75,42 @@ try_fetch() {
 	(cd "$work" && apt-get -q download $packages) >>"$work/log" 2>&1
 }
 
+mirror() {
+	apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' \
+	    'Created-By: Packages' 2>/dev/null | sed -n 's/^Debian //p' |
+	    head -n 1
+}
+
+# foreign ARCHITECTURE: what apt-get and apt-cache know from now on is Debian 13
+# of that architecture; root is not needed, and this machine's lists stay
+foreign() {
+	uri=$(mirror)
+	[ -n "$uri" ] || [ "$(id -u)" != 0 ] || {
+		apt-get -q update >>"$work/log" 2>&1
+		uri=$(mirror)
+	}
+	[ -n "$uri" ] || fail "$1: apt's sources name no mirror of Debian"
+	mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
+	: >"$work/apt/status"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+	    "$uri trixie main" >"$work/apt/list"
+	cat >"$work/apt/conf" <<-end
+		Dir::Etc::sourcelist "$work/apt/list";
+		Dir::Etc::sourceparts "-";
+		Dir::State "$work/apt";
+		Dir::State::status "$work/apt/status";
+		Dir::Cache "$work/apt/cache";
+		APT::Architecture "$1";
+		APT::Architectures { "$1"; };
+		APT::Sandbox::User "root";
+		Acquire::Languages "none";
+	end
+	APT_CONFIG=$work/apt/conf
+	export APT_CONFIG
+	apt-get -q update >>"$work/log" 2>&1 ||
+	    fail "$1: cannot fetch the list of Debian 13's packages"
+}
+
 # fetch METAPACKAGE: $work/*.deb are then the packages that it stands for
 fetch() {
 	command -v apt-get >/dev/null ||
@@ -86,17 +125,21 @@ fetch() {
 	from=$(cd "$work" && ls -- *.deb)
 }
 
-# unpack METAPACKAGE: Debian's kernel, with the modules' index, which the
-# package's installation would have made. From Debian 14 on the kernel's file
-# is among the modules.
+# unpack METAPACKAGE [PATTERN...]: Debian's kernel, without what the patterns
+# name, with the modules' index, which the package's installation would have
+# made. From Debian 14 on the kernel's file is among the modules.
 unpack() {
 	command -v depmod >/dev/null || die "$1: there is no depmod (kmod)"
 	fetch "$1"
+	package=$1
+	shift
 	new=$work/new
+	mkdir "$new"
 	for deb in "$work"/*.deb; do
-		dpkg -x "$deb" "$new" 2>>"$work/log" || fail "$1: cannot unpack"
+		dpkg-deb --fsys-tarfile "$deb" |
+		    tar -xC "$new" --exclude='./usr/share' "$@" 2>>"$work/log" ||
+		    fail "$package: cannot unpack"
 	done
-	rm -rf "$new/usr/share"
 	[ -d "$new/lib/modules" ] || ln -s usr/lib "$new/lib"
 	version=$(ls "$new/lib/modules")
 	if [ -f "$new/lib/modules/$version/vmlinuz" ]; then
@@ -104,8 +147,10 @@ unpack() {
 		mv "$new/lib/modules/$version/vmlinuz" \
 		    "$new/boot/vmlinuz-$version"
 	fi
-	[ -f "$new/boot/vmlinuz-$version" ] || fail "$1: no kernel in it"
-	depmod -b "$new" "$version" 2>>"$work/log" || fail "$1: depmod failed"
+	ls "$new"/boot/vmlinu[xz]-"$version" >/dev/null 2>&1 ||
+	    fail "$package: no kernel in it"
+	depmod -b "$new" "$version" 2>>"$work/log" ||
+	    fail "$package: depmod failed"
 }
 
 # The lines of the fragments that did not make it into the configuration, but
@@ -186,8 +231,8 @@ kernel() {
 		[ -f "$dir/vmlinux" ] &&
 		    grep -qxF "recipe $(recipe "$1")" "$dir/from" &&
 		    echo "$dir/vmlinux" ;;
-	cloud | full)
-		[ -f "$dir/from" ] && ls "$dir"/boot/vmlinuz-* ;;
+	cloud | full | arm64 | riscv64 | s390x)
+		[ -f "$dir/from" ] && ls "$dir"/boot/vmlinu[xz]-* ;;
 	*)
 		die "there is no kernel called $1" ;;
 	esac
@@ -199,6 +244,16 @@ make_kernel() {
 	case $1 in
 	cloud) unpack linux-image-cloud-amd64 ;;
 	full) unpack linux-image-amd64 ;;
+	arm64 | riscv64 | s390x)
+		arch=$1
+		foreign "$arch"
+		# what QEMU has nothing of: four of five parts
+		set --
+		for dir in sound drivers/gpu drivers/media drivers/scsi \
+		    drivers/usb drivers/net/ethernet drivers/net/wireless; do
+			set -- "$@" --exclude="*/kernel/$dir"
+		done
+		unpack "linux-image-$arch" "$@" --exclude='*.dtb' ;;
 	tiny | debug)
 		fetch linux-source
 		echo "kernels.sh: building $1, some minutes" >&2
@@ -214,7 +269,8 @@ make_kernel() {
 
 build=yes
 [ "${1:-}" != path ] || { build= && shift; }
-[ $# -gt 0 ] || die 'usage: test/kernels.sh [path] cloud|full|tiny|debug...'
+[ $# -gt 0 ] || die "usage: test/kernels.sh [path] $(:
+    )cloud|full|tiny|debug|arm64|riscv64|s390x..."
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 for name; do

@@ -49,11 +49,11 @@ rule_lines=40		# this as a rule, one in twenty may have more;
 median_lines=16		# half of them have no more
 room_lines=900
 banners='3 8'		# lines: purpose, input, output
-ktest_lines=11700	# of what is planned; 8,000 is the aim
-init_lines=3000
+ktest_lines=12100	# of what is planned; 8,000 is the aim
+init_lines=3300
 bios_lines=900		# one room
 ktest_rooms='0._Interface 1._Constants 2._Types 3._Utilities 4._Options
-	5._Kernel 6._Modules 7._Describe 8._Claim 9._Initramfs 10._QEMU_argv
+	5._Kernel 6._Modules 6b._Disks 7._Describe 8._Claim 9._Initramfs 10._QEMU_argv
 	11._Snapshot 12._Spawn 13._Health 14._Explain 15._Monitor
 	16._Supervise 17._Verdict 18._Suite 19._Main'
 # and some more between them
@@ -209,6 +209,28 @@ for cc in gcc clang tcc musl-gcc; do
 done
 for cc in gcc clang musl-gcc; do
 	quiet "$cc: builds init" $cc $(init_flags) init.c -o "$T/init"
+done
+
+# The other architectures' init. lld knows s390x since its version 18; there
+# init is larger, because addresses and calls take 6 bytes.
+for arch in aarch64 riscv64 s390x; do
+	max=20480
+	[ $arch != s390x ] || max=22528
+	for cc in $arch-linux-gnu-gcc "clang --target=$arch-linux-gnu"; do
+		quiet "$cc: init.c has no warnings" $cc $flags $(init_flags) \
+		    -c -o "$T/o" init.c
+	done
+	cp init.c "$T"
+	make -s -C "$T" -f "$top/Makefile" init-$arch >"$T/made"
+	ok "init-$arch is built, of at most $max bytes" \
+	    [ "$(wc -c <"$T/init-$arch")" -le $max ]
+	if [ "$arch" = s390x ] && ld.lld -m elf64_s390 2>&1 | grep -q unknown
+	then
+		skip 'an old lld' 'clang with lld builds init-s390x'
+		continue
+	fi
+	quiet "clang with lld builds init-$arch" clang --target=$arch-linux-gnu \
+	    -fuse-ld=lld -Oz $(init_flags) init.c -o "$T/init"
 done
 
 for source in $sources; do

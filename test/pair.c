@@ -18,23 +18,23 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-struct machine {
+struct end {
 	struct ktest_options options;
 	struct ktest_result result;
 	char fd[16]; /* its end of the cable */
 	pthread_t thread;
 };
 
-static void *machine_run(void *arg)
+static void *end_run(void *arg)
 {
-	struct machine *m = arg;
+	struct end *m = arg;
 
 	(void)ktest_run(&m->options, &m->result);
 	return NULL;
 }
 
-static void machine_start(struct machine *m, char **argv, const char *name,
-			  int cable, char *const *program)
+static void end_start(struct end *m, char **argv, const char *name,
+		      int cable, char *const *program)
 {
 	const char *accel = getenv("KTEST_ACCEL");
 
@@ -48,13 +48,13 @@ static void machine_start(struct machine *m, char **argv, const char *name,
 	m->options.timeout = 100 * 1000;
 	(void)snprintf(m->fd, sizeof m->fd, "%d", cable);
 	m->options.netfds.item[m->options.netfds.count++] = m->fd;
-	if (pthread_create(&m->thread, NULL, machine_run, m) != 0)
+	if (pthread_create(&m->thread, NULL, end_run, m) != 0)
 		exit(1);
 }
 
 int main(int argc, char **argv)
 {
-	static struct machine server, client;
+	static struct end server, client;
 	int cable[2];
 
 	if (argc != 4) {
@@ -65,9 +65,9 @@ int main(int argc, char **argv)
 		perror("pair");
 		return 1;
 	}
-	machine_start(&server, argv, "server", cable[0], (char *[]){ argv[3],
+	end_start(&server, argv, "server", cable[0], (char *[]){ argv[3],
 		"cable", "10.1.0.1", "serve", "0.0.0.0", "7000", "1", NULL });
-	machine_start(&client, argv, "client", cable[1], (char *[]){ argv[3],
+	end_start(&client, argv, "client", cable[1], (char *[]){ argv[3],
 		"cable", "10.1.0.2", "client", "10.1.0.1", "7000", "1",
 		"1048576", NULL });
 	(void)pthread_join(client.thread, NULL);

@@ -16,6 +16,18 @@ quiet "init's side is built" "${CC:-cc}" -std=c99 -Os -static -nostdlib \
     -ffreestanding -fno-stack-protector -fno-pie -no-pie -o "$pi" \
     "$here/protocol-init.c"
 "$pi" >"$T/init"
+for arch in aarch64 riscv64 s390x; do
+	if ! command -v $arch-linux-gnu-gcc >/dev/null ||
+	    ! command -v qemu-$arch >/dev/null; then
+		skip "no $arch-linux-gnu-gcc or no qemu-$arch" "$arch says the same"
+		continue
+	fi
+	quiet "init's side is built for $arch" $arch-linux-gnu-gcc -std=c99 -Os \
+	    -static -nostdlib -ffreestanding -fno-stack-protector -fno-pie \
+	    -o "$pi-$arch" "$here/protocol-init.c"
+	timeout "$guard" qemu-$arch "$pi-$arch" >"$T/init-$arch"
+	same "$T/init-$arch" "$T/init" "$arch says the same, byte for byte"
+done
 sed -n 's/^job //p' "$T/init" | sort >"$T/init.letters"
 is "$(uniq -d "$T/init.letters")" '' 'init knows each letter of the job once'
 

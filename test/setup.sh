@@ -57,7 +57,17 @@ check		meson				meson
 check		automake			automake
 check		autoreconf			autoconf
 check		bazel				bazel-bootstrap
+check,bench	qemu-system-aarch64		qemu-system-arm
+check,bench	qemu-system-riscv64		qemu-system-misc
+check		qemu-aarch64			qemu-user
+check,bench,lint aarch64-linux-gnu-gcc		gcc-aarch64-linux-gnu
+check,bench,lint riscv64-linux-gnu-gcc		gcc-riscv64-linux-gnu
+check,bench,lint s390x-linux-gnu-gcc		gcc-s390x-linux-gnu
+check,bench	/usr/aarch64-linux-gnu/include/stdio.h	libc6-dev-arm64-cross
+check,bench	/usr/riscv64-linux-gnu/include/stdio.h	libc6-dev-riscv64-cross
+check,bench	/usr/s390x-linux-gnu/include/stdio.h	libc6-dev-s390x-cross
 check,lint	clang				clang
+check,lint	ld.lld				lld
 check,lint	tcc				tcc
 check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck
@@ -69,7 +79,8 @@ matrix		debootstrap			debootstrap
 # flex to libelf-dev build the tiny kernel; xz to lz4 unpack kernels and modules,
 # git bisects some; headers are for modules that oops and hang, crash reads dumps;
 # cpio reads our archives and tcpdump our captures; clang's runtime is for
-# sanitizers and fuzzing; go to bazel start programs by ktest (runners.sh).
+# sanitizers and fuzzing; go to bazel start programs by ktest (runners.sh); what
+# follows is for guests of other architectures.
 
 PATH=$PATH:/usr/sbin:/sbin	# depmod, for users other than root
 

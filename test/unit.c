@@ -1172,9 +1172,10 @@ static const struct kernel_case {
 	{ "MZ without Linux", false, 0, 2, 0x5a4d, NULL },
 	{ "ELF", true, 0, 0, 0, NULL },
 	{ "ELF, machine i386", true, 18, 2, 3, NULL },
-	{ "ELF, arm64", true, 18, 2, 183, "another architecture (machine 183" },
+	{ "ELF, arm64", true, 18, 2, 183, "is a vmlinux for aarch64, which"
+	  " QEMU does not start (take arch/arm64/boot/Image)" },
 	{ "ELF, machine 0", true, 18, 2, 0, "another architecture" },
-	{ "ELF, big endian", true, 5, 1, 2, "is truncated" },
+	{ "ELF, big endian", true, 5, 1, 2, "(machine 15872)" },
 	{ "ELF, class 3", true, 4, 1, 3, "without a PVH note" },
 	{ "ELF, class 0", true, 4, 1, 0, "without a PVH note" },
 	{ "ELF, no program headers", true, 56, 2, 0, "without a PVH note" },
@@ -1275,7 +1276,7 @@ static const struct {
 	const char *error;
 } other_table[] = {
 	{ "", 0, "-kernel-path K: is empty" },
-	{ "x", 1, "is neither a bzImage nor an ELF vmlinux" },
+	{ "x", 1, "is neither a bzImage nor an Image nor an ELF" },
 	{ "\177EL", 3, "is neither a bzImage" },
 	{ "\177ELF", 4, "is a truncated ELF" },
 	{ "\x28\xb5\x2f", 3, "is neither" },
@@ -1287,22 +1288,118 @@ static const struct {
 
 static void test_kernel_other(void)
 {
-	char arm64[60] = "MZ";
-
-	for (size_t i = 0; i <= COUNT(other_table); i++) {
-		bool arm = i == COUNT(other_table);
+	for (size_t i = 0; i < COUNT(other_table); i++) {
 		struct kernel kernel;
-		struct map m = arm ? map_copy(arm64, sizeof arm64)
-			: map_copy(other_table[i].file, other_table[i].size);
+		struct map m = map_copy(other_table[i].file,
+					other_table[i].size);
 
-		memcpy(arm64 + 56, "ARMd", 4);
-		if (arm)
-			memcpy((char *)(uintptr_t)m.at, arm64, sizeof arm64);
 		fresh();
 		(void)kernel_parse(&k, "K", &m, &kernel);
-		is_error(HERE, arm ? "is a kernel for arm64"
-			 : other_table[i].error, name_of("kernel: instead: %s",
-			 arm ? "arm64" : other_table[i].error));
+		is_error(HERE, other_table[i].error,
+			 name_of("kernel: instead: %s", other_table[i].error));
+		map_free(&m);
+	}
+}
+
+/* Images of other architectures: a magic word, and text somewhere. */
+static const struct image_case {
+	const char *name;
+	size_t at;
+	const char *magic, *text;
+	size_t text_at, size;
+	enum machine_row machine;
+	const char *version, *error;
+} image_cases[] = {
+#define SAYS "Linux version 6.12.1-a+b (x"
+	{ "arm64", 56, "ARMd", SAYS, 100, 4096, ARM64, "6.12.1-a+b", NULL },
+	{ "arm64, behind a format", 56, "ARMd", "Linux version %s" SAYS, 99,
+	  4096, ARM64, "6.12.1-a+b", NULL },
+	{ "arm64, text cut off", 56, "ARMd", SAYS, 50, 64, ARM64, NULL,
+	  "-kernel-path K: is truncated, or no kernel" },
+	{ "arm64, a banner at its end", 56, "ARMd", "Linux version ", 100, 114,
+	  ARM64, NULL, "is truncated, or no kernel" },
+	{ "arm64, cut off in its header", 56, "ARMd", "", 0, 63, ARM64, NULL,
+	  "is neither" },
+	{ "riscv64", 56, "RSC\005", SAYS, 4000, 4096, RISCV64, "6.12.1-a+b",
+	  NULL },
+	{ "s390x", 0x10008, "S390EP", "6.12.1-s (x", 0x11000, 0x11100, S390X,
+	  "6.12.1-s", NULL },
+	{ "s390x, its version cut off", 0x10008, "S390EP", "6", 0x11000,
+	  0x11000, S390X, NULL, "is truncated, or no kernel" },
+	{ "s390x, cut off in its header", 0x10008, "S390EP", "", 0, 0x1043f,
+	  S390X, NULL, "is truncated, or no kernel" },
+};
+
+static void test_kernel_images(void)
+{
+	static char image[0x12000];
+
+	for (size_t i = 0; i < COUNT(image_cases); i++) {
+		const struct image_case *c = &image_cases[i];
+		const char *name = name_of("image: %s", c->name);
+		struct kernel kernel;
+		struct map m;
+
+		memset(image, 0, sizeof image);
+		memcpy(image + c->text_at, c->text, strlen(c->text));
+		memcpy(image + c->at, c->magic, strlen(c->magic));
+		if (c->machine == S390X) { /* big endian */
+			image[0x1042d] = 1;
+			image[0x1042e] = 0x10;
+			image[0x10436] = 0x10;
+		}
+		m = map_copy(image, c->size);
+		fresh();
+		is_int(HERE, kernel_parse(&k, "K", &m, &kernel),
+		       c->error != NULL ? -1 : 0, name);
+		is_error(HERE, c->error, name);
+		map_free(&m);
+		if (c->error != NULL)
+			continue;
+		is_int(HERE, (long long)kernel.machine, (long long)c->machine,
+		       name);
+		is_text(HERE, kernel.version, c->version, name);
+		is_int(HERE, (long long)kernel.cmdline_max,
+		       c->machine == ARM64 ? 2047 : c->machine == S390X ? 4095
+		       : 1023, name);
+	}
+}
+
+/* What is packed in an EFI program, by its header. */
+static void test_kernel_zboot(void)
+{
+	static const struct {
+		const char *name;
+		uint64_t offset, length;
+		const char *magic, *error;
+	} cases[] = {
+		{ "gzip", 100, 20, "\x1f\x8b", NULL },
+		{ "to the end", 100, 156, "\x28\xb5\x2f\xfd", NULL },
+		{ "a byte more", 100, 157, "\x1f\x8b", "is an EFI program" },
+		{ "behind the end", 257, 1, "\x1f\x8b", "is an EFI program" },
+		{ "of 2^32-1", 100, 0xffffffff, "\x1f\x8b", "is an EFI" },
+		{ "not packed", 100, 20, "none", "is an EFI program" },
+	};
+	char image[256];
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const char *name = name_of("zboot: %s", cases[i].name);
+		struct kernel kernel;
+		struct map m;
+
+		memset(image, 0, sizeof image);
+		memcpy(image, "MZ\0\0zimg", 8);
+		put_le(image + 8, cases[i].offset, 4);
+		put_le(image + 12, cases[i].length, 4);
+		memcpy(image + 100, cases[i].magic, strlen(cases[i].magic));
+		m = map_copy(image, sizeof image);
+		fresh();
+		(void)kernel_parse(&k, "K", &m, &kernel);
+		if (is_error(HERE, cases[i].error, name)
+		    && cases[i].error == NULL)
+			is_true(HERE, kernel.wrapped && kernel.tool != NULL
+				&& kernel.at == 100
+				&& kernel.size == cases[i].length, name);
 		map_free(&m);
 	}
 }
@@ -1475,6 +1572,10 @@ static void test_kernel_named(void)
 	is_true(HERE, kernel_named(&kernel, "a-9.b/vmlinux-6.4.0-1-default.xz"),
 		"named: a version");
 	is_text(HERE, kernel.version, "6.4.0-1-default", "named: a version");
+	is_true(HERE, kernel_named(&kernel, "vmlinuz-6.8.0-31-generic"),
+		"named: without a suffix");
+	is_text(HERE, kernel.version, "6.8.0-31-generic",
+		"named: without a suffix");
 	is_true(HERE, !kernel_named(&kernel, "a-9.b/vmlinux.xz")
 		&& !kernel_named(&kernel, "vmlinux-debug.xz")
 		&& !kernel_named(&kernel, "vmlinux-6"), "named: none");
@@ -2954,6 +3055,60 @@ static void test_changes(void)
 		"argv: a tick that is not known is not told");
 }
 
+/* What the rows make of a vector: its words that are not a microvm's. */
+static const struct row_case {
+	enum machine_row row;
+	int accel;
+	const char *want; /* each stands there, in this order */
+} row_cases[] = {
+	{ Q35, ACCEL_TCG, "qemu-system-x86_64|max,fsrs=on|-M|q35|"
+	  "virtio-rng-pci,max-bytes=1024,period=1000|virtio-serial-pci,"
+	  "max_ports=17|isa-serial,chardev=early0|virtio-net-pci,netdev=usernet0,"
+	  "mac=" KTEST_HOST_MAC "|virtio-9p-pci,fsdev=fs0,mount_tag=ktest0|"
+	  "-kernel" },
+	{ ARM64, ACCEL_TCG, "qemu-system-aarch64|-cpu|cortex-a76|-m|1G|-M|"
+	  "virt,gic-version=3|virtio-rng-device,max-bytes=1024,period=1000|"
+	  "-serial|chardev:early0|virtio-net-device,netdev=usernet0,mac="
+	  KTEST_HOST_MAC "|-append|console=hvc0 quiet panic=-1"
+	  " cryptomgr.notests earlycon" },
+	{ ARM64, ACCEL_KVM, "-cpu|host|-m|1G|-M|virt,gic-version=max" },
+	{ RISCV64, ACCEL_TCG, "qemu-system-riscv64|-M|virt|-append|console=hvc0"
+	  " quiet panic=-1 cryptomgr.notests earlycon=sbi" },
+	{ S390X, ACCEL_TCG, "qemu-system-s390x|-M|s390-ccw-virtio|"
+	  "virtio-serial-ccw,max_ports=17|sclpconsole,chardev=early0|"
+	  "virtio-net-ccw,netdev=usernet0,mac=" KTEST_HOST_MAC "|"
+	  "virtio-9p-ccw,fsdev=fs0,mount_tag=ktest0" },
+};
+
+static void test_rows(void)
+{
+	static struct guest g;
+
+	for (size_t i = 0; i < COUNT(row_cases); i++) {
+		const struct row_case *c = &row_cases[i];
+		const char *p = c->want;
+		size_t at = 0, n;
+
+		qemu_start(&g, true, c->accel);
+		g.machine = c->row;
+		g.bios[0] = '\0';
+		g.mount_count = 1;
+		o.net = 1;
+		(void)build(&g);
+		for (; *p != '\0'; p += n + (p[n] == '|')) {
+			n = strcspn(p, "|");
+			while (at < k.qemu.argc
+			       && (strlen(k.qemu.argv[at]) != n
+				   || memcmp(k.qemu.argv[at], p, n) != 0))
+				at++;
+			if (at == k.qemu.argc)
+				break;
+		}
+		is_text(HERE, p, "", name_of("row: %s under %s",
+			machines[c->row].name, accel_names[c->accel]));
+	}
+}
+
 /* One byte more than fits is an error, never a shorter command line. */
 static void test_cmdline_limits(void)
 {
@@ -3967,6 +4122,27 @@ static const struct {
 	  " not answer, CPU 1 spins in the kernel, at 0xffffffff81000000" },
 	{ "nothing", NULL, "", "", "init does not answer, QEMU's monitor does"
 	  " not answer" },
+	{ "arm64", NULL, " PC=ffffb4eba333a8cc X00=0\nPSTATE=604000c5 -ZC- EL1h"
+	  "\n", "", "init does not answer, CPU 0 is in the kernel, at"
+	  " 0xffffb4eba333a8cc with interrupts off" },
+	{ "arm64, user space", NULL, " PC=0000aaaa X00=0\nPSTATE=60000000 EL0t"
+	  "\n", "", "init does not answer, CPU 0 runs in user space" },
+	{ "riscv64", NULL, " pc       ffffffff8027e6d2\n mstatus  0000000a00000182"
+	  "\n", "", "init does not answer, CPU 0 is in the kernel, at"
+	  " 0xffffffff8027e6d2" },
+	{ "s390x", NULL, "PSW=mask 0400d00180000000 addr 000003fffe9286ee cc 0\n",
+	  "", "init does not answer, CPU 0 spins in the kernel, at 0x3fffe9286ee"
+	  " with interrupts off" },
+	{ "s390x, idle", NULL, "PSW=mask 0706c00180000000 addr 000003ffe cc 0\n",
+	  "", "init does not answer, the kernel is idle" },
+	{ "s390x, user space", NULL, "PSW=mask 0705000180000000 addr 03 cc 0\n",
+	  "", "init does not answer, CPU 0 runs in user space" },
+	{ "in user space, arm64", "program 7\ntask 7 7 1 R - running a\n"
+	  "+do_notify_resume+0x1/0x2\n+el0t_64_irq+0x1/0x2\n", "", "",
+	  "the program runs (CPU-bound) in user space" },
+	{ "in user space, s390x", "program 7\ntask 7 7 1 R - running a\n"
+	  "+irqentry_exit_to_user_mode+0x1/0x2\n+ext_int_handler+0x1/0x2\n", "",
+	  "", "the program runs (CPU-bound) in user space" },
 };
 
 /* What the lines of s are told to, one by one. */
@@ -3997,7 +4173,8 @@ static void test_hostile(void)
 {
 	static const char *const words[] = { "task ", "program ", "+", "-1 ",
 		"99999999999999999999 ", "R ", "RIP=", " RFL=", " CPL=3",
-		" HLT=", "asm_", "do_wait", "\033[2J", "%s%n", "\377", "CPU: ",
+		" HLT=", "asm_", "PSTATE=", " pc ", " PC=", "PSW=mask ", " addr ",
+		" mstatus ", "do_wait", "\033[2J", "%s%n", "\377", "CPU: ",
 		"PID: ", "RIP: 0010:", "EFLAGS: ", " [", "]", "1 ", "7 " };
 	char line[1024], out[4096];
 	unsigned seed = 1;
@@ -5036,6 +5213,8 @@ static void test_all(const char *scratch, const char *copy)
 	test_kernel_cases();
 	test_kernel_truncated();
 	test_kernel_other();
+	test_kernel_images();
+	test_kernel_zboot();
 	test_kernel_facts();
 	test_kernel_payload();
 	test_kernel_uki();
@@ -5077,6 +5256,7 @@ static void test_machine(void)
 	test_boots();
 	test_golden_run();
 	test_changes();
+	test_rows();
 	test_cmdline_limits();
 	test_qemu_limits();
 	test_qemu_print();

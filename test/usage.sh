@@ -219,14 +219,14 @@ kernel() { # FILE REASON
 kernel short 'is truncated: '
 kernel old 'is too old a kernel'
 kernel nopvh 'is an ELF file without a PVH note'
-kernel arm64elf 'is an ELF file for another architecture'
-kernel arm64 'is a kernel for arm64'
+kernel arm64elf 'is a vmlinux for aarch64, which QEMU does not start (take'
+kernel arm64 'is truncated, or no kernel of Linux'
 kernel gzip 'cannot be unpacked with gzip'
 kernel empty 'is empty'
 kernel stub 'is an EFI program without a Linux header'
 kernel elfstub 'is a truncated ELF file'
 kernel script 'is a script'
-kernel zeros 'is neither a bzImage nor an ELF vmlinux'
+kernel zeros 'is neither a bzImage nor an Image nor an ELF vmlinux'
 kernel fifo 'is a device, not a file'
 refused '-kernel-path /dev/null: is a device' 'a kernel that is a device' \
     -kernel-path /dev/null $p

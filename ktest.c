@@ -26,19 +26,20 @@
  *      4 Options     argv, @FILE, environment -> struct ktest_options
  *      5 Kernel      its file -> struct kernel; packed ones are unpacked
  *      6 Modules     which of them are loaded, and in which order
- *      7 Describe    the files that options name -> struct guest
- *      8 Claim       what a run takes of the host, and gives back
- *      9 Initramfs   what the guest is to hold -> a cpio archive
- *     10 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
- *     11 Snapshot    the file of a saved machine: search, check, write
- *     12 Spawn       QEMU, and our ends of its fds
- *     13 Health      the kernel's log -> its reports of its own failures
- *     14 Explain     what a guest that hangs does, in a line
- *     15 Monitor     what is said with QEMU: save, restore, dump, explain
- *     16 Supervise   the one poll loop: streams, control port
- *     17 Verdict     another attempt, or the exit status and why
- *     18 Suite       several kernels, many programs
- *     19 main
+ *      7 Disks       images -> disks, and a root on one
+ *      8 Describe    the files that options name -> struct guest
+ *      9 Claim       what a run takes of the host, and gives back
+ *     10 Initramfs   what the guest is to hold -> a cpio archive
+ *     11 QEMU argv   guest and attempt -> QEMU's and the kernel's arguments
+ *     12 Snapshot    the file of a saved machine: search, check, write
+ *     13 Spawn       QEMU, and our ends of its fds
+ *     14 Health      the kernel's log -> its reports of its own failures
+ *     15 Explain     what a guest that hangs does, in a line
+ *     16 Monitor     what is said with QEMU: save, restore, dump, explain
+ *     17 Supervise   the one poll loop: streams, control port
+ *     18 Verdict     another attempt, or the exit status and why
+ *     19 Suite       several kernels, many programs
+ *     20 main
  */
 #ifndef __linux__
 #error "ktest runs on Linux: /proc, memfd_create() and more are of no other host"
@@ -539,7 +540,7 @@ struct ring { /* the end of something long */
 
 enum severity { NOTHING, WARNED, FAILED, SEVERITIES };
 
-struct finding { /* a report of the kernel's about itself, see room 13 */
+struct finding { /* a report of the kernel's about itself, see room 14 */
 	const struct symptom *symptom; /* NULL: there is none */
 	bool excused;          /* it is the host's doing */
 	int lines;
@@ -590,7 +591,7 @@ struct cpu { /* a processor of the guest, as QEMU's monitor shows it */
 	unsigned long long ip;
 };
 
-struct explanation { /* of what the guest does, see room 14 */
+struct explanation { /* of what the guest does, see room 15 */
 	enum explain_step step;
 	bool possible;         /* a guest is being supervised */
 	bool wanted;           /* it is to begin */
@@ -609,7 +610,7 @@ struct explanation { /* of what the guest does, see room 14 */
 
 enum agent_step { AGENT_SYNC, AGENT_EXEC, AGENT_INIT };
 
-struct agent { /* the guest agent of an image, see room 15 */
+struct agent { /* the guest agent of an image, see room 16 */
 	enum agent_step step;
 	long long number;      /* what it is to say, or init's process */
 	long long since;       /* ms: the last news */
@@ -670,7 +671,7 @@ struct input { /* a file that a snapshot depends on */
 	uint64_t hash;         /* of the content */
 };
 
-struct trailer { /* the end of a snapshot's file, see room 11 */
+struct trailer { /* the end of a snapshot's file, see room 12 */
 	char magic[16];
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
@@ -2715,6 +2716,15 @@ static const struct machine *guest_machine(const struct guest *g)
 	return &machines[g->machine];
 }
 
+/* Whether the guest's processor is this host's. */
+static bool guest_is_native(const struct guest *g)
+{
+	struct utsname u;
+
+	return uname(&u) == 0
+	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
+}
+
 /* The emulator for it. */
 static const char *guest_qemu(const struct ktest_options *o,
 			      const struct guest *g)
@@ -3921,230 +3931,11 @@ static void modules_step(struct ktest *k, const struct guest *g)
 	     t.len > 0 ? names : "all that is needed is built in");
 }
 
-/* ==== 7. Describe =======================================================
- * options + the files they name -> struct guest: which program, init and
- * firmware, what of the host is seen there; and every policy: accelerator, ACPI,
- * sandbox. Reads files and changes nothing, so the caller's fds are looked at
- * before there is one of ours that could be taken for them.
- */
-
-/* -- Our own files: init and the firmware --
- * Beside the executable (a build), else where `make install` lays them.
- */
-/* Whether the guest's processor is this host's. */
-static bool guest_is_native(const struct guest *g)
-{
-	struct utsname u;
-
-	return uname(&u) == 0
-	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
-}
-
-static bool self_directory(char *out)
-{
-	char *slash;
-	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
-
-	if (n <= 0)
-		return false; /* then only the installed place is searched */
-	out[n] = '\0';
-	slash = strrchr(out, '/');
-	if (slash != NULL)
-		*slash = '\0';
-	return slash != NULL;
-}
-
-static int find_own(struct ktest *k, const char *name, char *out)
-{
-	char dir[PATH_SIZE];
-
-	if (self_directory(dir)) {
-		if (path_set(k, out, "%s/%s", dir, name) < 0)
-			return -1;
-		if (is_file(out))
-			return 0;
-		if (path_set(k, out, "%s/../libexec/ktest/%s", dir, name) < 0)
-			return -1;
-		if (is_file(out))
-			return 0;
-	}
-	(void)path_set(k, out, "%s/%s", KTEST_LIBEXEC, name);
-	return is_file(out) ? 0 : 1;
-}
-
-/* Whether the kernel's architecture is that of a program at path, whose own is
- * *arch then. True for what is no ELF file, or cannot be read. */
-static bool guest_runs(const struct guest *g, const char *path,
-		       const char **arch)
-{
-	char head[64] = "";
-	const struct map m = { head, sizeof head };
-	const struct machine *own = guest_machine(g), *is;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	unsigned number;
-
-	if (fd >= 0)
-		(void)!read(fd, head, sizeof head);
-	close_fd(&fd);
-	is = elf_machine(&m);
-	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
-	*arch = is != NULL ? is->arch : "another architecture";
-	return memcmp(head, "\177ELF", 4) != 0 || number == own->elf[0]
-	       || (number == own->elf[1] && number != 0);
-}
-
-static int guest_refuse(struct ktest *k, const struct guest *g,
-			const char *path)
-{
-	const char *arch;
-
-	return guest_runs(g, path, &arch) ? 0
-	       : fail(k, "%s: is for %s, the kernel for %s", path, arch,
-		      guest_machine(g)->arch);
-}
-
-/* Our init for that architecture: init-ARCH, or, where that is this host's,
- * init. */
-static int guest_own_init(struct ktest *k, struct guest *g)
-{
-	const char *arch = guest_machine(g)->arch;
-	char name[32];
-	int result;
-
-	if (guest_is_native(g)) {
-		result = find_own(k, "init", g->init);
-		if (result <= 0)
-			return result;
-	}
-	(void)snprintf(name, sizeof name, "init-%s", arch);
-	result = find_own(k, name, g->init);
-	return result <= 0 ? result : fail(k, "-init is missing: there is no"
-		" %s beside ktest, nor %s (make ARCHS=%s, or: %s-linux-gnu-gcc"
-		" -Os -static -nostdlib -ffreestanding -fno-stack-protector"
-		" -fno-pie init.c -o %s)", guest_is_native(g) ? "init" : name,
-		g->init, arch, arch, name);
-}
-
-static int guest_init(struct ktest *k, struct guest *g)
-{
-	struct elf_segment s;
-	struct map m;
-	int result = k->o->init != NULL
-		     ? path_set(k, g->init, "%s", k->o->init)
-		     : guest_own_init(k, g);
-
-	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
-		return -1;
-	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
-		result = fail(k, "-init %s: is not an ELF program", g->init);
-	else
-		result = guest_refuse(k, g, g->init);
-	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
-		if (s.type == PT_INTERP_TYPE)
-			result = fail(k, "-init %s: is linked dynamically",
-				      g->init);
-	unmap_file(&m);
-	return result;
-}
-
-/* The machine: x86's has two, of which one has what a PC has. */
-static int guest_choose(struct ktest *k, struct guest *g)
-{
-	const struct ktest_options *o = k->o;
-	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi"
-			 : g->system ? "image" : NULL;
-	char path[PATH_SIZE];
-
-	g->machine = g->kernel.machine;
-	if (g->machine != MICROVM && (o->machine != 0 || o->tpm != NULL))
-		return fail(k, "-%s: is for a x86-64 kernel, not %s",
-			    o->machine != 0 ? "machine" : "tpm",
-			    guest_machine(g)->arch);
-	if (g->machine == MICROVM && pc != NULL && o->machine == 1)
-		return fail(k, "-%s: needs -machine q35", pc);
-	if (g->machine == MICROVM && (o->machine == 2 || pc != NULL))
-		g->machine = Q35;
-	if (g->machine == Q35 && g->kernel.no_pci)
-		return fail(k, "-machine q35: this kernel has no PCI");
-	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
-		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
-	if (o->reboot && o->tty)
-		return fail(k, "-reboot: is not for -tty, nor -shell");
-	return 0;
-}
-
-/* UEFI's firmware and its variables: Debian and Ubuntu, their older releases,
- * Fedora, Arch; or named. */
-static int guest_uefi(struct ktest *k, struct guest *g)
-{
-	static const struct {
-		enum machine_row machine;
-		const char *code, *vars;
-	} places[] = {
-		{ Q35, "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd" },
-		{ Q35, "OVMF/OVMF_CODE.fd", "OVMF/OVMF_VARS.fd" },
-		{ Q35, "edk2/ovmf/OVMF_CODE.fd", "edk2/ovmf/OVMF_VARS.fd" },
-		{ Q35, "edk2/x64/OVMF_CODE.4m.fd", "edk2/x64/OVMF_VARS.4m.fd" },
-		{ ARM64, "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd" },
-		{ ARM64, "edk2/aarch64/QEMU_EFI-pflash.raw",
-		  "edk2/aarch64/vars-template-pflash.raw" },
-		{ ARM64, "edk2/aarch64/QEMU_CODE.fd",
-		  "edk2/aarch64/QEMU_VARS.fd" },
-	};
-	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
-
-	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
-		(void)snprintf(g->bios, PATH_SIZE, "/usr/share/%s",
-			       places[i].code);
-		if (places[i].machine == g->machine && is_file(g->bios))
-			(void)snprintf(g->vars, PATH_SIZE, "/usr/share/%s",
-				       places[i].vars);
-	}
-	if ((bios != NULL && path_set(k, g->bios, "%s", bios) < 0)
-	    || (vars != NULL && path_set(k, g->vars, "%s", vars) < 0))
-		return -1;
-	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
-	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
-		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
-			    " FILE", bios != NULL ? "the variables are missing"
-			    : "there is no OVMF here (Debian: ovmf)");
-	if (g->kernel.elf)
-		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
-	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)
-		return fail(k, "-bios %s: is not a readable file", g->bios);
-	return is_file(g->vars) && access(g->vars, g->vars_rw ? W_OK : R_OK) == 0
-	       ? 0 : fail(k, "-uefi-vars %s: is not a file that can be %s",
-			  g->vars, g->vars_rw ? "written" : "read");
-}
-
-static int guest_bios(struct ktest *k, struct guest *g)
-{
-	int found;
-
-	if (k->o->uefi)
-		return guest_uefi(k, g);
-	if (k->o->uefi_vars != NULL)
-		return fail(k, "-uefi-vars: needs -uefi");
-	/* QEMU's own; SeaBIOS may reset a PC for ever that Linux restarts */
-	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
-		return path_set(k, g->bios, "%s", g->machine == Q35
-				&& !g->system ? "qboot.rom" : "");
-	if (k->o->bios == NULL) {
-		found = find_own(k, "bios/bios.bin", g->bios);
-		g->own_bios = found == 0;
-		return found > 0 ? path_set(k, g->bios, "qboot.rom") : found;
-	}
-	/* QEMU itself looks a bare name up among its own firmware */
-	if (strchr(k->o->bios, '/') != NULL && !is_file(k->o->bios))
-		return fail(k, "-bios %s: is not a readable file",
-			    k->o->bios);
-	return path_set(k, g->bios, "%s", k->o->bios);
-}
-
-/* -- Disks --
- * An image is raw or qcow2 (QEMU's docs/interop/qcow2.txt; its numbers are big
- * endian). Whoever made it is not trusted: which other files are opened is
- * decided here, and QEMU is told the format of each.
+/* ==== 7. Disks ==========================================================
+ * -disk, -rootfs FILE and -fw-cfg -> struct guest's disks. An image is raw or
+ * qcow2 (QEMU's docs/interop/qcow2.txt; its numbers are big endian). Whoever made
+ * it is not trusted: which other files are opened is decided here, and QEMU is
+ * told the format of each.
  */
 enum {
 	QCOW_VERSION = 4, QCOW_BACKING = 8, QCOW_BACKING_SIZE = 16,
@@ -4386,6 +4177,217 @@ static int guest_disks(struct ktest *k, struct guest *g)
 	       || value_cut(path, "p", &part))
 		;
 	return is_file(path) ? guest_image(k, g) : 0;
+}
+
+/* ==== 8. Describe =======================================================
+ * options + the files they name -> struct guest: which program, init and
+ * firmware, what of the host is seen there; and every policy: accelerator, ACPI,
+ * sandbox. Reads files and changes nothing, so the caller's fds are looked at
+ * before there is one of ours that could be taken for them.
+ */
+
+/* -- Our own files: init and the firmware --
+ * Beside the executable (a build), else where `make install` lays them.
+ */
+static bool self_directory(char *out)
+{
+	char *slash;
+	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
+
+	if (n <= 0)
+		return false; /* then only the installed place is searched */
+	out[n] = '\0';
+	slash = strrchr(out, '/');
+	if (slash != NULL)
+		*slash = '\0';
+	return slash != NULL;
+}
+
+static int find_own(struct ktest *k, const char *name, char *out)
+{
+	char dir[PATH_SIZE];
+
+	if (self_directory(dir)) {
+		if (path_set(k, out, "%s/%s", dir, name) < 0)
+			return -1;
+		if (is_file(out))
+			return 0;
+		if (path_set(k, out, "%s/../libexec/ktest/%s", dir, name) < 0)
+			return -1;
+		if (is_file(out))
+			return 0;
+	}
+	(void)path_set(k, out, "%s/%s", KTEST_LIBEXEC, name);
+	return is_file(out) ? 0 : 1;
+}
+
+/* Whether the kernel's architecture is that of a program at path, whose own is
+ * *arch then. True for what is no ELF file, or cannot be read. */
+static bool guest_runs(const struct guest *g, const char *path,
+		       const char **arch)
+{
+	char head[64] = "";
+	const struct map m = { head, sizeof head };
+	const struct machine *own = guest_machine(g), *is;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	unsigned number;
+
+	if (fd >= 0)
+		(void)!read(fd, head, sizeof head);
+	close_fd(&fd);
+	is = elf_machine(&m);
+	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
+	*arch = is != NULL ? is->arch : "another architecture";
+	return memcmp(head, "\177ELF", 4) != 0 || number == own->elf[0]
+	       || (number == own->elf[1] && number != 0);
+}
+
+static int guest_refuse(struct ktest *k, const struct guest *g,
+			const char *path)
+{
+	const char *arch;
+
+	return guest_runs(g, path, &arch) ? 0
+	       : fail(k, "%s: is for %s, the kernel for %s", path, arch,
+		      guest_machine(g)->arch);
+}
+
+/* Our init for that architecture: init-ARCH, or, where that is this host's,
+ * init. */
+static int guest_own_init(struct ktest *k, struct guest *g)
+{
+	const char *arch = guest_machine(g)->arch;
+	char name[32];
+	int result;
+
+	if (guest_is_native(g)) {
+		result = find_own(k, "init", g->init);
+		if (result <= 0)
+			return result;
+	}
+	(void)snprintf(name, sizeof name, "init-%s", arch);
+	result = find_own(k, name, g->init);
+	return result <= 0 ? result : fail(k, "-init is missing: there is no"
+		" %s beside ktest, nor %s (make ARCHS=%s, or: %s-linux-gnu-gcc"
+		" -Os -static -nostdlib -ffreestanding -fno-stack-protector"
+		" -fno-pie init.c -o %s)", guest_is_native(g) ? "init" : name,
+		g->init, arch, arch, name);
+}
+
+static int guest_init(struct ktest *k, struct guest *g)
+{
+	struct elf_segment s;
+	struct map m;
+	int result = k->o->init != NULL
+		     ? path_set(k, g->init, "%s", k->o->init)
+		     : guest_own_init(k, g);
+
+	if (result < 0 || map_file(k, "-init", g->init, &m) < 0)
+		return -1;
+	if (m.size < 4 || memcmp(m.at, "\177ELF", 4) != 0)
+		result = fail(k, "-init %s: is not an ELF program", g->init);
+	else
+		result = guest_refuse(k, g, g->init);
+	for (size_t i = 0; elf_segment(m.at, m.size, i, &s); i++)
+		if (s.type == PT_INTERP_TYPE)
+			result = fail(k, "-init %s: is linked dynamically",
+				      g->init);
+	unmap_file(&m);
+	return result;
+}
+
+/* The machine: x86's has two, of which one has what a PC has. */
+static int guest_choose(struct ktest *k, struct guest *g)
+{
+	const struct ktest_options *o = k->o;
+	const char *pc = o->tpm != NULL ? "tpm" : o->uefi ? "uefi"
+			 : g->system ? "image" : NULL;
+	char path[PATH_SIZE];
+
+	g->machine = g->kernel.machine;
+	if (g->machine != MICROVM && (o->machine != 0 || o->tpm != NULL))
+		return fail(k, "-%s: is for a x86-64 kernel, not %s",
+			    o->machine != 0 ? "machine" : "tpm",
+			    guest_machine(g)->arch);
+	if (g->machine == MICROVM && pc != NULL && o->machine == 1)
+		return fail(k, "-%s: needs -machine q35", pc);
+	if (g->machine == MICROVM && (o->machine == 2 || pc != NULL))
+		g->machine = Q35;
+	if (g->machine == Q35 && g->kernel.no_pci)
+		return fail(k, "-machine q35: this kernel has no PCI");
+	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
+		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
+	if (o->reboot && o->tty)
+		return fail(k, "-reboot: is not for -tty, nor -shell");
+	return 0;
+}
+
+/* UEFI's firmware and its variables: Debian and Ubuntu, their older releases,
+ * Fedora, Arch; or named. */
+static int guest_uefi(struct ktest *k, struct guest *g)
+{
+	static const struct {
+		enum machine_row machine;
+		const char *code, *vars;
+	} places[] = {
+		{ Q35, "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd" },
+		{ Q35, "OVMF/OVMF_CODE.fd", "OVMF/OVMF_VARS.fd" },
+		{ Q35, "edk2/ovmf/OVMF_CODE.fd", "edk2/ovmf/OVMF_VARS.fd" },
+		{ Q35, "edk2/x64/OVMF_CODE.4m.fd", "edk2/x64/OVMF_VARS.4m.fd" },
+		{ ARM64, "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd" },
+		{ ARM64, "edk2/aarch64/QEMU_EFI-pflash.raw",
+		  "edk2/aarch64/vars-template-pflash.raw" },
+		{ ARM64, "edk2/aarch64/QEMU_CODE.fd",
+		  "edk2/aarch64/QEMU_VARS.fd" },
+	};
+	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
+
+	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
+		(void)snprintf(g->bios, PATH_SIZE, "/usr/share/%s",
+			       places[i].code);
+		if (places[i].machine == g->machine && is_file(g->bios))
+			(void)snprintf(g->vars, PATH_SIZE, "/usr/share/%s",
+				       places[i].vars);
+	}
+	if ((bios != NULL && path_set(k, g->bios, "%s", bios) < 0)
+	    || (vars != NULL && path_set(k, g->vars, "%s", vars) < 0))
+		return -1;
+	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
+	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
+		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
+			    " FILE", bios != NULL ? "the variables are missing"
+			    : "there is no OVMF here (Debian: ovmf)");
+	if (g->kernel.elf)
+		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
+	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)
+		return fail(k, "-bios %s: is not a readable file", g->bios);
+	return is_file(g->vars) && access(g->vars, g->vars_rw ? W_OK : R_OK) == 0
+	       ? 0 : fail(k, "-uefi-vars %s: is not a file that can be %s",
+			  g->vars, g->vars_rw ? "written" : "read");
+}
+
+static int guest_bios(struct ktest *k, struct guest *g)
+{
+	int found;
+
+	if (k->o->uefi)
+		return guest_uefi(k, g);
+	if (k->o->uefi_vars != NULL)
+		return fail(k, "-uefi-vars: needs -uefi");
+	/* QEMU's own; SeaBIOS may reset a PC for ever that Linux restarts */
+	if (k->o->bios == NULL && !guest_machine(g)->own_bios)
+		return path_set(k, g->bios, "%s", g->machine == Q35
+				&& !g->system ? "qboot.rom" : "");
+	if (k->o->bios == NULL) {
+		found = find_own(k, "bios/bios.bin", g->bios);
+		g->own_bios = found == 0;
+		return found > 0 ? path_set(k, g->bios, "qboot.rom") : found;
+	}
+	/* QEMU itself looks a bare name up among its own firmware */
+	if (strchr(k->o->bios, '/') != NULL && !is_file(k->o->bios))
+		return fail(k, "-bios %s: is not a readable file",
+			    k->o->bios);
+	return path_set(k, g->bios, "%s", k->o->bios);
 }
 
 /* -- The host's directories -- */
@@ -5077,7 +5079,7 @@ static int guest_describe(struct ktest *k, struct guest *g)
 	return 0;
 }
 
-/* ==== 8. Claim ==========================================================
+/* ==== 9. Claim ==========================================================
  * options + struct guest -> what a run takes of the host, and gives back: the
  * clock's rate, the terminal, ports, cables, sockets.
  * claim() takes what the options name, claim_undo() gives all of it back,
@@ -5786,7 +5788,7 @@ static void claim_undo(struct ktest *k)
 	part_remove(&k->snapshot);
 }
 
-/* ==== 9. Initramfs ======================================================
+/* ==== 10. Initramfs =====================================================
  * struct guest + the files it names -> one unlinked temporary file that QEMU
  * loads as initramfs: the user's -initrd-path, then an archive with what the
  * machine needs (/init, /.ktest/modules, /.ktest/NAME.ko) and, as its member
@@ -6623,7 +6625,7 @@ static int job_build(struct ktest *k, const struct guest *g)
 	return c.fd < 0 ? -1 : archive_done(&c, "job");
 }
 
-/* ==== 10. QEMU argv =====================================================
+/* ==== 11. QEMU argv =====================================================
  * struct guest -> struct qemu: QEMU's arguments and the kernel's command
  * line. One capability is one function, which writes its part of both.
  * QEMU inherits its fds from 3 up, in the order of enum qemu_fd; what is not
@@ -7235,7 +7237,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 	log_args(NULL, fd, name, argv);
 }
 
-/* ==== 11. Snapshot ======================================================
+/* ==== 12. Snapshot ======================================================
  * struct guest and its files -> the file of a saved machine that fits, or why
  * none does; and a machine that was saved -> such a file. A machine is saved
  * when init waits for a job; restored, it gets one. Nothing here ends a run but
@@ -8018,7 +8020,7 @@ static int snapshot_find(struct ktest *k)
 	return 0;
 }
 
-/* ==== 12. Spawn =========================================================
+/* ==== 13. Spawn =========================================================
  * struct qemu -> a QEMU process, and our ends of its fds in struct vm. QEMU,
  * and what it was started through, are one process group. Its leader is the
  * warden, a child that does nothing but to wait for the end of ktest, however
@@ -8399,7 +8401,7 @@ static int vm_spawn(struct ktest *k)
 	return 0;
 }
 
-/* ==== 13. Health ========================================================
+/* ==== 14. Health ========================================================
  * What the kernel says -> findings: its reports of its own failures, and what
  * they do to the exit status. Its log comes over a vport, whatever the console
  * shows of it; once the guest is dead, the console has what init could not send
@@ -8984,7 +8986,7 @@ static void health_report(struct ktest *k)
 		(void)snprintf(k->finding, sizeof k->finding, "%.255s", k->error);
 }
 
-/* ==== 14. Explain =======================================================
+/* ==== 15. Explain =======================================================
  * What init tells of the guest's tasks, QEMU's monitor of its processors and
  * the kernel on its console -> struct explanation, and from it the one line
  * that says what the guest hangs in. Room 15 asks and listens. Nothing of what
@@ -9343,7 +9345,7 @@ static void explain_show(struct ktest *k)
 		warn(k, "the rest of it is left out");
 }
 
-/* ==== 15. Monitor =======================================================
+/* ==== 16. Monitor =======================================================
  * What is said with QEMU and, but for its verdict, with init, while a guest is
  * supervised: deadlines, the console, the answer to init's hello; by QEMU's
  * monitor the machine is saved or restored, its memory dumped, and a hang
@@ -10092,7 +10094,7 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 	}
 }
 
-/* ==== 16. Supervise =====================================================
+/* ==== 17. Supervise =====================================================
  * struct vm -> struct vm: moves bytes between QEMU and the caller until there
  * is a reason to stop, k->end; then leaves no process behind. Everything is an
  * event of one loop: vm_poll() waits and hands on, vm_done() judges. The
@@ -10762,7 +10764,7 @@ static void vm_supervise(struct ktest *k)
 	     (unsigned long long)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000);
 }
 
-/* ==== 17. Verdict =======================================================
+/* ==== 18. Verdict =======================================================
  * struct vm -> another attempt, if what ended this one has a remedy, or the
  * exit status; and if there is none, the one line that says why, with what the
  * guest's kernel and QEMU said last. ktest_run() stands here.
@@ -11290,7 +11292,7 @@ int ktest_run(const struct ktest_options *o, struct ktest_result *r)
 	return r->status = status;
 }
 
-/* ==== 18. Suite =========================================================
+/* ==== 19. Suite =========================================================
  * struct ktest_options with several kernels, or programs (-each) -> a run for
  * each pair, as many at a time as -jobs says; what they wrote, whole and in
  * order; who failed, as text, TAP and JUnit's XML. A run is a child process
@@ -12141,7 +12143,7 @@ static int runs_all(struct ktest_options *o)
 	return rs.status;
 }
 
-/* ==== 19. main ==========================================================
+/* ==== 20. main ==========================================================
  * argv -> ktest_run(), or the suite; the exit status, or death by the signal
  * that ended the run.
  */

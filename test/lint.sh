@@ -52,10 +52,11 @@ banners='3 8'		# lines: purpose, input, output
 ktest_lines=12300	# of what is planned; 8,000 is the aim
 init_lines=3300
 bios_lines=900		# one room
-ktest_rooms='0._Interface 1._Constants 2._Types 3._Utilities 4._Options
-	5._Kernel 6._Modules 7._Describe 8._Claim 9._Initramfs 10._QEMU_argv
-	11._Snapshot 12._Spawn 13._Health 14._Explain 15._Monitor
-	16._Supervise 17._Verdict 18._Suite 19._Main'
+ktest_rooms='0._Interface 1._Constants 2._Types 3._Utilities
+	4._Options 5._Kernel 6._Modules 7._Disks 8._Describe 9._Claim
+	10._Initramfs 11._QEMU_argv 12._Snapshot 13._Spawn 14._Health
+	15._Explain 16._Monitor 17._Supervise 18._Verdict 19._Suite
+	20._Main'
 # and some more between them
 init_rooms='... Protocol Architecture Strings Sys Reports Mounts Modules Ports
 	Job Program Relay Health Verdict Entry'

@@ -3042,6 +3042,7 @@ static void answer_take(struct archive *a, uint64_t *boot)
 	control_read(&answer, sizeof answer);
 	wire_order(&answer.time, sizeof answer.time);
 	wire_order(&answer.length, sizeof answer.length);
+	wire_order(&answer.boot, sizeof answer.boot);
 	time.sec = (int64_t)(answer.time / 1000000000);
 	time.nsec = (int64_t)(answer.time % 1000000000);
 	error = sys2(SYS_clock_settime, CLOCK_REALTIME, (long)&time);

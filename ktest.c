@@ -2721,8 +2721,11 @@ static bool guest_is_native(const struct guest *g)
 {
 	struct utsname u;
 
-	return uname(&u) == 0
-	       && strcmp(u.machine, guest_machine(g)->arch) == 0;
+	if (uname(&u) < 0)
+		return false;
+	if (strcmp(u.machine, "i686") == 0) /* a personality says so */
+		return guest_machine(g)->elf[0] == ELF_X86_64;
+	return strcmp(u.machine, guest_machine(g)->arch) == 0;
 }
 
 /* The emulator for it. */
@@ -2769,6 +2772,36 @@ static const struct machine *elf_machine(const struct map *m)
 		if (machines[i].elf[0] == is || machines[i].elf[1] == is)
 			return &machines[i];
 	return NULL;
+}
+
+/* Whether the kernel's architecture is that of a program at path, whose own is
+ * *arch then. True for what is of no machine that is known. */
+static bool guest_runs(const struct guest *g, const char *path,
+		       const char **arch)
+{
+	char head[64] = "";
+	const struct map m = { head, sizeof head };
+	const struct machine *own = guest_machine(g), *is;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	unsigned number;
+
+	if (fd >= 0)
+		(void)!read(fd, head, sizeof head);
+	close_fd(&fd);
+	is = elf_machine(&m);
+	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
+	*arch = is != NULL ? is->arch : "";
+	return is == NULL || number == own->elf[0] || number == own->elf[1];
+}
+
+static int guest_refuse(struct ktest *k, const struct guest *g,
+			const char *path)
+{
+	const char *arch;
+
+	return guest_runs(g, path, &arch) ? 0
+	       : fail(k, "%s: is for %s, the kernel for %s", path, arch,
+		      guest_machine(g)->arch);
 }
 
 /* Whether a PT_NOTE segment holds the PVH entry point: notes are name size,
@@ -3985,7 +4018,8 @@ static const char *qcow2_header(const struct map *m, uint64_t *size, char *next)
 	if (version > 2 && (get_be(m->at + QCOW_INCOMPATIBLE, 8)
 			    & QCOW_DATA_FILE) != 0)
 		return "names a data file outside";
-	if (bits < 9 || bits > 21 || len >= 1024 || at > m->size - len
+	if (bits < 9 || bits > 21 || len >= 1024 || len > m->size
+	    || at > m->size - len
 	    || !qcow2_whole(m, get_be(m->at + QCOW_L1, 8),
 			    get_be(m->at + QCOW_L1_SIZE, 4), 1ull << bits >> 3))
 		return "is truncated, or damaged";
@@ -4012,7 +4046,8 @@ static const char *image_header(const struct map *m, bool *qcow2,
 /* Reads an image, and what it is backed by, if the caller trusts it. */
 static int disk_image(struct ktest *k, struct disk *d, bool trusted)
 {
-	char path[PATH_SIZE], name[PATH_SIZE], before[BACKING_MAX * 8 + 1] = "";
+	char path[PATH_SIZE], name[PATH_SIZE];
+	char before[(BACKING_MAX + 1) * 8 + 1] = "";
 	const char *wrong;
 	struct text more;
 	struct map m;
@@ -4221,37 +4256,6 @@ static int find_own(struct ktest *k, const char *name, char *out)
 	return is_file(out) ? 0 : 1;
 }
 
-/* Whether the kernel's architecture is that of a program at path, whose own is
- * *arch then. True for what is no ELF file, or cannot be read. */
-static bool guest_runs(const struct guest *g, const char *path,
-		       const char **arch)
-{
-	char head[64] = "";
-	const struct map m = { head, sizeof head };
-	const struct machine *own = guest_machine(g), *is;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	unsigned number;
-
-	if (fd >= 0)
-		(void)!read(fd, head, sizeof head);
-	close_fd(&fd);
-	is = elf_machine(&m);
-	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
-	*arch = is != NULL ? is->arch : "another architecture";
-	return memcmp(head, "\177ELF", 4) != 0 || number == own->elf[0]
-	       || (number == own->elf[1] && number != 0);
-}
-
-static int guest_refuse(struct ktest *k, const struct guest *g,
-			const char *path)
-{
-	const char *arch;
-
-	return guest_runs(g, path, &arch) ? 0
-	       : fail(k, "%s: is for %s, the kernel for %s", path, arch,
-		      guest_machine(g)->arch);
-}
-
 /* Our init for that architecture: init-ARCH, or, where that is this host's,
  * init. */
 static int guest_own_init(struct ktest *k, struct guest *g)
@@ -4317,8 +4321,8 @@ static int guest_choose(struct ktest *k, struct guest *g)
 		return fail(k, "-machine q35: this kernel has no PCI");
 	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
 		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
-	if (o->reboot && o->tty)
-		return fail(k, "-reboot: is not for -tty, nor -shell");
+	if (o->reboot && (o->tty || o->dump != NULL))
+		return fail(k, "-reboot: is not for -tty, -shell, nor -dump");
 	return 0;
 }
 
@@ -4343,9 +4347,11 @@ static int guest_uefi(struct ktest *k, struct guest *g)
 	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
 
 	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
+		if (places[i].machine != g->machine)
+			continue;
 		(void)snprintf(g->bios, PATH_SIZE, "/usr/share/%s",
 			       places[i].code);
-		if (places[i].machine == g->machine && is_file(g->bios))
+		if (is_file(g->bios))
 			(void)snprintf(g->vars, PATH_SIZE, "/usr/share/%s",
 				       places[i].vars);
 	}
@@ -6340,9 +6346,11 @@ static int job_entry_needs(struct cpio *c, const char *path, unsigned mode,
 {
 	const struct ktest_options *o = c->k->o;
 	const bool library = strstr(strrchr(path, '/'), ".so") != NULL;
+	const char *arch;
 	int result;
 
 	if ((!library && (mode & 0111) == 0) || o->image != NULL
+	    || !guest_runs(&c->k->guest, path, &arch) /* whatever it is for */
 	    || (root_is_dir(o, &c->k->guest) && !guest_root(o, &c->k->guest)))
 		return 0;
 	c->optional = library || !named;
@@ -7037,7 +7045,9 @@ static void qemu_disks(struct qemu *q)
 				 "read-zeroes=on,size=%s", (int)i, text);
 		else
 			qemu_add(q, "-drive", "if=none,id=disk%d,format=%s,file."
-				 "driver=file,file.filename=" FD_PATH ",cache=%s",
+				 "driver=file,file.filename=" FD_PATH ",cache=%s"
+				 /* else it waits, without a word */
+				 ",werror=report",
 				 (int)i, d->qcow2 ? "qcow2" : "raw", FD_FIRST
 				 + FD_END + (int)(g->wire_count + i),
 				 d->rw ? "writeback" : "unsafe");
@@ -9410,7 +9420,7 @@ static void console_bytes(struct ktest *k, const char *s, size_t n)
 {
 	ring_put(&k->console, s, n);
 	if (k->vm.deadline[END_KVM] > 0) /* a sign of life */
-		deadline_set(k, END_KVM, kvm_patience(k));
+		deadline_set(k, END_KVM, k->guest.system ? 0 : kvm_patience(k));
 	if (k->o->console)
 		show(k, -1, s, n, true);
 }
@@ -9646,8 +9656,11 @@ static void guest_reset(struct ktest *k)
 	char line[512];
 
 	k->vm.reset = false;
+	k->vm.message_len = 0;
 	console_drain(k);
 	reboot_allow(k, false);
+	if (k->attempt.accel == ACCEL_TCG)
+		deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	if (find_line(k->scratch, ring_text(&k->console, k->scratch), PANIC, line,
 		      sizeof line))
 		monitor_ask(k, "{'execute': 'quit'}\n", -1);
@@ -9674,6 +9687,11 @@ static void guest_restarted(struct ktest *k)
 	v->before_log = v->health.total;
 	v->before_out = v->out.total + unread(v->out.from);
 	v->before_err = v->err.total + unread(v->err.from);
+	console_drain(k);
+	if (health_asked(k->o))
+		console_rest(k);
+	health_end(k);
+	v->health.last[0] = '\0';
 	step(k, "the guest has restarted");
 	control_answer(k, -1);
 	reboot_allow(k, true);
@@ -10014,7 +10032,12 @@ static bool agent_shuts_down(struct ktest *k)
 		"\"arguments\":{\"path\":\"/sbin/poweroff\"}}\n";
 	struct vm *v = &k->vm;
 
-	if (!k->guest.system || !k->guest.disk[0].rw || v->ended)
+	if (!k->guest.system || !k->guest.disk[0].rw)
+		return false;
+	if (v->ended && v->deadline[END_VERDICT] > 0 && v->wait_status != 0)
+		warn(k, "-image %s: QEMU failed while it shut down, and it may"
+		     " not be whole", k->guest.disk[0].path);
+	if (v->ended)
 		return false;
 	if (v->deadline[END_VERDICT] == 0) {
 		if (send(v->fd[FD_AGENT], request, sizeof request - 1,
@@ -10255,7 +10278,10 @@ static void agent_line(struct ktest *k, const char *line)
 	struct text t;
 
 	text_init(&t, why, sizeof why);
-	if (a->step == AGENT_SYNC) {
+	if (k->vm.phase == PHASE_OUTPUT) { /* no such program: no shutdown */
+		if (json_member(line, "\"error\"") != NULL)
+			deadline_set(k, END_VERDICT, 1);
+	} else if (a->step == AGENT_SYNC) {
 		if (json_number(line, "\"return\"") == a->number) {
 			step(k, "the image's guest agent is there");
 			agent_exec(k);
@@ -10284,7 +10310,8 @@ static void agent_bytes(struct ktest *k, const char *s, size_t n)
 	struct agent *a = &k->vm.agent;
 
 	for (size_t i = 0; i < n && k->end == END_NONE
-	     && k->vm.phase == PHASE_BOOT; i++) {
+	     && (k->vm.phase == PHASE_BOOT
+		 || k->vm.deadline[END_VERDICT] > 0); i++) {
 		a->said[a->said_len] = s[i] != '\n' ? s[i] : '\0';
 		if (s[i] == '\n') {
 			a->said_len = 0;
@@ -11062,7 +11089,7 @@ static enum remedy_word remedy_acpi(struct ktest *k, struct attempt *a)
 static enum remedy_word remedy_boot_hung(struct ktest *k, struct attempt *a)
 {
 	step(k, "the guest hangs");
-	return ++a->boot_tries < BOOT_TRIES ? AGAIN : NO_REMEDY;
+	return k->vm.boots == 0 && ++a->boot_tries < BOOT_TRIES ? AGAIN : NO_REMEDY;
 }
 
 /* The machine is saved: now it is restored. If its file cannot be written,

@@ -92,7 +92,7 @@ architecture() {
 	done
 	warm "$arch.timers" -- "$program" timers
 	warm "$arch.dynamic" -- "${dynamic%"$arch"}%a" exit 5
-	warm "$arch.time" -timeout 15 -- "$program" hang
+	warm "$arch.time" -timeout 60 -- "$program" hang
 	jobs_run
 	for n in 0 1 255; do
 		result "$arch.exit$n"

@@ -38,16 +38,16 @@ fd() { # N
 	echo "file.driver=file,file.filename=/proc/self/fd/$1"
 }
 is "$(args -disk raw -disk 8 -disk other:rw)" "$(:
-    )-drive if=none,id=disk0,format=raw,$(fd 15),cache=unsafe,snapshot=on $(:
+    )-drive if=none,id=disk0,format=raw,$(fd 15),cache=unsafe,werror=report,snapshot=on $(:
     )-device virtio-blk-device,drive=disk0 $(:
-    )-drive if=none,id=disk1,format=raw,$(fd 16),cache=unsafe $(:
+    )-drive if=none,id=disk1,format=raw,$(fd 16),cache=unsafe,werror=report $(:
     )-device virtio-blk-device,drive=disk1 $(:
-    )-drive if=none,id=disk2,format=raw,$(fd 17),cache=writeback $(:
+    )-drive if=none,id=disk2,format=raw,$(fd 17),cache=writeback,werror=report $(:
     )-device virtio-blk-device,drive=disk2" 'an image, an empty one, :rw'
 if [ -n "$have_qcow" ]; then
 	b=backing. f=file.driver=file,
 	is "$(args -disk sub/t,op.qcow2:backing)" "$(:
-	    )-drive if=none,id=disk0,format=qcow2,$(fd 15),cache=unsafe,$(:
+	    )-drive if=none,id=disk0,format=qcow2,$(fd 15),cache=unsafe,werror=report,$(:
 	    )${b}driver=qcow2,$b$f${b}file.filename=sub/../top.qcow2,$(:
 	    )$b${b}driver=qcow2,$b$b$f$b${b}file.filename=sub/../q.qcow2,$(:
 	    )snapshot=on -device virtio-blk-device,drive=disk0" \

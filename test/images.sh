@@ -47,8 +47,8 @@ clean_up() {
 
 # mirror: where apt has Debian itself from
 mirror() {
-	apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' \
-	    'Created-By: Packages' | sed -n 's/^Debian //p' | head -n 1
+	apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' \
+	    'Created-By: Packages' | sed -n 's/^Debian Debian //p' | head -n 1
 }
 
 # What a test needs of the kernel's modules, and what of systemd's units it does

@@ -76,8 +76,8 @@ try_fetch() {
 }
 
 mirror() {
-	apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' \
-	    'Created-By: Packages' 2>/dev/null | sed -n 's/^Debian //p' |
+	apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' \
+	    'Created-By: Packages' 2>/dev/null | sed -n 's/^Debian Debian //p' |
 	    head -n 1
 }
 
@@ -104,6 +104,8 @@ foreign() {
 		APT::Architectures { "$1"; };
 		APT::Sandbox::User "root";
 		Acquire::Languages "none";
+		Acquire::Retries "0";
+		Acquire::http::Timeout "20";
 	end
 	APT_CONFIG=$work/apt/conf
 	export APT_CONFIG

@@ -31,6 +31,7 @@ check,machines,image qemu-img			qemu-utils
 check,machines	mke2fs				e2fsprogs
 check,machines	mksquashfs			squashfs-tools
 check,machines	swtpm				swtpm
+check,machines	ps				procps
 check,machines	/usr/share/OVMF			ovmf
 machines	mkfs.xfs			xfsprogs
 machines	mkfs.btrfs			btrfs-progs

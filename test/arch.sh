@@ -113,7 +113,7 @@ architecture() {
 	fi
 	result "$arch.time"
 	is "$status" 124 "$arch: a timeout"
-	like "$err" '^ktest: timeout after 15 s: ' "$arch: a line says so"
+	like "$err" '^ktest: timeout after 60 s: ' "$arch: a line says so"
 	text "$out" "ready$nl" "$arch: what the program said until then"
 
 	warm "$arch.stale" -cmdline another=1 -- "$program" show /proc/cmdline

@@ -626,8 +626,11 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	char tpm_dir[PATH_SIZE]; /* with its state, "": none */
 	int leash;             /* its end is the end of warden and group */
 	bool ended;            /* QEMU has, and wait_status says how */
+	bool restarts;         /* init says hello anew */
+	bool reset;            /* QEMU has reset the machine */
 	int wait_status;
 	enum phase phase;
+	int resets;            /* since init said hello */
 	long long start;       /* when QEMU was started, ms */
 	int fd[FD_ALL];        /* our ends, -1: closed */
 	long long deadline[ENDINGS]; /* by what it ends, ms; 0: none */
@@ -639,9 +642,6 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	unsigned long long want_log; /* ... and the kernel's log */
 	uint64_t boots;        /* with -reboot, so far; its bytes before the ... */
 	uint64_t before_out, before_err, before_log; /* ... last one */
-	bool restarts;         /* init says hello anew */
-	bool reset;            /* QEMU has reset the machine */
-	int resets;            /* since init said hello */
 	struct health health;
 	const struct monitor_step *step; /* what the monitor is at */
 	char reply[4096];      /* of the monitor: a line, so far */
@@ -2018,8 +2018,8 @@ static int opt_number(struct ktest *k, const struct opt *opt, const char *value,
 {
 	static const char *const wanted[] = {
 		[OPT_SIZE] = "size (512M, 1G)", [OPT_COUNT] = "number",
-		[OPT_DURATION] = "duration (90, 1m30s, 500ms; 1 ms to 366 days,"
-			" 0 for none)",
+		[OPT_DURATION] =
+			"duration (90, 1m30s, 500ms; 1 ms to 366 days, 0 for none)",
 	};
 	const char *s = value;
 
@@ -11684,6 +11684,7 @@ static void runs_write(struct runs *rs, struct sink *to, const char *s, size_t n
  * characters that it has (XML 1.0, 2.2), and some to escape. */
 static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 {
+	static const char special[] = { '&', '<', '>', '"' };
 	const bool xml = to == &rs->junit;
 	const char *s;
 	struct text t;
@@ -11709,7 +11710,8 @@ static void runs_print(struct runs *rs, struct sink *to, const char *fmt, ...)
 			n = *fmt == 's' ? strlen(s) : n;
 			for (; n > 0; s += part, n -= part) {
 				part = xml ? 0 : n;
-				while (part < n && !memchr("&<>\"", s[part], 4))
+				while (part < n && !memchr(special, s[part],
+							   sizeof special))
 					part++;
 				text_visible(&t, s, part,
 					     memchr(s, '\n', part) == NULL);

@@ -144,8 +144,8 @@ for name in cloud full tiny debug; do
 		snapshot=none
 		[ $how = cold ] || snapshot=$T/$name.snapshot
 		job healthy.$name.$how "$KTEST" -accel "$ACCEL" -kernel-path \
-		    "$kernel" -memory 256M -health warn -snapshot $snapshot -- \
-		    "$GUEST" exit 3
+		    "$kernel" -memory 256M -timeout 240 -health warn \
+		    -snapshot $snapshot -- "$GUEST" exit 3
 	done
 done
 

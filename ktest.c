@@ -344,7 +344,7 @@ enum machine_row { /* of machines[], see room 5 */
 
 struct kernel { /* what the kernel's file says of itself */
 	enum machine_row machine; /* that starts it, if nobody wants another */
-	bool elf;              /* vmlinux with PVH note, else bzImage */
+	bool elf;              /* vmlinux with PVH note, else an image */
 	bool wrapped;          /* neither: one of these is inside */
 	size_t at, size;       /* of what is inside of the file, 0: nothing */
 	const char *tool;      /* that unpacks it; NULL: it is not packed */
@@ -2436,7 +2436,8 @@ int ktest_parse(struct ktest_options *o, char *const *argv,
  */
 
 /* -- Temporary files, and helper programs -- */
-/* Without a name, as is the other. */
+/* Files without a name: for what may be too large for memory, and for all
+ * else. */
 static int temporary_on_disk(struct ktest *k)
 {
 	static const char *const dirs[] = { "/var/tmp", "/tmp", "/dev/shm" };

@@ -61,15 +61,6 @@ like "$(cd / && args "@$T/sub/options" >"$T/args.out"
     echo "$T/args.err")" 'raw: No such file' 'in a FILE: relative to it'
 
 # -- What is refused: 125, the option and the value in one line --
-refuse() { # REGEX OPTIONS...
-	refuse_what=$1
-	shift
-	fake 'hello;clock;go;x=0' "$@" -- "$GUEST"
-	is "$status $(starts)" '125 0' "refused: $*"
-	like "$err" "^ktest: $refuse_what" "refused with a reason: $*"
-	one_line "$err" "refused in one line: $*"
-}
-
 : >empty
 head -c 700 /dev/zero >half
 head -c 1048576 /dev/urandom >junk

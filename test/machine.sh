@@ -42,14 +42,6 @@ if [ -n "$have_tpm" ]; then
 fi
 
 # -- What is refused: 125, one line --
-refuse() { # REGEX OPTIONS...
-	refuse_what=$1
-	shift
-	fake 'hello;clock;go;x=0' "$@" -- "$GUEST"
-	is "$status $(starts)" '125 0' "refused: $*"
-	like "$err" "^ktest: $refuse_what" "refused with a reason: $*"
-	one_line "$err" "refused in one line: $*"
-}
 refuse '-machine pc: is not one of' -machine pc
 refuse '-uefi: needs -machine q35' -uefi -machine microvm
 refuse '-uefi-vars: needs -uefi' -uefi-vars vars

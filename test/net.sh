@@ -67,16 +67,6 @@ done
 ok 'a dry run makes no file' test ! -e "$T/log file"
 
 # -- What is refused: 125, the option and the value in one line --
-refuse() { # REGEX OPTIONS...
-	refuse_what=$1
-	shift
-	fake 'hello;clock;go;x=0' "$@" -- "$GUEST" exit 0
-	refuse_name=$(echo "$*" | tr '\n' ' ')
-	is "$status $(starts)" '125 0' "refused: $refuse_name"
-	like "$err" "^ktest: $refuse_what" "refused with a reason: $refuse_name"
-	one_line "$err" "refused in one line: $refuse_name"
-}
-
 refuse '-net maybe: ' -net maybe
 refuse '-port: needs -net user' -port 80
 refuse '-service: needs -net user' -service 10.42.0.9:1=127.0.0.1:1

@@ -38,15 +38,6 @@ for on in kvm tcg; do
 done
 
 # -- What is refused: 125, the option and the value in one line --
-refuse() { # REGEX OPTIONS...: before anything starts
-	refuse_what=$1
-	shift
-	fake 'hello;clock;go;x=0' "$@" -- "${prog:-$GUEST}"
-	is "$status $(starts)" '125 0' "refused: $*"
-	like "$err" "^ktest: $refuse_what" "refused with a reason: $*"
-	one_line "$err" "refused in one line: $*"
-}
-
 mkdir -p "$T/r/bin" "$T/r/data" "$T/r/lib64" "$T/r/var/tmp"
 refuse '-rootfs /no/such: No such' -rootfs /no/such
 refuse '-rootfs /etc/passwd: (is truncated, or no image|has no filesystem)' \

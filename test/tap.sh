@@ -388,6 +388,17 @@ starts() {
 	find "$T/log" -name '*.pid' | wc -l
 }
 
+# refuse REGEX OPTIONS...: they end in 125 and one line, and nothing is started
+refuse() {
+	refuse_what=$1
+	shift
+	fake 'hello;clock;go;x=0' "$@" -- "${prog:-$GUEST}"
+	refuse_name=$(echo "$*" | tr '\n' ' ')
+	is "$status $(starts)" '125 0' "refused: $refuse_name"
+	like "$err" "^ktest: $refuse_what" "refused with a reason: $refuse_name"
+	one_line "$err" "refused in one line: $refuse_name"
+}
+
 # either VALUE WANTED...: the value is one of those
 either() {
 	either_value=$1

@@ -1628,217 +1628,178 @@ enum opt_kind {
 	OPT_MAYBE             /* a flag, or with '=' a string */
 };
 
-enum opt_path {               /* what of a value is a path */
-	PATH_NONE,
-	PATH_ALL,             /* it is one, or it begins with one */
-	PATH_NAME,            /* a name without a slash is something else */
-	PATH_OR_SIZE,         /* a size is something else */
-	PATH_TARGET           /* [NAME=]unix:PATH, NAME=FILE; no number */
+enum {
+	EMPTY = 1,            /* the value may be empty */
+	DASHES = 2,           /* values may look like options */
+	ONE = 4,              /* names what one machine can have */
+	PROGRAM = 8,          /* says something of a program */
+	MACHINE = 16,         /* ... of a machine that an image is not */
+	REASON = 32,          /* in a FILE, "#" and why may follow */
+	PATH_ALL = 64,        /* the value is a path, or begins with one */
+	PATH_NAME = 128,      /* the same, unless it is a name without a slash */
+	PATH_OR_SIZE = 256,   /* ... or a size */
+	PATH_TARGET = 512     /* [NAME=]unix:PATH, NAME=FILE; no number */
 };
 
 struct opt {
-	const char *name, *value, *help;
-	const char *def;              /* the default, NULL: nothing, off */
+	const char *name, *value;     /* no name: help is a title */
 	enum opt_kind kind;
-	enum opt_path path;
-	bool may_be_empty;
-	bool dashes;                  /* values may look like options */
-	bool one;                     /* names what one machine can have */
-	bool program;                 /* says something of a program */
-	bool machine;                 /* ... of one that an image is not */
-	bool reason;                  /* in a FILE, "#" and why may follow */
 	size_t offset;                /* in struct ktest_options */
+	unsigned is;                  /* EMPTY | ... */
+	const char *help;
+	const char *def;              /* the default, NULL: nothing, off */
 	const char *const *choices;   /* OPT_CHOICE */
 	long long min, max;           /* OPT_SIZE: MiB, OPT_COUNT */
 };
 
 #define AT(field) offsetof(struct ktest_options, field)
 static const struct opt opt_table[] = {
-	{ .name = NULL, .help = "The kernel" },
-	{ .name = "kernel-path", .value = "FILE", .kind = OPT_LIST,
-	  .offset = AT(kernels), .path = PATH_ALL,
+	{ .help = "The kernel" },
+	{ "kernel-path", "FILE", OPT_LIST, AT(kernels), PATH_ALL,
 	  .help = "its file, or its tree",
 	  .def = "$KTEST_KERNEL or this host's" },
-	{ .name = "jobs", .value = "N", .kind = OPT_COUNT,
-	  .offset = AT(jobs), .min = 1, .max = LIST_MAX,
+	{ "jobs", "N", OPT_COUNT, AT(jobs), 0,
 	  .help = "so many -kernel-path or -each at once",
-	  .def = "1; -each: CPUs" },
-	{ .name = "unpack", .value = "auto|on|off", .kind = OPT_CHOICE,
-	  .offset = AT(unpack), .choices = unpack_names, .machine = true,
+	  .def = "1; -each: CPUs", .min = 1, .max = LIST_MAX },
+	{ "unpack", "auto|on|off", OPT_CHOICE, AT(unpack), MACHINE,
 	  .help = "the kernel, by tools of ours; auto: under tcg",
-	  .def = "auto" },
-	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
-	  .may_be_empty = true, .path = PATH_ALL,
+	  .def = "auto", .choices = unpack_names },
+	{ "initrd-path", "FILE", OPT_STRING, AT(initrd_path), PATH_ALL | EMPTY,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
-	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
-	  .offset = AT(cmdline), .may_be_empty = true, .dashes = true,
+	{ "cmdline", "STRING", OPT_LIST, AT(cmdline), EMPTY | DASHES,
 	  .help = "end of the kernel command line (repeatable)" },
-	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
-	  .path = PATH_ALL, .program = true, .machine = true,
-	  .help = "where its modules are",
+	{ "modules", "DIR", OPT_STRING, AT(modules_dir),
+	  PATH_ALL | PROGRAM | MACHINE, .help = "where its modules are",
 	  .def = "found by kernel" },
-	{ .name = "module", .value = "NAME[:PARAM=VALUE]",
-	  .kind = OPT_LIST, .offset = AT(modules), .path = PATH_NAME,
-	  .machine = true, .program = true,
+	{ "module", "NAME[:PARAM=VALUE]", OPT_LIST, AT(modules),
+	  PATH_NAME | PROGRAM | MACHINE,
 	  .help = "load it, or FILE.ko (repeatable)" },
-	{ .name = NULL, .help = "The program" },
-	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
-	  .offset = AT(env), .program = true,
+	{ .help = "The program" },
+	{ "env", "NAME[=VALUE]", OPT_LIST, AT(env), PROGRAM,
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
-	{ .name = "env-all", .kind = OPT_FLAG, .offset = AT(env_all),
-	  .program = true, .help = "all of our environment, before -env" },
-	{ .name = "user", .value = "UID[:GID]|NAME", .offset = AT(user),
-	  .program = true, .help = "whom it runs as; GID is UID if not given",
-	  .def = "root" },
-	{ .name = "cwd", .value = "DIR", .offset = AT(cwd), .path = PATH_ALL,
-	  .program = true, .help = "its working directory, made if missing",
-	  .def = "/" },
-	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
-	  .offset = AT(files), .path = PATH_ALL, .program = true,
+	{ "env-all", NULL, OPT_FLAG, AT(env_all), PROGRAM,
+	  .help = "all of our environment, before -env" },
+	{ "user", "UID[:GID]|NAME", OPT_STRING, AT(user), PROGRAM,
+	  .help = "whom it runs as; GID is UID if not given", .def = "root" },
+	{ "cwd", "DIR", OPT_STRING, AT(cwd), PATH_ALL | PROGRAM,
+	  .help = "its working directory, made if missing", .def = "/" },
+	{ "file", "HOST[:GUEST]", OPT_LIST, AT(files), PATH_ALL | PROGRAM,
 	  .help = "a file or tree to take along (repeatable)" },
-	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
-	  .offset = AT(mounts), .path = PATH_ALL, .program = true,
+	{ "mount", "HOST[:GUEST][:rw]", OPT_LIST, AT(mounts),
+	  PATH_ALL | PROGRAM,
 	  .help = "a directory of ours to be seen there (repeatable)" },
-	{ .name = "rootfs", .value = "DIR[:rw]|FILE[:pN]",
-	  .offset = AT(rootfs), .path = PATH_ALL, .program = true,
-	  .machine = true,
+	{ "rootfs", "DIR[:rw]|FILE[:pN]", OPT_STRING, AT(rootfs),
+	  PATH_ALL | PROGRAM | MACHINE,
 	  .help = "its root: a directory, an image, or part of one" },
-	{ .name = "sysroot", .value = "DIR", .offset = AT(sysroot),
-	  .path = PATH_ALL, .program = true,
+	{ "sysroot", "DIR", OPT_STRING, AT(sysroot), PATH_ALL | PROGRAM,
 	  .help = "a foreign program's libraries",
 	  .def = "/usr/ARCH-linux-gnu" },
-	{ .name = "image", .value = "FILE[:rw]", .offset = AT(image),
-	  .path = PATH_ALL, .program = true,
+	{ "image", "FILE[:rw]", OPT_STRING, AT(image), PATH_ALL | PROGRAM,
 	  .help = "boot this disk, and run it there; rw: it may change" },
-	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
-	  .program = true,
+	{ "tty", NULL, OPT_FLAG, AT(tty), ONE | PROGRAM,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
-	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell), .one = true,
+	{ "shell", NULL, OPT_FLAG, AT(shell), ONE,
 	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
-	{ .name = "each", .kind = OPT_FLAG, .offset = AT(each),
+	{ "each", NULL, OPT_FLAG, AT(each), 0,
 	  .help = "each word is a PROGRAM; without any, stdin's lines" },
-	{ .name = "retries", .value = "N", .kind = OPT_COUNT,
-	  .offset = AT(retries), .max = 100,
-	  .help = "what failed runs again, up to N times", .def = "0" },
-	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
-	  .offset = AT(timeout), .help = "end the guest after 90, 1m30s, 500ms",
-	  .def = "never" },
-	{ .name = NULL, .help = "The kernel's health" },
-	{ .name = "health", .value = "off|oops|warn", .kind = OPT_CHOICE,
-	  .offset = AT(health), .choices = health_names,
-	  .help = "what fails a run: an oops, or a warning, too",
-	  .def = "oops" },
-	{ .name = "health-ignore", .value = "TEXT", .kind = OPT_LIST,
-	  .offset = AT(health_ignore), .program = true, .reason = true,
+	{ "retries", "N", OPT_COUNT, AT(retries), 0,
+	  .help = "what failed runs again, up to N times", .def = "0",
+	  .max = 100 },
+	{ "timeout", "DURATION", OPT_DURATION, AT(timeout), 0,
+	  .help = "end the guest after 90, 1m30s, 500ms", .def = "never" },
+	{ .help = "The kernel's health" },
+	{ "health", "off|oops|warn", OPT_CHOICE, AT(health), 0,
+	  .help = "what fails a run: an oops, or a warning, too", .def = "oops",
+	  .choices = health_names },
+	{ "health-ignore", "TEXT", OPT_LIST, AT(health_ignore),
+	  PROGRAM | REASON,
 	  .help = "but not a report in which this stands (repeatable)" },
-	{ .name = "kmemleak", .kind = OPT_FLAG, .offset = AT(kmemleak),
-	  .program = true,
+	{ "kmemleak", NULL, OPT_FLAG, AT(kmemleak), PROGRAM,
 	  .help = "nor may there be memory that kmemleak finds lost" },
-	{ .name = "expect", .value = "panic|oops|warn|restart",
-	  .kind = OPT_CHOICE, .offset = AT(expect), .choices = expect_names,
-	  .program = true, .help = "0 if PROGRAM brings it about, else 123" },
-	{ .name = NULL, .help = "The machine" },
-	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
-	  .offset = AT(accel), .choices = accel_names,
-	  .help = "auto: kvm where it works", .def = "auto" },
-	{ .name = "snapshot", .value = "FILE|auto|none", .offset = AT(snapshot),
-	  .path = PATH_NAME, .help = "restore the machine, or save it",
-	  .def = "$KTEST_SNAPSHOT" },
-	{ .name = "memory", .value = "SIZE", .kind = OPT_SIZE,
-	  .offset = AT(memory), .min = 32, .max = 1 << 20,
-	  .help = "32M to 1T, a bare number is in MiB", .def = "1G" },
-	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
-	  .offset = AT(cpus), .min = 1, .max = 255,
-	  .help = "processors, 1 to 255", .def = "1" },
-	{ .name = "machine", .value = "auto|microvm|q35", .kind = OPT_CHOICE,
-	  .offset = AT(machine), .choices = machine_names,
-	  .help = "q35: a PC with PCI; auto: if it takes one",
-	  .def = "auto" },
-	{ .name = "uefi", .kind = OPT_FLAG, .offset = AT(uefi),
+	{ "expect", "panic|oops|warn|restart", OPT_CHOICE, AT(expect), PROGRAM,
+	  .help = "0 if PROGRAM brings it about, else 123",
+	  .choices = expect_names },
+	{ .help = "The machine" },
+	{ "accel", "auto|kvm|tcg", OPT_CHOICE, AT(accel), 0,
+	  .help = "auto: kvm where it works", .def = "auto",
+	  .choices = accel_names },
+	{ "snapshot", "FILE|auto|none", OPT_STRING, AT(snapshot), PATH_NAME,
+	  .help = "restore the machine, or save it", .def = "$KTEST_SNAPSHOT" },
+	{ "memory", "SIZE", OPT_SIZE, AT(memory), 0,
+	  .help = "32M to 1T, a bare number is in MiB", .def = "1G", .min = 32,
+	  .max = 1 << 20 },
+	{ "cpus", "N", OPT_COUNT, AT(cpus), 0, .help = "processors, 1 to 255",
+	  .def = "1", .min = 1, .max = 255 },
+	{ "machine", "auto|microvm|q35", OPT_CHOICE, AT(machine), 0,
+	  .help = "q35: a PC with PCI; auto: if it takes one", .def = "auto",
+	  .choices = machine_names },
+	{ "uefi", NULL, OPT_FLAG, AT(uefi), 0,
 	  .help = "UEFI's firmware starts it: OVMF, or the -bios FILE" },
-	{ .name = "uefi-vars", .value = "FILE[:rw]", .offset = AT(uefi_vars),
-	  .path = PATH_ALL, .help = "its variables, changed here with rw",
-	  .def = "beside OVMF" },
-	{ .name = "tpm", .value = "[=DIR]", .kind = OPT_MAYBE, .offset = AT(tpm),
-	  .path = PATH_ALL, .may_be_empty = true,
+	{ "uefi-vars", "FILE[:rw]", OPT_STRING, AT(uefi_vars), PATH_ALL,
+	  .help = "its variables, changed here with rw", .def = "beside OVMF" },
+	{ "tpm", "[=DIR]", OPT_MAYBE, AT(tpm), PATH_ALL | EMPTY,
 	  .help = "a TPM 2.0; its state: a copy of swtpm's DIR", .def = "new" },
-	{ .name = "reboot", .kind = OPT_FLAG, .offset = AT(reboot),
-	  .machine = true,
-	  .program = true,
+	{ "reboot", NULL, OPT_FLAG, AT(reboot), PROGRAM | MACHINE,
 	  .help = "it may restart: PROGRAM is run anew, KTEST_BOOT=2 ..." },
-	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
-	  .offset = AT(acpi), .choices = acpi_names, .machine = true,
-	  .help = "how devices are announced", .def = "auto" },
-	{ .name = "sandbox", .value = "auto|on|off", .kind = OPT_CHOICE,
-	  .offset = AT(sandbox), .choices = sandbox_names,
-	  .help = "QEMU's seccomp filter; auto: if it has one", .def = "auto" },
-	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
-	  .path = PATH_NAME, .help = "the emulator",
-	  .def = "$KTEST_QEMU or the kernel's" },
-	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
-	  .offset = AT(qemu_args), .dashes = true,
+	{ "acpi", "auto|on|off", OPT_CHOICE, AT(acpi), MACHINE,
+	  .help = "how devices are announced", .def = "auto",
+	  .choices = acpi_names },
+	{ "sandbox", "auto|on|off", OPT_CHOICE, AT(sandbox), 0,
+	  .help = "QEMU's seccomp filter; auto: if it has one", .def = "auto",
+	  .choices = sandbox_names },
+	{ "qemu", "PROGRAM", OPT_STRING, AT(qemu), PATH_NAME,
+	  .help = "the emulator", .def = "$KTEST_QEMU or the kernel's" },
+	{ "qemu-arg", "ARG", OPT_LIST, AT(qemu_args), DASHES,
 	  .help = "passed to QEMU as it is (repeatable)" },
-	{ .name = "bios", .value = "FILE", .offset = AT(bios),
-	  .path = PATH_NAME, .help = "firmware",
+	{ "bios", "FILE", OPT_STRING, AT(bios), PATH_NAME, .help = "firmware",
 	  .def = "bios/bios.bin beside ktest" },
-	{ .name = "init", .value = "FILE", .offset = AT(init), .path = PATH_ALL,
+	{ "init", "FILE", OPT_STRING, AT(init), PATH_ALL,
 	  .help = "process 1 of the guest", .def = "init beside ktest" },
-	{ .name = NULL, .help = "The network" },
-	{ .name = "net", .value = "none|user", .kind = OPT_CHOICE,
-	  .offset = AT(net), .choices = net_names,
-	  .help = "user: 10.42.0.0/24, this host is 10.42.0.2", .def = "none" },
-	{ .name = "port", .value = "[HOST:]GUEST", .kind = OPT_LIST,
-	  .offset = AT(ports),
+	{ .help = "The network" },
+	{ "net", "none|user", OPT_CHOICE, AT(net), 0,
+	  .help = "user: 10.42.0.0/24, this host is 10.42.0.2", .def = "none",
+	  .choices = net_names },
+	{ "port", "[HOST:]GUEST", OPT_LIST, AT(ports), 0,
 	  .help = "127.0.0.1:HOST is GUEST[/udp] (repeatable)",
 	  .def = "any HOST" },
-	{ .name = "port-file", .value = "FILE", .offset = AT(port_file),
-	  .path = PATH_ALL, .one = true,
+	{ "port-file", "FILE", OPT_STRING, AT(port_file), PATH_ALL | ONE,
 	  .help = "gets a line GUEST HOST for each -port, once bound" },
-	{ .name = "service", .value = "GUEST=HOST", .kind = OPT_LIST,
-	  .offset = AT(services),
+	{ "service", "GUEST=HOST", OPT_LIST, AT(services), 0,
 	  .help = "its IP:PORT is our IP:PORT (repeatable)" },
-	{ .name = "pcap", .value = "FILE", .offset = AT(pcap),
-	  .path = PATH_ALL, .one = true,
+	{ "pcap", "FILE", OPT_STRING, AT(pcap), PATH_ALL | ONE,
 	  .help = "all packets of the user network" },
-	{ .name = "netfd", .value = "N", .kind = OPT_LIST,
-	  .offset = AT(netfds), .one = true,
+	{ "netfd", "N", OPT_LIST, AT(netfds), ONE,
 	  .help = "the cable of one more interface (repeatable)" },
-	{ .name = "link", .value = "PATH", .kind = OPT_LIST,
-	  .offset = AT(links), .path = PATH_ALL, .one = true,
+	{ "link", "PATH", OPT_LIST, AT(links), PATH_ALL | ONE,
 	  .help = "a cable to the ktest with the same PATH (repeatable)" },
-	{ .name = NULL, .help = "More devices" },
-	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
-	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
+	{ .help = "More devices" },
+	{ "chardev", "NAME=TARGET", OPT_LIST, AT(chardevs), PATH_TARGET | ONE,
 	  .help = "a vport: FD, FILE or unix:PATH (repeatable)" },
-	{ .name = "disk", .value = "FILE[:rw]|SIZE", .kind = OPT_LIST,
-	  .offset = AT(disks), .path = PATH_OR_SIZE,
+	{ "disk", "FILE[:rw]|SIZE", OPT_LIST, AT(disks), PATH_OR_SIZE,
 	  .help = "/dev/vda ...: an image, or an empty one (repeatable)" },
-	{ .name = "fw-cfg", .value = "NAME=FILE", .kind = OPT_LIST,
-	  .offset = AT(fw_cfgs), .path = PATH_TARGET,
+	{ "fw-cfg", "NAME=FILE", OPT_LIST, AT(fw_cfgs), PATH_TARGET,
 	  .help = "a blob of QEMU's fw_cfg device (repeatable)" },
-	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
-	  .path = PATH_TARGET, .one = true, .machine = true,
+	{ "gdb", "PORT|unix:PATH", OPT_STRING, AT(gdb),
+	  PATH_TARGET | ONE | MACHINE,
 	  .help = "the guest waits there for a debugger" },
-	{ .name = "dump", .value = "FILE", .offset = AT(dump),
-	  .path = PATH_ALL, .one = true, .program = true,
+	{ "dump", "FILE", OPT_STRING, AT(dump), PATH_ALL | ONE | PROGRAM,
 	  .help = "its memory, if it panics, oopses or hangs, for crash" },
-	{ .name = NULL, .help = "What is shown" },
-	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
+	{ .help = "What is shown" },
+	{ "console", NULL, OPT_FLAG, AT(console), 0,
 	  .help = "the kernel's console, live on stderr" },
-	{ .name = "v", .kind = OPT_FLAG, .offset = AT(verbose),
+	{ "v", NULL, OPT_FLAG, AT(verbose), 0,
 	  .help = "the steps and their times, and QEMU's arguments" },
-	{ .name = "tap", .kind = OPT_FLAG, .offset = AT(tap),
+	{ "tap", NULL, OPT_FLAG, AT(tap), 0,
 	  .help = "results as TAP on stdout" },
-	{ .name = "junit", .value = "FILE", .offset = AT(junit),
-	  .path = PATH_ALL, .help = "results as JUnit's XML" },
-	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
+	{ "junit", "FILE", OPT_STRING, AT(junit), PATH_ALL,
+	  .help = "results as JUnit's XML" },
+	{ "n", NULL, OPT_FLAG, AT(dry_run), 0,
 	  .help = "print the QEMU command line and exit" },
-	{ .name = "name", .value = "NAME", .offset = AT(name),
+	{ "name", "NAME", OPT_STRING, AT(name), 0,
 	  .help = "what -v calls the run", .def = "ktest" },
-	{ .name = "version", .kind = OPT_FLAG, .offset = AT(version),
+	{ "version", NULL, OPT_FLAG, AT(version), 0,
 	  .help = "print the version and exit" },
-	{ .name = "h", .kind = OPT_FLAG, .offset = AT(help),
-	  .help = "print this and exit" },
+	{ "h", NULL, OPT_FLAG, AT(help), 0, .help = "print this and exit" },
 };
 
 static const char *const exit_table[] = {
@@ -2074,10 +2035,10 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 	if (value == NULL)
 		return fail(k, "-%s: needs a value: %s", opt->name,
 			    opt->value);
-	if (value[0] == '\0' && !opt->may_be_empty)
+	if (value[0] == '\0' && (opt->is & EMPTY) == 0)
 		return fail(k, "-%s: the value is empty, it should be %s",
 			    opt->name, opt->value);
-	if ((opt->kind == OPT_STRING || opt->path == PATH_ALL)
+	if ((opt->kind == OPT_STRING || (opt->is & PATH_ALL) != 0)
 	    && strlen(value) >= PATH_SIZE)
 		return fail(k, "-%s %.100s...: is too long (limit %d bytes)",
 			    opt->name, value, PATH_SIZE - 1);
@@ -2240,11 +2201,11 @@ static const char *opt_path(const struct opt *opt, const char *value)
 	const char *equals = strchr(value, '=');
 	long long mib;
 
-	if (opt->path == PATH_NONE
-	    || (opt->path == PATH_OR_SIZE && parse_size(value, &mib))
-	    || (opt->path == PATH_NAME && value[strcspn(value, "/:")] != '/'))
+	if ((opt->is & (PATH_ALL | PATH_NAME | PATH_OR_SIZE | PATH_TARGET)) == 0
+	    || (opt->is & PATH_OR_SIZE && parse_size(value, &mib))
+	    || (opt->is & PATH_NAME && value[strcspn(value, "/:")] != '/'))
 		return NULL;
-	if (opt->path != PATH_TARGET)
+	if ((opt->is & PATH_TARGET) == 0)
 		return value;
 	if (equals != NULL && strncmp(value, "unix:", 5) != 0)
 		value = equals + 1;
@@ -2276,10 +2237,10 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 	o->last_option = opt->name;
 	o->last_value = name[len] == '\0' ? value : NULL;
 	if (o->last_value != NULL && value[0] == '-' && value[1] != '\0'
-	    && !opt->dashes)
+	    && (opt->is & DASHES) == 0)
 		return fail(k, "-%s: needs a value: %s; -%s=%.100s if that is"
 			    " meant", opt->name, opt->value, opt->name, value);
-	if (value != NULL && w->file != NULL && opt->reason)
+	if (value != NULL && w->file != NULL && opt->is & REASON)
 		words_reason(value);
 	if (value != NULL && (value = words_path(k, o, w, value,
 					opt_path(opt, value))) == NULL)
@@ -2356,6 +2317,15 @@ static bool opt_given(const struct ktest_options *o, const struct opt *opt)
 	       ? *(const int *)field != 0 : *(const char *const *)field != NULL;
 }
 
+/* Fails for an option that is such a one. */
+static int opt_refuse(struct ktest *k, unsigned is, const char *why)
+{
+	for (size_t i = 0; i < COUNT(opt_table); i++)
+		if (opt_table[i].is & is && opt_given(k->o, &opt_table[i]))
+			return fail(k, "-%s: %s", opt_table[i].name, why);
+	return 0;
+}
+
 /* One machine's things cannot be those of several. */
 static int opt_kernels(struct ktest *k, struct ktest_options *o)
 {
@@ -2369,13 +2339,10 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		return fail(k, "-snapshot %s: is for one machine, not for %zu"
 			    " -kernel-path (say auto)", o->snapshot,
 			    o->kernels.count);
-	for (size_t i = 0; (o->each || o->kernels.count > 1)
-			   && i < COUNT(opt_table); i++)
-		if (opt_table[i].one && opt_given(o, &opt_table[i]))
-			return fail(k, "-%s: is for one machine, not for %s",
-				    opt_table[i].name, o->each ? "-each"
-				    : "several -kernel-path");
-	return 0;
+	return o->each ? opt_refuse(k, ONE, "is for one machine, not for -each")
+	       : o->kernels.count < 2 ? 0
+	       : opt_refuse(k, ONE, "is for one machine, not for several"
+				    " -kernel-path");
 }
 
 /* Reads the command line into *o; what is left of it is the program. */
@@ -4968,10 +4935,8 @@ static int guest_system(struct ktest *k, struct guest *g)
 
 	if (o->argv == NULL)
 		return fail(k, "-image: needs a PROGRAM");
-	for (size_t i = 0; i < COUNT(opt_table); i++)
-		if (opt_table[i].machine && opt_given(o, &opt_table[i]))
-			return fail(k, "-%s: is not for an -image",
-				    opt_table[i].name);
+	if (opt_refuse(k, MACHINE, "is not for an -image") < 0)
+		return -1;
 	if (o->kernel_path == NULL && (o->cmdline.count > 0
 				       || o->initrd_path != NULL))
 		return fail(k, "-%s: an -image needs -kernel-path for it",
@@ -4990,11 +4955,7 @@ static int guest_monogon(struct ktest *k)
 	if (k->o->initrd_path == NULL)
 		return fail(k, "PROGRAM is missing (or -initrd-path with a"
 			    " /tester in it); ktest -h explains");
-	for (size_t i = 0; i < COUNT(opt_table); i++)
-		if (opt_table[i].program && opt_given(k->o, &opt_table[i]))
-			return fail(k, "-%s: needs a PROGRAM",
-				    opt_table[i].name);
-	return 0;
+	return opt_refuse(k, PROGRAM, "needs a PROGRAM");
 }
 
 /* Whether what the kernel did before the program counts: with -module it is

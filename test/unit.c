@@ -823,10 +823,10 @@ static const struct {
 
 static const char *bad_error(size_t i, const struct opt *opt)
 {
-	if (opt->may_be_empty && bad_values[i].value != NULL
+	if ((opt->is & EMPTY) != 0 && bad_values[i].value != NULL
 	    && bad_values[i].value[0] == '\0')
 		return NULL;
-	if (opt->dashes && bad_values[i].value != NULL
+	if ((opt->is & DASHES) != 0 && bad_values[i].value != NULL
 	    && bad_values[i].value[0] == '-')
 		return NULL;
 	switch (opt->kind) {
@@ -871,7 +871,7 @@ static void test_opt_long(const struct opt *opt)
 	(void)snprintf(at + head, sizeof at - (size_t)head, "%s",
 		       many('1', PATH_SIZE));
 	result = opt_parse(&k, &o, argv);
-	is_int(HERE, result, opt->kind == OPT_LIST && opt->path != PATH_ALL
+	is_int(HERE, result, opt->kind == OPT_LIST && (opt->is & PATH_ALL) == 0
 	       ? 0 : -1, name);
 	is_true(HERE, strlen(k.error) < 300, name);
 	if (opt->kind != OPT_STRING)

@@ -5774,6 +5774,7 @@ struct cpio {
 	int fd;
 	uint64_t at;           /* bytes written, buffered ones included */
 	size_t buffered;       /* in k->scratch */
+	bool failed;           /* so does all that follows */
 	uint32_t ino;
 	const char *file;      /* the -file that is being added, or NULL */
 	bool setuid_said;
@@ -5797,6 +5798,9 @@ static int cpio_flush(struct cpio *c)
 	const char *p = k->scratch;
 	struct pollfd none;
 
+	if (c->failed)
+		return -1;
+	c->failed = true;
 	if (run_poll(k, &none, 1, now_ms()) < 0)
 		return -1;
 	if (c->at / 1024 * 3 > (uint64_t)k->o->memory * 1024)
@@ -5815,12 +5819,13 @@ static int cpio_flush(struct cpio *c)
 			c->buffered -= (size_t)n;
 		}
 	}
+	c->failed = false;
 	return 0;
 }
 
-static int cpio_write(struct cpio *c, const char *s, size_t n)
+static void cpio_write(struct cpio *c, const char *s, size_t n)
 {
-	while (n > 0) {
+	while (n > 0 && !c->failed) {
 		size_t room = sizeof c->k->scratch - c->buffered;
 		size_t part = n < room ? n : room;
 
@@ -5829,15 +5834,14 @@ static int cpio_write(struct cpio *c, const char *s, size_t n)
 		c->at += part;
 		s += part;
 		n -= part;
-		if (c->buffered == sizeof c->k->scratch && cpio_flush(c) < 0)
-			return -1;
+		if (c->buffered == sizeof c->k->scratch)
+			(void)cpio_flush(c);
 	}
-	return 0;
 }
 
-static int cpio_pad(struct cpio *c)
+static void cpio_pad(struct cpio *c)
 {
-	return cpio_write(c, "\0\0\0", (size_t)(-c->at & 3));
+	cpio_write(c, "\0\0\0", (size_t)(-c->at & 3));
 }
 
 /* All of a file, from an open fd. */
@@ -5863,8 +5867,8 @@ static int cpio_copy(struct cpio *c, const char *name, int fd)
 
 /* Starts a member. mode is a st_mode. A size that is not known yet may be
  * anything: cpio_end() corrects it. */
-static int cpio_begin(struct cpio *c, struct member *m, const char *name,
-		      unsigned mode, time_t mtime, uint64_t size)
+static void cpio_begin(struct cpio *c, struct member *m, const char *name,
+		       unsigned mode, time_t mtime, uint64_t size)
 {
 	const uint32_t console = S_ISCHR(mode); /* the one device: 5, 1 */
 	const uint32_t len = (uint32_t)strlen(name) + 1;
@@ -5878,19 +5882,18 @@ static int cpio_begin(struct cpio *c, struct member *m, const char *name,
 	struct text t;
 
 	if (strcmp(name, TRAILER) == 0 && mode != 0)
-		return fail(c->k, "/%s: a file of that name would end the"
-			    " initramfs", name);
+		c->failed = fail(c->k, "/%s: a file of that name would end the"
+				 " initramfs", name) < 0;
 	m->header_at = c->at;
 	m->size = size;
 	text_init(&t, header, sizeof header);
 	text_add(&t, "070701");
 	for (size_t i = 0; i < COUNT(number); i++)
 		text_printf(&t, "%08lx", (unsigned long)number[i]);
-	if (cpio_write(c, t.at, t.len) < 0 || cpio_write(c, name, len) < 0
-	    || cpio_pad(c) < 0)
-		return -1;
+	cpio_write(c, t.at, t.len);
+	cpio_write(c, name, len);
+	cpio_pad(c);
 	m->data_at = c->at;
-	return 0;
 }
 
 static int cpio_end(struct cpio *c, const struct member *m, const char *name)
@@ -5899,19 +5902,15 @@ static int cpio_end(struct cpio *c, const struct member *m, const char *name)
 	char digits[9];
 
 	if (size > UINT32_MAX)
-		return fail(c->k, "%s: is larger than 4 GiB, the limit of an"
-			    " initramfs", name);
-	if (size != m->size) {
-		(void)snprintf(digits, sizeof digits, "%08lx",
-			       (unsigned long)size);
-		if (cpio_flush(c) < 0)
-			return -1;
-		/* size is the 7th number of the header */
-		if (pwrite(c->fd, digits, 8,
-			   (off_t)m->header_at + 6 + 6 * 8) != 8)
-			return fail(c->k, "temporary file for the initramfs:");
-	}
-	return cpio_pad(c);
+		c->failed = fail(c->k, "%s: is larger than 4 GiB, the limit of"
+				 " an initramfs", name) < 0;
+	(void)snprintf(digits, sizeof digits, "%08lx", (unsigned long)size);
+	/* size is the 7th number of the header */
+	if (size != m->size && cpio_flush(c) == 0
+	    && pwrite(c->fd, digits, 8, (off_t)m->header_at + 6 + 6 * 8) != 8)
+		c->failed = fail(c->k, "temporary file for the initramfs:") < 0;
+	cpio_pad(c);
+	return c->failed ? -1 : 0;
 }
 
 static int cpio_member(struct cpio *c, const char *name, unsigned mode,
@@ -5919,15 +5918,16 @@ static int cpio_member(struct cpio *c, const char *name, unsigned mode,
 {
 	struct member m;
 
-	if (cpio_begin(c, &m, name, mode, mtime, n) < 0
-	    || cpio_write(c, data, n) < 0)
-		return -1;
+	cpio_begin(c, &m, name, mode, mtime, n);
+	cpio_write(c, data, n);
 	return cpio_end(c, &m, name);
 }
 
-static int cpio_trailer(struct cpio *c)
+/* What the machine or the run needs has no date. */
+static int cpio_text(struct cpio *c, const char *name, unsigned mode,
+		     const char *text)
 {
-	return cpio_member(c, TRAILER, 0, 0, "", 0);
+	return cpio_member(c, name, mode, 0, text, strlen(text));
 }
 
 /* The mode of a file that goes along: all is root's in the guest, and what is
@@ -5946,36 +5946,36 @@ static unsigned cpio_mode(struct cpio *c, const char *path, unsigned mode)
 	return mode & ~(unsigned)(S_ISUID | S_ISGID);
 }
 
-/* A regular file of the host as the member name. */
-static int cpio_file(struct cpio *c, const char *path, const char *name,
-		     unsigned mode)
+/* A file, which is closed then, as the member name; a mode that is not 0 is in
+ * place of its own, and of its date. */
+static int cpio_fd(struct cpio *c, const char *path, int fd, const char *name,
+		   unsigned mode)
 {
 	struct member m;
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC), result = -1;
+	struct stat st = { 0 };
+	int result = -1;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		(void)fail(c->k, "%s:", path);
-	else if (cpio_begin(c, &m, name, mode != 0 ? mode
-			    : cpio_mode(c, path, st.st_mode), st.st_mtime,
-			    (uint64_t)st.st_size) == 0
-		 && cpio_copy(c, path, fd) == 0)
+	if (fd < 0)
+		return -1;
+	(void)fstat(fd, &st);
+	if (mode != 0)
+		st.st_mtime = 0;
+	else
+		mode = cpio_mode(c, path, st.st_mode);
+	cpio_begin(c, &m, name, mode, st.st_mtime, (uint64_t)st.st_size);
+	if (cpio_copy(c, path, fd) == 0)
 		result = cpio_end(c, &m, path);
-	close_fd(&fd);
+	(void)close(fd);
 	return result;
 }
 
-/* -- The machine's part -- */
-static int initramfs_module(struct cpio *c, const char *path,
-			    const char *name)
+static int cpio_file(struct cpio *c, const char *path, const char *name,
+		     unsigned mode)
 {
-	struct member m;
-	int fd = open_unpacked(c->k, path), result;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	result = fd < 0 || cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0
-		 || cpio_copy(c, path, fd) < 0 ? -1 : cpio_end(c, &m, path);
-	close_fd(&fd);
-	return result;
+	return fd < 0 ? fail(c->k, "%s:", path)
+		      : cpio_fd(c, path, fd, name, mode);
 }
 
 /* The modules, and their list for init. */
@@ -5993,22 +5993,24 @@ static int initramfs_modules(struct cpio *c, const struct guest *g)
 		base = path + path_base(path);
 		if (path_set(c->k, name, ".ktest/%.*s.ko",
 			     (int)strcspn(base, "."), base) < 0
-		    || initramfs_module(c, path, name) < 0)
+		    || cpio_fd(c, path, open_unpacked(c->k, path), name,
+			       S_IFREG | 0644) < 0)
 			return -1;
 		text_printf(&list, "%s%.*s%s%.*s\n", *p == '-' ? "-" : "",
 			    (int)strcspn(base, "."), base, *tab == '\t' ? " "
 			    : "", *tab == '\t' ? (int)(next - tab) - 2 : 0,
 			    tab + 1);
 	}
-	return cpio_member(c, ".ktest/modules", S_IFREG | 0644, 0, list.at,
-			   list.len);
+	return cpio_text(c, ".ktest/modules", S_IFREG | 0644, list.at);
 }
 
-/* -- The run's part: the job -- */
-static int job_string(struct cpio *c, const char *tag, const char *value)
+/* Nothing for a value that is NULL. */
+static void job_string(struct cpio *c, const char *tag, const char *value)
 {
-	return cpio_write(c, tag, strlen(tag)) < 0
-	       || cpio_write(c, value, strlen(value) + 1) < 0 ? -1 : 0;
+	if (value == NULL)
+		return;
+	cpio_write(c, tag, strlen(tag));
+	cpio_write(c, value, strlen(value) + 1);
 }
 
 static void limit_text(char out[24], rlim_t limit)
@@ -6020,21 +6022,19 @@ static void limit_text(char out[24], rlim_t limit)
 }
 
 /* What the network and the extra vports add to the record. */
-static int job_devices(struct cpio *c, const struct guest *g)
+static void job_devices(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
 	char value[64], old[MAC_SIZE], new[MAC_SIZE];
 
-	if (o->net && job_string(c, "n", KTEST_HOST_MAC " 0a002a0a 00ffffff"
-				 " 02002a0a") < 0)
-		return -1;
+	job_string(c, "n", o->net ? KTEST_HOST_MAC " 0a002a0a 00ffffff 02002a0a"
+			   : NULL);
 	for (size_t i = 0; i < g->port_count; i++) {
 		const struct port *p = &g->port[i];
 
 		(void)snprintf(value, sizeof value, "KTEST_PORT_%d%s=%d",
 			       p->guest, p->udp ? "_UDP" : "", p->host);
-		if (job_string(c, "e", value) < 0)
-			return -1;
+		job_string(c, "e", value);
 	}
 	for (size_t i = 0; i < g->wire_count; i++) {
 		const struct wire *w = &g->wire[i];
@@ -6042,25 +6042,20 @@ static int job_devices(struct cpio *c, const struct guest *g)
 		cable_mac((unsigned)i, old);
 		cable_mac(cable_number(w), new);
 		(void)snprintf(value, sizeof value, "%s %s", old, new);
-		if ((w->kind == WIRE_CABLE && c->k->attempt.boot != BOOT_COLD
-		     && job_string(c, "l", value) < 0)
-		    || (w->name[0] != '\0'
-			&& job_string(c, "v", w->name) < 0))
-			return -1;
+		if (w->kind == WIRE_CABLE && c->k->attempt.boot != BOOT_COLD)
+			job_string(c, "l", value);
+		job_string(c, "v", w->name[0] != '\0' ? w->name : NULL);
 	}
-	if ((g->image_fs != NULL && job_string(c, "r", g->image) < 0)
-	    || (root_is_dir(o, g) && guest_root(o, g) == NULL
-		&& guest_hides(g->cwd) && job_string(c, "b", g->cwd) < 0))
-		return -1;
+	job_string(c, "r", g->image_fs != NULL ? g->image : NULL);
+	if (root_is_dir(o, g) && guest_root(o, g) == NULL)
+		job_string(c, "b", guest_hides(g->cwd) ? g->cwd : NULL);
 	for (size_t i = 0; i < g->mount_count; i++) {
 		const struct mount *m = &g->mount[i];
 
 		(void)snprintf(value, sizeof value, "h%zu%c", i,
 			       m->rw ? 'w' : 'r');
-		if (job_string(c, value, m->guest) < 0)
-			return -1;
+		job_string(c, value, m->guest);
 	}
-	return 0;
 }
 
 static int job_record(struct cpio *c, const struct guest *g)
@@ -6070,7 +6065,6 @@ static int job_record(struct cpio *c, const struct guest *g)
 	unsigned size[2];
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	struct member m;
-	int result = cpio_begin(c, &m, "job", S_IFREG | 0600, 0, 0);
 
 	(void)getrlimit(RLIMIT_CORE, &limit);
 	limit_text(soft, limit.rlim_cur);
@@ -6078,28 +6072,25 @@ static int job_record(struct cpio *c, const struct guest *g)
 	(void)snprintf(core, sizeof core, "%s:%s", soft, hard);
 	terminal_size(o->stdin_fd, size);
 	(void)snprintf(tty, sizeof tty, "%u %u", size[0], size[1]);
-	if (result < 0
-	    || job_string(c, "p", g->copy[0] != '\0' && o->argv[0][0] != '/'
-			  ? g->copy : g->program) < 0
-	    || (g->copy[0] != '\0' && job_string(c, "i", g->copy) < 0)
-	    || job_string(c, "d", g->cwd) < 0
-	    || job_string(c, "c", core) < 0
-	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
-	    || (o->tty && job_string(c, "t", tty) < 0)
-	    || (g->merged && job_string(c, "m", "") < 0)
-	    || (health_asked(o) && job_string(c, "k", health_boot(o)
-					      ? "b" : "") < 0)
-	    || (o->kmemleak && job_string(c, "s", "") < 0)
-	    || (g->by_env && job_string(c, "a", g->program) < 0))
-		return -1;
+	cpio_begin(c, &m, "job", S_IFREG | 0600, 0, 0);
+	job_string(c, "p", g->copy[0] != '\0' && o->argv[0][0] != '/'
+			   ? g->copy : g->program);
+	job_string(c, "i", g->copy[0] != '\0' ? g->copy : NULL);
+	job_string(c, "d", g->cwd);
+	job_string(c, "c", core);
+	job_string(c, "u", g->user[0] != '\0' ? g->user : NULL);
+	job_string(c, "t", o->tty ? tty : NULL);
+	job_string(c, "m", g->merged ? "" : NULL);
+	job_string(c, "k", !health_asked(o) ? NULL : health_boot(o) ? "b" : "");
+	job_string(c, "s", o->kmemleak ? "" : NULL);
+	job_string(c, "a", g->by_env ? g->program : NULL);
 	for (size_t i = 0; o->argv[i] != NULL; i++)
-		if (job_string(c, "a", i == 0 && g->name[0] != '\0' ? g->name
-				: o->argv[i]) < 0)
-			return -1;
+		job_string(c, "a", i == 0 && g->name[0] != '\0' ? g->name
+				   : o->argv[i]);
 	for (size_t i = 0; g->env[i] != NULL; i++)
-		if (job_string(c, "e", g->env[i]) < 0)
-			return -1;
-	return job_devices(c, g) < 0 ? -1 : cpio_end(c, &m, "job");
+		job_string(c, "e", g->env[i]);
+	job_devices(c, g);
+	return cpio_end(c, &m, "job");
 }
 
 /* A file of the host at its own absolute path, once. */
@@ -6436,15 +6427,14 @@ static int job_file(struct cpio *c, const char *value)
 /* A directory that the run needs, where nothing of the host is touched. */
 static int job_dir(struct cpio *c, const struct guest *g, const char *path)
 {
-	if (path[1] == '\0' || (root_is_dir(c->k->o, g) && g->mount[0].rw
-				&& !guest_hides(path)))
-		return 0;
-	return cpio_member(c, path + 1, S_IFDIR | 0755, 0, "", 0);
+	return path[1] == '\0' || (root_is_dir(c->k->o, g) && g->mount[0].rw
+				   && !guest_hides(path)) ? 0
+	       : cpio_text(c, path + 1, S_IFDIR | 0755, "");
 }
 
 /* The root's own directories that lead to others here, as in a merged /usr, do
  * so there: what is named by such a path is found by it. */
-static int job_links(struct cpio *c)
+static void job_links(struct cpio *c)
 {
 	static const char *const names[] = { "/bin", "/lib", "/lib32",
 		"/lib64", "/libx32", "/sbin" };
@@ -6456,42 +6446,33 @@ static int job_links(struct cpio *c)
 		if (n <= 0 || link[0] == '/' || link[0] == '.')
 			continue;
 		link[n] = '\0';
-		if (cpio_member(c, link, S_IFDIR | 0755, 0, "", 0) < 0
-		    || cpio_member(c, names[i] + 1, S_IFLNK | 0777, 0, link,
-				   (size_t)n) < 0)
-			return -1;
+		(void)cpio_text(c, link, S_IFDIR | 0755, "");
+		(void)cpio_text(c, names[i] + 1, S_IFLNK | 0777, link);
 	}
-	return 0;
 }
 
 /* What the program finds around it. */
 static int job_skeleton(struct cpio *c, const struct guest *g)
 {
-	static const char dns[] = "nameserver 10.42.0.3\n",
-		hosts[] = "127.0.0.1 localhost ktest\n::1 localhost\n";
 	const struct ktest_options *o = c->k->o;
 	char link[PATH_SIZE];
 
-	if (o->rootfs == NULL && o->image == NULL
-	    && (cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
-		|| (o->initrd_path == NULL
-		    && (job_links(c) < 0
-			|| cpio_member(c, "etc/hosts", S_IFREG | 0644, 0,
-				       hosts, sizeof hosts - 1) < 0))))
-		return -1;
+	if (o->rootfs == NULL && o->image == NULL)
+		(void)cpio_text(c, "root", S_IFDIR | 0700, "");
+	if (o->rootfs == NULL && o->image == NULL && o->initrd_path == NULL) {
+		job_links(c);
+		(void)cpio_text(c, "etc/hosts", S_IFREG | 0644, "127.0.0.1"
+				" localhost ktest\n::1 localhost\n");
+	}
 	if (o->net && o->image == NULL
-	    && (!root_is_dir(o, g) || !g->mount[0].rw)
-	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,
-			   sizeof dns - 1) < 0)
-		return -1;
+	    && (!root_is_dir(o, g) || !g->mount[0].rw))
+		(void)cpio_text(c, "etc/resolv.conf", S_IFREG | 0644,
+				"nameserver 10.42.0.3\n");
 	for (size_t i = 0; i < g->mount_count; i++)
-		if (job_dir(c, g, g->mount[i].guest) < 0)
-			return -1;
+		(void)job_dir(c, g, g->mount[i].guest);
 	(void)snprintf(link, sizeof link, "lib/modules/%s", g->kernel.version);
-	if (g->modules_link[0] != '\0'
-	    && cpio_member(c, link, S_IFLNK | 0777, 0, g->modules_link,
-			   strlen(g->modules_link)) < 0)
-		return -1;
+	if (g->modules_link[0] != '\0')
+		(void)cpio_text(c, link, S_IFLNK | 0777, g->modules_link);
 	return job_dir(c, g, g->cwd);
 }
 
@@ -6518,14 +6499,7 @@ static int job_write(struct cpio *c, const struct guest *g)
 			return -1;
 	}
 	c->k->job_said = true;
-	return cpio_trailer(c);
-}
-
-/* Returns its fd, which the caller owns. */
-static int archive_done(struct cpio *c, const char *what)
-{
-	step(c->k, "%s: %llu bytes", what, (unsigned long long)c->at);
-	return c->fd;
+	return cpio_text(c, TRAILER, 0, "");
 }
 
 /* The user's -initrd-path. One that is no file but, say, a FIFO can be read
@@ -6556,43 +6530,45 @@ static int initramfs_base(struct cpio *c)
 				result = fail(k, "-initrd-path %s: temporary"
 					      " file:", path);
 	}
-	return result < 0 ? -1 : cpio_pad(c);
+	cpio_pad(c);
+	return result;
 }
 
-/* Writes the initramfs. The job of a machine that is to be saved is empty:
- * init waits for one. */
-static int initramfs_build(struct ktest *k, const struct guest *g)
+/* The initramfs. The job of a machine that is to be saved is empty: init waits
+ * for one. */
+static int initramfs_write(struct cpio *c, const struct guest *g)
 {
-	struct cpio c = { .k = k, .fd = temporary_file(k) };
 	struct member job;
 
-	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
-	if (c.fd < 0
-	    || (k->o->initrd_path != NULL && initramfs_base(&c) < 0)
-	    || cpio_member(&c, "dev", S_IFDIR | 0755, 0, "", 0) < 0
-	    || cpio_member(&c, "dev/console", S_IFCHR | 0600, 0, "", 0) < 0
-	    || cpio_file(&c, g->init, "init", S_IFREG | 0755) < 0
-	    || cpio_member(&c, ".ktest", S_IFDIR | 0700, 0, "", 0) < 0
-	    || initramfs_modules(&c, g) < 0
-	    || cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0) < 0
-	    || (k->attempt.boot == BOOT_COLD && job_write(&c, g) < 0)
-	    || cpio_end(&c, &job, ".ktest/job") < 0
-	    || cpio_trailer(&c) < 0 || cpio_flush(&c) < 0) {
-		close_fd(&c.fd);
+	if (c->k->o->initrd_path != NULL && initramfs_base(c) < 0)
 		return -1;
-	}
-	return archive_done(&c, "initramfs");
+	(void)cpio_text(c, "dev", S_IFDIR | 0755, "");
+	(void)cpio_text(c, "dev/console", S_IFCHR | 0600, "");
+	if (cpio_file(c, g->init, "init", S_IFREG | 0755) < 0
+	    || cpio_text(c, ".ktest", S_IFDIR | 0700, "") < 0
+	    || initramfs_modules(c, g) < 0)
+		return -1;
+	cpio_begin(c, &job, ".ktest/job", S_IFREG | 0600, 0, 0);
+	if ((c->k->attempt.boot == BOOT_COLD && job_write(c, g) < 0)
+	    || cpio_end(c, &job, ".ktest/job") < 0)
+		return -1;
+	return cpio_text(c, TRAILER, 0, "");
 }
 
-/* The job alone, for a machine that waits for it. */
-static int job_build(struct ktest *k, const struct guest *g)
+/* An archive, or the job alone, for a machine that waits for it; its fd is the
+ * caller's. */
+static int archive_build(struct ktest *k, const struct guest *g,
+			 const char *what,
+			 int (*content)(struct cpio *, const struct guest *))
 {
 	struct cpio c = { .k = k, .fd = temporary_file(k) };
 
 	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
-	if (c.fd >= 0 && (job_write(&c, g) < 0 || cpio_flush(&c) < 0))
+	if (c.fd < 0 || content(&c, g) < 0 || cpio_flush(&c) < 0)
 		close_fd(&c.fd);
-	return c.fd < 0 ? -1 : archive_done(&c, "job");
+	else
+		step(k, "%s: %llu bytes", what, (unsigned long long)c.at);
+	return c.fd;
 }
 
 /* ==== 11. QEMU argv =====================================================
@@ -11154,18 +11130,15 @@ static int attempt_files(struct ktest *k)
 	if (k->guest.mode == MODE_MONOGON || k->o->dry_run
 	    || boot == BOOT_RESTORE)
 		return 0;
-	if (k->o->image != NULL) {
-		k->initramfs = job_build(k, &k->guest);
-		return k->initramfs < 0 ? -1 : 0;
-	}
 	/* what is wrong with the job costs no boot */
-	if (boot == BOOT_SAVE && k->o->argv != NULL) {
-		k->initramfs = job_build(k, &k->guest);
-		if (k->initramfs < 0)
-			return -1;
+	if (k->o->image != NULL || (boot == BOOT_SAVE && k->o->argv != NULL)) {
+		k->initramfs = archive_build(k, &k->guest, "job", job_write);
+		if (k->initramfs < 0 || k->o->image != NULL)
+			return k->initramfs < 0 ? -1 : 0;
 		close_fd(&k->initramfs);
 	}
-	k->initramfs = initramfs_build(k, &k->guest);
+	k->initramfs = archive_build(k, &k->guest, "initramfs",
+				     initramfs_write);
 	if (k->initramfs < 0 || boot == BOOT_COLD)
 		return k->initramfs < 0 ? -1 : 0;
 	s->memory = k->o->argv != NULL ? temporary_file(k)
@@ -11214,7 +11187,8 @@ static int run_attempts(struct ktest *k)
 			     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);
 		/* the job of a restored machine, while QEMU starts */
 		if (a->boot == BOOT_RESTORE
-		    && (k->initramfs = job_build(k, &k->guest)) < 0)
+		    && (k->initramfs = archive_build(k, &k->guest, "job",
+						     job_write)) < 0)
 			run_stop(k, END_OUTPUT);
 		vm_supervise(k);
 	} while (attempt_next(k));

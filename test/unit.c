@@ -2179,11 +2179,11 @@ static void test_cpio_members(void)
 	for (size_t i = 0; i < 7; i++)
 		(void)cpio_member(&c, name + i, S_IFREG | 0640, (time_t)i + 1,
 				  data + 6 - i, i + 1);
-	(void)cpio_begin(&c, &m, "big", S_IFREG | 0600, 0, 0);
+	cpio_begin(&c, &m, "big", S_IFREG | 0600, 0, 0);
 	for (int i = 0; i < 5; i++)
-		(void)cpio_write(&c, many('b', 50000), 50000);
+		cpio_write(&c, many('b', 50000), 50000);
 	is_int(HERE, cpio_end(&c, &m, "big"), 0, "cpio: a size told late");
-	is_int(HERE, cpio_trailer(&c), 0, "cpio: trailer");
+	is_int(HERE, cpio_text(&c, TRAILER, 0, ""), 0, "cpio: trailer");
 	(void)cpio_flush(&c);
 	got = read_fd(c.fd, &n);
 	read_archive(&a, got, n);
@@ -2204,7 +2204,7 @@ static void test_cpio_errors(void)
 	struct member m;
 
 	cpio_start(&c);
-	(void)cpio_begin(&c, &m, "huge", S_IFREG, 0, 0);
+	cpio_begin(&c, &m, "huge", S_IFREG, 0, 0);
 	c.at += 1ull << 32;
 	is_int(HERE, cpio_end(&c, &m, "huge"), -1, "cpio: 4 GiB");
 	is_error(HERE, "huge: is larger than 4 GiB", "cpio: 4 GiB");
@@ -2291,7 +2291,7 @@ static void test_setuid(void)
 		k.log = (struct sink){ temporary_file(&k), false, SIZE_MAX };
 		(void)job_same_file(&c, "setuid");
 		(void)cpio_file(&c, "setuid", "n", 0);
-		(void)cpio_trailer(&c);
+		(void)cpio_text(&c, TRAILER, 0, "");
 		(void)cpio_flush(&c);
 		got = read_fd(c.fd, &n);
 		read_archive(&a, got, n);
@@ -2632,6 +2632,11 @@ static void make_run(struct guest *g, const char *scratch)
 	is_int(HERE, guest_program(&k, g), 0, "initramfs: program");
 }
 
+static int built(const struct guest *g)
+{
+	return archive_build(&k, g, "initramfs", initramfs_write);
+}
+
 static void check_machine(const struct archive *a)
 {
 	const struct entry *e = find_entry(a, "dev/console");
@@ -2686,7 +2691,7 @@ static void test_initramfs(const char *scratch, const char *copy)
 	int fd;
 
 	make_run(&g, scratch);
-	fd = initramfs_build(&k, &g);
+	fd = built(&g);
 	if (!is_true(HERE, fd >= 0, "initramfs: is built")) {
 		tap_value("error", k.error);
 		return;
@@ -2734,19 +2739,19 @@ static void test_initramfs_errors(const char *scratch)
 			o.files.item[o.files.count++] = broken_table[i].file;
 		if (broken_table[i].module != NULL)
 			(void)strcpy(g.modules, broken_table[i].module);
-		fd = initramfs_build(&k, &g);
+		fd = built(&g);
 		is_int(HERE, fd, -1, name_of("initramfs: error %zu", i));
 		is_error(HERE, broken_table[i].error,
 			 name_of("initramfs: error %zu", i));
 	}
 	make_run(&g, scratch);
 	o.files.item[o.files.count++] = many('f', PATH_SIZE);
-	is_int(HERE, initramfs_build(&k, &g), -1, "initramfs: a long -file");
+	is_int(HERE, built(&g), -1, "initramfs: a long -file");
 	is_error(HERE, "fff...: is too long (limit 4095", "initramfs: a long"
 		 " -file");
 	make_run(&g, scratch);
 	o.initrd_path = "no";
-	is_int(HERE, initramfs_build(&k, &g), -1, "initramfs: no -initrd-path");
+	is_int(HERE, built(&g), -1, "initramfs: no -initrd-path");
 	is_error(HERE, "-initrd-path no: No such file",
 		 "initramfs: no -initrd-path");
 }

@@ -1243,11 +1243,27 @@ static bool same_file(int a, int b)
 	       && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-static bool is_file(const char *path)
+/* What a path leads to, as S_IFREG and so on; 0: nothing. */
+static mode_t file_type(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+	return stat(path, &st) == 0 ? st.st_mode & S_IFMT : 0;
+}
+
+static bool is_file(const char *path)
+{
+	return file_type(path) == S_IFREG;
+}
+
+/* Reads the beginning of a file; its length, -1 if that cannot be done. */
+static ssize_t file_head(const char *path, char *to, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t n = fd >= 0 ? read(fd, to, size) : -1;
+
+	close_fd(&fd);
+	return n;
 }
 
 struct dir { /* a directory that is read */
@@ -2026,12 +2042,8 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 
 	if (opt->kind == OPT_FLAG)
 		return opt_flag(k, opt, value, field);
-	if (opt->kind == OPT_MAYBE) {
-		*(const char **)field = value != NULL ? value : "";
-		return value == NULL || strlen(value) < PATH_SIZE ? 0
-		       : fail(k, "-%s %.100s...: is too long (limit %d bytes)",
-			      opt->name, value, PATH_SIZE - 1);
-	}
+	if (opt->kind == OPT_MAYBE && value == NULL)
+		value = "";
 	if (value == NULL)
 		return fail(k, "-%s: needs a value: %s", opt->name,
 			    opt->value);
@@ -2045,6 +2057,9 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 	switch (opt->kind) {
 	case OPT_STRING:
 		*(const char **)field = value[0] != '\0' ? value : NULL;
+		return 0;
+	case OPT_MAYBE:
+		*(const char **)field = value;
 		return 0;
 	case OPT_LIST:
 		if (list->count == LIST_MAX)
@@ -2111,13 +2126,11 @@ static char *words_next(struct words *w)
 /* Cuts off what follows a '#' behind a blank, and the blanks. */
 static void words_reason(char *value)
 {
-	for (char *p = value; (p = strchr(p, '#')) != NULL; p++)
-		if (p > value && (p[-1] == ' ' || p[-1] == '\t')) {
-			while (p > value && (p[-1] == ' ' || p[-1] == '\t'))
-				p--;
-			*p = '\0';
-			return;
-		}
+	for (size_t n; (value = strpbrk(value, " \t")) != NULL; value += n) {
+		n = strspn(value, " \t");
+		if (value[n] == '#')
+			*value = '\0';
+	}
 }
 
 /* A value in which a path begins at p, NULL: nowhere. A relative one is made
@@ -2502,15 +2515,25 @@ static int child_start(struct ktest *k, char *const *argv, char *const *envp,
 	return 0;
 }
 
+/* Waits for the end of a child, if there is one; -1 and errno as waitpid(). */
+static pid_t child_wait(pid_t pid, int *status)
+{
+	pid_t result;
+
+	do
+		result = pid > 0 ? waitpid(pid, status, 0) : 0;
+	while (result < 0 && errno == EINTR);
+	return result;
+}
+
 /* Waits for its end; returns its exit status, 128+N for a signal. */
 static int child_end(struct child *c)
 {
 	int status;
 
 	close_fd(&c->out);
-	while (waitpid(c->pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return 127;
+	if (child_wait(c->pid, &status) < 0)
+		return 127;
 	return WIFEXITED(status) ? WEXITSTATUS(status)
 				 : 128 + WTERMSIG(status);
 }
@@ -2750,12 +2773,9 @@ static bool guest_runs(const struct guest *g, const char *path,
 	char head[64] = "";
 	const struct map m = { head, sizeof head };
 	const struct machine *own = guest_machine(g), *is;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	unsigned number;
 
-	if (fd >= 0)
-		(void)!read(fd, head, sizeof head);
-	close_fd(&fd);
+	(void)file_head(path, head, sizeof head);
 	is = elf_machine(&m);
 	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
 	*arch = is != NULL ? is->arch : "";
@@ -2929,24 +2949,21 @@ static bool kernel_uki(const struct map *m, struct map *linux_at)
 static const char *kernel_other(const struct map *m)
 {
 	static const struct {
-		size_t at;
-		const char *magic;
-		size_t len;
-		const char *what;
+		const char *magic, *what;
 	} others[] = {
-		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image (take what it"
-		  " was made of)" },
-		{ 0, "070701", 6, "an initramfs (cpio), not a kernel" },
-		{ 0, "#!", 2, "a script, not a kernel" },
-		{ 0, "MZ", 2, "an EFI program without a Linux header" },
+		{ "\x27\x05\x19\x56", "a U-Boot image (take what it was made"
+		  " of)" },
+		{ "070701", "an initramfs (cpio), not a kernel" },
+		{ "#!", "a script, not a kernel" },
+		{ "MZ", "an EFI program without a Linux header" },
 	};
 
 	if (m->size == 0)
 		return "empty";
 	for (size_t i = 0; i < COUNT(others); i++)
-		if (m->size >= others[i].at + others[i].len
-		    && memcmp(m->at + others[i].at, others[i].magic,
-			      others[i].len) == 0)
+		if (m->size >= strlen(others[i].magic)
+		    && memcmp(m->at, others[i].magic, strlen(others[i].magic))
+		       == 0)
 			return others[i].what;
 	return "neither a bzImage nor an Image nor an ELF vmlinux";
 }
@@ -3043,13 +3060,15 @@ static int kernel_parse(struct ktest *k, const char *path,
 	return 0;
 }
 
+/* fd -1: the file at path. */
 static int kernel_read(struct ktest *k, const char *path, int fd,
 		       struct kernel *kernel)
 {
 	struct map m;
 	int result;
 
-	if (map_fd(k, "-kernel-path", path, fd, &m) < 0)
+	if ((fd < 0 ? map_file(k, "-kernel-path", path, &m)
+	     : map_fd(k, "-kernel-path", path, fd, &m)) < 0)
 		return -1;
 	result = kernel_parse(k, path, &m, kernel);
 	unmap_file(&m);
@@ -3195,13 +3214,11 @@ static int kernel_of_tree(struct ktest *k, char *path)
 static int kernel_find(struct ktest *k, char *path)
 {
 	struct utsname u;
-	struct stat st;
 
 	if (k->o->kernel_path != NULL) {
 		if (path_set(k, path, "%s", k->o->kernel_path) < 0)
 			return -1;
-		return stat(path, &st) == 0 && S_ISDIR(st.st_mode)
-		       ? kernel_of_tree(k, path) : 0;
+		return file_type(path) == S_IFDIR ? kernel_of_tree(k, path) : 0;
 	}
 	(void)uname(&u);
 	if (path_set(k, path, "/boot/vmlinuz-%s", u.release) < 0)
@@ -3242,14 +3259,11 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	char *path = g->kernel_path;
 	const char *image;
 	enum machine_row row;
-	struct map m;
 	int result, fd;
 
-	if (kernel_find(k, path) < 0
-	    || map_file(k, "-kernel-path", path, &m) < 0)
+	if (kernel_find(k, path) < 0)
 		return -1;
-	result = kernel_parse(k, path, &m, kernel);
-	unmap_file(&m);
+	result = kernel_read(k, path, -1, kernel);
 	if (result == 0 && kernel->wrapped && kernel->tool != NULL
 	    && kernel_named(kernel, path)) {
 		row = kernel_peek(k, path, kernel);
@@ -4208,14 +4222,12 @@ static bool self_directory(char *out)
 
 static int find_own(struct ktest *k, const char *name, char *out)
 {
+	static const char *const beside[] = { "", "/../libexec/ktest" };
 	char dir[PATH_SIZE];
+	const size_t places = self_directory(dir) ? COUNT(beside) : 0;
 
-	if (self_directory(dir)) {
-		if (path_set(k, out, "%s/%s", dir, name) < 0)
-			return -1;
-		if (is_file(out))
-			return 0;
-		if (path_set(k, out, "%s/../libexec/ktest/%s", dir, name) < 0)
+	for (size_t i = 0; i < places; i++) {
+		if (path_set(k, out, "%s%s/%s", dir, beside[i], name) < 0)
 			return -1;
 		if (is_file(out))
 			return 0;
@@ -4472,7 +4484,7 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 			    m->guest);
 	if (root_is_dir(k->o, g) && !guest_hides(m->guest)
 	    && root_path(g->mount[0].host, m->guest, at)
-	    && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
+	    && file_type(at) != S_IFDIR)
 		return fail(k, "-mount %s: %s in the guest is not a"
 			    " directory", value, m->guest);
 	return 0;
@@ -4532,27 +4544,24 @@ static int guest_modules(struct ktest *k, struct guest *g)
 static bool program_interpreter(const struct map *m, char *out, char *word,
 				bool *script)
 {
+	const char *end = m->at + m->size, *p = word;
 	struct elf_segment s;
-	size_t n, len;
-	const char *p;
+	size_t len;
 
 	*script = m->size > 2 && memcmp(m->at, "#!", 2) == 0;
 	word[0] = '\0';
 	if (*script) {
-		n = (size_t)(line_end(m->at, m->at + m->size) - m->at);
-		for (p = m->at + 2, n -= 2; n > 0 && (*p == ' ' || *p == '\t');
-		     p++)
-			n--;
-		for (len = 0; len < n && p[len] != ' ' && p[len] != '\t';)
-			len++;
-		if (len == 0 || n >= PATH_SIZE)
+		len = (size_t)(line_end(m->at, end) - m->at) - 2;
+		if (len >= PATH_SIZE)
 			return false;
+		(void)snprintf(word, PATH_SIZE, "%.*s", (int)len, m->at + 2);
+		p += strspn(p, " \t");
+		len = strcspn(p, " \t");
 		(void)snprintf(out, PATH_SIZE, "%.*s", (int)len, p);
-		for (; len < n && (p[len] == ' ' || p[len] == '\t'); len++)
-			;
-		(void)snprintf(word, PATH_SIZE, "%.*s", (int)(n - len),
-			       p + len);
-		return true;
+		p += len;
+		p += strspn(p, " \t");
+		memmove(word, p, strlen(p) + 1);
+		return out[0] != '\0';
 	}
 	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
 		if (s.type == PT_INTERP_TYPE && s.offset < m->size
@@ -4562,6 +4571,14 @@ static bool program_interpreter(const struct map *m, char *out, char *word,
 			return true;
 		}
 	return false;
+}
+
+/* Whether one of n patterns fits. */
+static bool path_matches(const char *const *patterns, size_t n, const char *path)
+{
+	while (n > 0 && fnmatch(patterns[n - 1], path, 0) != 0)
+		n--;
+	return n > 0;
 }
 
 /* Whether an interpreter is a dynamic loader that we know, and no program that
@@ -4576,21 +4593,11 @@ static bool loader_known(const char *path, char *real)
 		"ld-musl-*.so.1", "libc.so" /* musl's, by its real name */,
 		"ld64.so.[0-9]*", "ld.so.[0-9]*", "ld-[0-9].[0-9]*.so" };
 	char magic[4] = "";
-	size_t place = 0, name = 0;
-	int fd;
 
-	if (realpath(path, real) == NULL || !is_file(real))
-		return false;
-	while (place < COUNT(places) && fnmatch(places[place], real, 0) != 0)
-		place++;
-	while (name < COUNT(names)
-	       && fnmatch(names[name], strrchr(real, '/') + 1, 0) != 0)
-		name++;
-	fd = open(real, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		(void)!read(fd, magic, sizeof magic);
-	close_fd(&fd);
-	return place < COUNT(places) && name < COUNT(names)
+	return realpath(path, real) != NULL && is_file(real)
+	       && path_matches(places, COUNT(places), real)
+	       && path_matches(names, COUNT(names), strrchr(real, '/') + 1)
+	       && file_head(real, magic, sizeof magic) > 0
 	       && memcmp(magic, "\177ELF", 4) == 0;
 }
 
@@ -4907,20 +4914,16 @@ static int guest_cwd(struct ktest *k, struct guest *g)
 }
 
 /* Whether a file at -initrd-path begins as what Linux unpacks: cpio, or packed;
- * zeros before it are skipped (init/initramfs.c). A pipe is believed. */
+ * zeros before it are skipped (init/initramfs.c). A pipe is believed, and who
+ * reads a file that cannot be read says why not. */
 static int guest_initrd(struct ktest *k)
 {
 	char magic[PACK_MAGIC] = "";
 	const char *path = k->o->initrd_path;
-	struct stat st;
-	ssize_t n = -1;
-	int fd;
+	ssize_t n = 0;
 
-	if (path == NULL || stat(path, &st) < 0 || !S_ISREG(st.st_mode)
-	    || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-		return 0; /* who reads it says why not */
-	n = pread(fd, magic, sizeof magic, 0);
-	(void)close(fd);
+	if (path != NULL && is_file(path))
+		n = file_head(path, magic, sizeof magic);
 	if (n <= 0 || magic[0] == '\0' || memcmp(magic, "07070", 5) == 0
 	    || packed_with(magic, (size_t)n) != NULL)
 		return 0;
@@ -5413,11 +5416,8 @@ static int unix_address(struct ktest *k, const char *option, const char *path,
 /* What a wire to path is, before it is opened. */
 static enum wire_kind wire_kind_of(const char *path)
 {
-	struct stat st;
-
 	return unix_path(path) != NULL ? WIRE_SOCKET
-	       : stat(path, &st) == 0 && S_ISCHR(st.st_mode) ? WIRE_TTY
-	       : WIRE_FILE;
+	       : file_type(path) == S_IFCHR ? WIRE_TTY : WIRE_FILE;
 }
 
 static int chardev_read(struct ktest *k, struct guest *g, const char *value)
@@ -5530,7 +5530,6 @@ static int unix_connect(struct ktest *k, int fd, const struct sockaddr_un *a)
 static int wire_open(struct ktest *k, struct wire *w)
 {
 	struct sockaddr_un a;
-	struct stat st;
 
 	if (w->kind == WIRE_SOCKET) {
 		if (unix_address(k, "chardev", unix_path(w->path), &a) < 0
@@ -5544,16 +5543,9 @@ static int wire_open(struct ktest *k, struct wire *w)
 	/* O_RDWR: a FIFO without a reader does not hold us up */
 	w->fd = open(w->path, O_CLOEXEC | (w->kind == WIRE_TTY
 		? O_RDWR | O_NOCTTY
-		: stat(w->path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
+		: file_type(w->path) == S_IFIFO ? O_RDWR
 		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
 	return w->fd >= 0 ? 0 : fail(k, "-chardev %s=%.200s:", w->name, w->path);
-}
-
-static bool is_socket(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
 /* A cable between the two that come with one path. The first lays a socket
@@ -5580,7 +5572,7 @@ static int link_open(struct ktest *k, struct wire *w)
 		if (k->end != END_NONE)
 			return -1;
 		w->fd = -1;
-		if (errno == ECONNREFUSED && !is_socket(w->path))
+		if (errno == ECONNREFUSED && file_type(w->path) != S_IFSOCK)
 			(void)fail(k, "-link %s: is not a socket", w->path);
 		else if (errno != ENOENT)
 			(void)fail(k, "-link %s: is there already, and nobody"
@@ -5686,7 +5678,6 @@ static int claim(struct ktest *k)
 	const struct ktest_options *o = k->o;
 	struct guest *g = &k->guest;
 	struct port gdb = { .fd = -1 };
-	struct stat st;
 	int fd;
 
 	if (fcntl(o->stdin_fd, F_GETFD) < 0 || fcntl(o->stdout_fd, F_GETFD) < 0
@@ -5701,8 +5692,7 @@ static int claim(struct ktest *k)
 				|| (!o->dry_run && dump_claim(k) < 0)))
 		return k->error[0] != '\0' ? -1 : fail(k, "-dump %s:", o->dump);
 	/* a FIFO's reader would take this for its end */
-	if (o->pcap != NULL && !o->dry_run
-	    && (stat(o->pcap, &st) < 0 || !S_ISFIFO(st.st_mode))) {
+	if (o->pcap != NULL && !o->dry_run && file_type(o->pcap) != S_IFIFO) {
 		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 		if (fd < 0)
 			return fail(k, "-pcap %s:", o->pcap);
@@ -7345,12 +7335,10 @@ static uint64_t cpu_hash(int accel)
 	}
 #elif defined(__aarch64__)
 	char id[32] = ""; /* MIDR_EL1, as text */
-	int fd = accel != ACCEL_KVM ? -1 : open("/sys/devices/system/cpu/cpu0"
-			"/regs/identification/midr_el1", O_RDONLY | O_CLOEXEC);
 
-	if (fd >= 0)
-		(void)!read(fd, id, sizeof id);
-	close_fd(&fd);
+	if (accel == ACCEL_KVM)
+		(void)file_head("/sys/devices/system/cpu/cpu0/regs/"
+				"identification/midr_el1", id, sizeof id);
 	h = hash_bytes(h, id, sizeof id);
 #endif
 	return h;
@@ -7379,10 +7367,15 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 	return result;
 }
 
-static enum qemu_age saved_age(const struct trailer *saved)
+/* The attempt that a saved machine is restored by. */
+static struct attempt saved_attempt(const struct trailer *saved)
 {
-	return saved->age < 0 || saved->age > QEMU_BEFORE_6 ? QEMU_ANY
-		: (enum qemu_age)saved->age;
+	return (struct attempt){
+		.boot = BOOT_RESTORE, .accel = (int)saved->accel,
+		.acpi = (int)saved->acpi, .sandbox = saved->sandbox != 0,
+		.age = saved->age < 0 || saved->age > QEMU_BEFORE_6 ? QEMU_ANY
+		       : (enum qemu_age)saved->age,
+	};
 }
 
 /* Whether the saved machine is what this run would save; *why: what differs.
@@ -7391,10 +7384,7 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 {
 	struct snapshot *s = &k->snapshot;
 	const struct trailer *saved = &s->saved, *now = &s->now;
-	const struct attempt a = {
-		.accel = (int)saved->accel, .acpi = (int)saved->acpi,
-		.sandbox = saved->sandbox != 0, .age = saved_age(saved),
-	};
+	const struct attempt a = saved_attempt(saved);
 	uint64_t args;
 
 	*why = saved->format != now->format ? "ktest's version"
@@ -7424,11 +7414,8 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 static uint64_t host_boot(void)
 {
 	char id[64] = "";
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 
-	if (fd >= 0)
-		(void)!read(fd, id, sizeof id);
-	close_fd(&fd);
+	(void)file_head("/proc/sys/kernel/random/boot_id", id, sizeof id);
 	return hash_bytes(0, id, sizeof id);
 }
 
@@ -7613,6 +7600,11 @@ static int auto_directory(struct ktest *k, char *dir)
 #define SNAPSHOT_NAME "snapshot-"
 #define SNAPSHOT_PART ".ktest-" /* and six letters: one that is written */
 
+static bool auto_has(const char *name)
+{
+	return strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0;
+}
+
 /* Looks through the directory for one that fits. */
 static void auto_search(struct ktest *k, bool deep)
 {
@@ -7623,8 +7615,7 @@ static void auto_search(struct ktest *k, bool deep)
 	memcpy(s->path, s->dir, sizeof s->path);
 	(void)dir_open(&d, s->path);
 	while (s->fd < 0 && (name = dir_next(&d)) != NULL)
-		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
-		    && strstr(name, SNAPSHOT_PART) == NULL)
+		if (auto_has(name) && strstr(name, SNAPSHOT_PART) == NULL)
 			snapshot_try(k, s->path, deep);
 	k->error[0] = '\0';
 	s->refused = false; /* one that others can write is passed over */
@@ -7653,8 +7644,7 @@ static int parts_look(const struct snapshot *s)
 
 		if (memcmp(name + len, SNAPSHOT_PART, strlen(SNAPSHOT_PART))
 				!= 0
-		    || (!ours && (!s->automatic || strncmp(name, SNAPSHOT_NAME,
-						strlen(SNAPSHOT_NAME)) != 0)))
+		    || (!ours && (!s->automatic || !auto_has(name))))
 			continue;
 		fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
@@ -7681,8 +7671,7 @@ static bool auto_room(const struct snapshot *s)
 	memcpy(path, s->dir, sizeof path);
 	(void)dir_open(&d, path);
 	while ((name = dir_next(&d)) != NULL)
-		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
-		    && strstr(name, SNAPSHOT_PART) == NULL
+		if (auto_has(name) && strstr(name, SNAPSHOT_PART) == NULL
 		    && stat(path, &st) == 0
 		    && (count++ == 0 || st.st_mtime < oldest_time)) {
 			oldest_time = st.st_mtime;
@@ -7868,14 +7857,8 @@ static int snapshot_room(struct ktest *k)
 /* The machine of the file that fits is restored. */
 static void snapshot_take(struct ktest *k)
 {
-	const struct trailer *t = &k->snapshot.saved;
-
 	step(k, "snapshot %s: fits", k->snapshot.path);
-	k->attempt = (struct attempt){
-		.boot = BOOT_RESTORE, .accel = (int)t->accel,
-		.acpi = (int)t->acpi, .sandbox = t->sandbox != 0,
-		.age = saved_age(t),
-	};
+	k->attempt = saved_attempt(&k->snapshot.saved);
 }
 
 /* Somebody else saves this machine; fd is its file. As long as nothing is in
@@ -8266,17 +8249,11 @@ static void vm_end(struct vm *v)
 	if (v->pid > 0 && !v->ended) {
 		(void)kill(-v->pid, SIGKILL);
 		(void)kill(v->pid, SIGKILL);
+		(void)child_wait(v->pid, &v->wait_status);
 	}
-	while (v->pid > 0 && !v->ended
-	       && waitpid(v->pid, &v->wait_status, 0) < 0 && errno == EINTR)
-		;
-	while (v->warden > 0 && waitpid(v->warden, NULL, 0) < 0
-	       && errno == EINTR)
-		;
-	v->warden = 0;
-	while (v->tpm > 0 && waitpid(v->tpm, NULL, 0) < 0 && errno == EINTR)
-		;
-	v->tpm = 0;
+	(void)child_wait(v->warden, NULL);
+	(void)child_wait(v->tpm, NULL);
+	v->warden = v->tpm = 0;
 	tpm_remove(v->tpm_dir);
 }
 
@@ -9418,12 +9395,10 @@ static void control_answer(struct ktest *k, int job)
 	struct vm *v = &k->vm;
 	struct stream *s = &v->job;
 	struct stat st = { 0 };
-	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 
 	ports_report(k);
-	if (fd < 0 || read(fd, s->data + 8, 32) != 32)
+	if (file_head("/dev/urandom", s->data + 8, 32) != 32)
 		(void)fail(k, "/dev/urandom:");
-	close_fd(&fd);
 	if (job >= 0 && (fstat(job, &st) < 0 || lseek(job, 0, SEEK_SET) < 0))
 		(void)fail(k, "the job:");
 	if (k->error[0] != '\0')

@@ -7149,10 +7149,11 @@ static void log_args(struct ktest *k, int fd, const char *name,
 	show(k, fd, name, strlen(name), false);
 	show(k, fd, ":\n", 2, true);
 	for (size_t i = 0; argv[i] != NULL; i++) {
-		if (i <= 1 || argv[i][0] == '-')
+		const bool begins = i <= 1 || argv[i][0] == '-';
+
+		if (begins)
 			log_begin(k, fd, false);
-		show(k, fd, i <= 1 || argv[i][0] == '-' ? "  " : " ",
-		     i <= 1 || argv[i][0] == '-' ? 2 : 1, true);
+		show(k, fd, "  ", 1 + begins, true);
 		show(k, fd, argv[i], strlen(argv[i]), false);
 		if (i == 0 || argv[i + 1] == NULL || argv[i + 1][0] == '-')
 			show(k, fd, "\n", 1, true);
@@ -7753,12 +7754,9 @@ static int snapshot_write(struct ktest *k)
 	while (s->automatic && !auto_room(s))
 		;
 	if (image_read(k, s->memory, s->part, t->memory + t->state,
-		       &t->content) < 0 || trailer_write(k, s->part) < 0) {
-		part_remove(s);
-		return -1;
-	}
-	if (rename(s->part_path, s->target) < 0) {
-		(void)fail(k, "%s:", s->target);
+		       &t->content) < 0 || trailer_write(k, s->part) < 0
+	    || (rename(s->part_path, s->target) < 0
+		&& fail(k, "%s:", s->target) < 0)) {
 		part_remove(s);
 		return -1;
 	}
@@ -7827,12 +7825,10 @@ static int snapshot_search(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 
-	if (s->automatic) {
-		auto_search(k, false);
-		if (s->fd < 0)
-			auto_search(k, true);
+	for (int deep = 0; s->automatic && s->fd < 0 && deep < 2; deep++)
+		auto_search(k, deep);
+	if (s->automatic)
 		return 0;
-	}
 	memcpy(s->path, s->target, sizeof s->path);
 	snapshot_try(k, s->path, true);
 	return k->error[0] != '\0' ? -1 : 0;
@@ -7861,21 +7857,29 @@ static void snapshot_take(struct ktest *k)
 	k->attempt = saved_attempt(&k->snapshot.saved);
 }
 
+/* Waits for a lock, which another ktest may have, not for ever. */
+static void lock_await(struct ktest *k, int fd, int how)
+{
+	const long long end = now_ms() + WRITER_WAIT_MS;
+	struct pollfd p[1];
+
+	while (flock(fd, how | LOCK_NB) < 0 && errno == EWOULDBLOCK
+	       && now_ms() < end
+	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
+		;
+}
+
 /* Somebody else saves this machine; fd is its file. As long as nothing is in
  * it, their guest boots, and so can ours. Then what is missing takes less time
  * than a boot. */
 static void snapshot_await(struct ktest *k, int fd)
 {
-	const long long end = now_ms() + WRITER_WAIT_MS;
-	struct pollfd p[1];
 	struct stat st;
 
 	if (fstat(fd, &st) == 0 && st.st_size > 0) {
 		step(k, "snapshot %s: waiting for who writes it",
 		     k->snapshot.target);
-		while (flock(fd, LOCK_SH | LOCK_NB) < 0 && now_ms() < end
-		       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
-			;
+		lock_await(k, fd, LOCK_SH);
 		if (snapshot_search(k) == 0 && k->snapshot.fd >= 0) {
 			snapshot_take(k);
 			return;
@@ -7892,8 +7896,6 @@ static void snapshot_await(struct ktest *k, int fd)
 static void snapshot_reserve(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
-	const long long end = now_ms() + WRITER_WAIT_MS;
-	struct pollfd p[1];
 	int other, dir;
 	bool failed;
 
@@ -7901,10 +7903,7 @@ static void snapshot_reserve(struct ktest *k)
 	if (k->o->dry_run)
 		return;
 	dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	while (dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0
-	       && errno == EWOULDBLOCK && now_ms() < end
-	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
-		;
+	lock_await(k, dir, LOCK_EX);
 	other = parts_look(s);
 	failed = other < 0 && part_open(k) < 0;
 	close_fd(&dir); /* before a line is said, whose reader may pause */
@@ -8138,27 +8137,18 @@ static int tpm_start(struct ktest *k, int log, int error, int *theirs)
 	return v->tpm > 0 ? 0 : fail(k, "fork:");
 }
 
-static int spawn_socket(struct ktest *k, int *ours, int *theirs)
+/* A socket, a pipe to QEMU, or one from it: as large as an unprivileged user may
+ * make it. */
+static int spawn_pair(struct ktest *k, enum fd_kind kind, int *ours, int *theirs)
 {
+	const bool to_qemu = kind == FD_TO_QEMU;
 	int fd[2];
 
-	if (ktest_socket_pair(fd) < 0)
+	if (kind == FD_SOCKET && ktest_socket_pair(fd) < 0)
 		return fail(k, "socketpair:");
-	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	*ours = fd[0];
-	*theirs = fd[1];
-	return 0;
-}
-
-/* A pipe to QEMU, or one from it: as large as an unprivileged user may make
- * it. */
-static int spawn_pipe(struct ktest *k, int *ours, int *theirs, bool to_qemu)
-{
-	int fd[2];
-
-	if (make_pipe(k, fd) < 0)
+	if (kind != FD_SOCKET && make_pipe(k, fd) < 0)
 		return -1;
-	if (!to_qemu)
+	if (kind == FD_FROM_QEMU)
 		(void)fcntl(fd[0], F_SETPIPE_SZ, CONSOLE_PIPE_SIZE);
 	*ours = fd[to_qemu];
 	*theirs = fd[!to_qemu];
@@ -8183,18 +8173,15 @@ static int vm_open(struct ktest *k, int *source)
 	for (int i = 0; i < FD_END; i++) {
 		const enum fd_kind kind = fd_kind_of(&k->guest, &k->attempt, i);
 
-		if (kind == FD_SOCKET
-		    ? spawn_socket(k, &v->fd[i], &source[i]) < 0
-		    : (kind == FD_FROM_QEMU || kind == FD_TO_QEMU)
-		      && spawn_pipe(k, &v->fd[i], &source[i],
-				    kind == FD_TO_QEMU) < 0)
-			return -1;
 		if (kind == FD_FILE)
 			source[i] = i == FD_INITRAMFS ? k->initramfs
 				    : i == FD_KERNEL ? k->kernel
 				    : save ? s->memory : s->fd;
+		else if (kind != FD_NONE
+			 && spawn_pair(k, kind, &v->fd[i], &source[i]) < 0)
+			return -1;
 	}
-	return spawn_pipe(k, &v->fd[FD_LOG], &source[FD_END], false);
+	return spawn_pair(k, FD_FROM_QEMU, &v->fd[FD_LOG], &source[FD_END]);
 }
 
 /* The streams between the caller and QEMU. Without a program the console is
@@ -8222,22 +8209,18 @@ static void vm_streams(struct ktest *k)
 /* Hears of the child whether it became QEMU. */
 static int spawn_result(struct ktest *k, int error)
 {
-	struct spawn_error e;
-	ssize_t n;
+	struct spawn_error e = { 0, false };
 
-	do
-		n = read(error, &e, sizeof e);
-	while (n < 0 && errno == EINTR);
-	if (n != sizeof e)
+	while (read(error, &e, sizeof e) < 0 && errno == EINTR)
+		;
+	if (e.why == 0)
 		return 0;
 	errno = e.why == EINVAL && e.fds ? EMFILE : e.why;
 	if (!e.fds && errno == ENOENT && k->o->qemu == NULL)
 		return fail(k, "%s is not installed (Debian: %s)",
 			    k->qemu.argv[0], guest_machine(&k->guest)->package);
-	return e.fds ? fail(k, "-qemu %s: no room for its fds (ulimit -n):",
-			    k->qemu.argv[0])
-		     : fail(k, "-qemu %s: cannot be executed:",
-			    k->qemu.argv[0]);
+	return fail(k, "-qemu %s: %s:", k->qemu.argv[0], e.fds
+		    ? "no room for its fds (ulimit -n)" : "cannot be executed");
 }
 
 /* Ends QEMU and its group, and waits for them. A wrapper may have left that
@@ -9464,7 +9447,7 @@ static int monitor_give_state(struct ktest *k)
 {
 	int theirs, result;
 
-	if (spawn_pipe(k, &k->vm.fd[FD_STATE], &theirs, false) < 0)
+	if (spawn_pair(k, FD_FROM_QEMU, &k->vm.fd[FD_STATE], &theirs) < 0)
 		return -1;
 	result = monitor_send(k, "{'execute': 'getfd', 'arguments':"
 			      " {'fdname': 'state'}}\n", theirs);

@@ -3389,7 +3389,7 @@ static void test_control_answer(void)
 
 	fresh();
 	as_in(true, false, false);
-	(void)spawn_socket(&k, &k.vm.fd[FD_CONTROL], &theirs);
+	(void)spawn_pair(&k, FD_SOCKET, &k.vm.fd[FD_CONTROL], &theirs);
 	control_bytes(&k, "hx", 2);
 	is_int(HERE, (long long)k.vm.job.len, ANSWER_SIZE,
 	       "control: the answer");
@@ -3689,7 +3689,7 @@ static void test_streams(void)
 	is_error(HERE, "stderr: No space left on device", "stream: no space");
 	close_fd(&v->err.to);
 	fresh();
-	(void)spawn_socket(&k, &v->in.to, &theirs);
+	(void)spawn_pair(&k, FD_SOCKET, &v->in.to, &theirs);
 	v->in.from = open("empty", O_RDONLY);
 	stream_move(&k, &v->in);
 	is_true(HERE, v->in.from == -1 && v->in.to >= 0

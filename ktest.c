@@ -9,13 +9,7 @@
  * stderr through, and exits with its status. With -DKTEST_LIB there is no
  * main(): fill a struct ktest_options, call ktest_run().
  *
- * Exit status (KTEST_* below; usage prints this table from exit_table[]):
- *     0..255  the program's own; 128+N when signal N ended it
- *     123     the kernel failed, and the program did not
- *     124     -timeout ran out
- *     125     ktest has no verdict; one line on stderr says why
- *     126     the program could not be executed
- *     127     the program was not found
+ * The exit status is the program's, or one of those in exit_table[].
  *
  * The rooms, in which data flows from top to bottom; each reads what those
  * above it made, by const pointer, and calls nothing below it:
@@ -181,7 +175,7 @@ struct ktest_options {
 };
 
 struct ktest_result {
-	int status;      /* the exit status, see the table above */
+	int status;      /* the exit status, see exit_table[] */
 	int signal;      /* not 0: the run was ended as if by this signal */
 	int qemu_status; /* QEMU's, as from waitpid(); -1: it never ran */
 	int warm;        /* not 0: the program ran in a restored machine */
@@ -326,7 +320,6 @@ enum { SANDBOX_OFF, SANDBOX_ON, SANDBOX_AUTO };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
 static const char *const machine_names[] = { "auto", "microvm", "q35", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
-static const char *const unpack_names[] = { "auto", "on", "off", NULL };
 static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
 static const char *const net_names[] = { "none", "user", NULL };
 enum { HEALTH_OFF, HEALTH_OOPS, HEALTH_WARN };
@@ -1679,7 +1672,7 @@ static const struct opt opt_table[] = {
 	  .def = "1; -each: CPUs", .min = 1, .max = LIST_MAX },
 	{ "unpack", "auto|on|off", OPT_CHOICE, AT(unpack), MACHINE,
 	  .help = "the kernel, by tools of ours; auto: under tcg",
-	  .def = "auto", .choices = unpack_names },
+	  .def = "auto", .choices = acpi_names },
 	{ "initrd-path", "FILE", OPT_STRING, AT(initrd_path), PATH_ALL | EMPTY,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
 	{ "cmdline", "STRING", OPT_LIST, AT(cmdline), EMPTY | DASHES,
@@ -3723,6 +3716,19 @@ static bool plan_own(struct plan *p, const char *name, char *path)
 	return false;
 }
 
+/* The line of g->modules behind the one at p, whose file's path is put in path;
+ * NULL if that is too long. */
+static const char *module_next(struct ktest *k, const struct guest *g,
+			       const char *p, char *path)
+{
+	const char *end = p + strcspn(p, "\n"), *at = p + (*p == '-');
+	const int n = (int)strcspn(at, "\t\n");
+
+	return (at[0] == '/' ? path_set(k, path, "%.*s", n, at)
+		: path_set(k, path, "%s/%.*s", g->modules_dir, n, at)) < 0
+	       ? NULL : end + 1;
+}
+
 /* Puts a module on the stack, what it needs above it, and what is to follow
  * below. */
 static int plan_module(struct plan *p, char kind, const char *what)
@@ -3747,20 +3753,18 @@ static int plan_module(struct plan *p, char kind, const char *what)
 		what = memcpy(beside, full, sizeof full);
 	if (line == NULL && what[0] != '/')
 		return plan_other(p, kind, name);
+	at = line != NULL ? line : what;
 	end = line == NULL ? what + strlen(what)
 			   : line_end(line, p->list.at + p->list.size);
 	if (line != NULL)
 		colon = memchr(line, ':', (size_t)(end - line));
-	at = line != NULL ? line : what;
 	n = (int)((colon != NULL ? colon : end) - at);
 	object = n > 2 && memcmp(at + n - 2, ".o", 2) == 0; /* of a build */
 	if (path_set(p->k, path, "%.*s%s", n - object, at, object ? "ko" : "")
 			< 0)
 		return -1;
 	if (colon == NULL && (line != NULL || path[0] == '/'))
-		result = path_set(p->k, full, "%s%s%s", path[0] == '/' ? ""
-				  : p->g->modules_dir, path[0] == '/' ? ""
-				  : "/", path) < 0
+		result = module_next(p->k, p->g, path, full) == NULL
 			 || (fd = open_unpacked(p->k, full)) < 0
 			 ? -1 : map_fd(p->k, "-module", full, fd, &m);
 	close_fd(&fd);
@@ -3919,19 +3923,6 @@ static int modules_plan(struct ktest *k, struct guest *g)
 	for (size_t i = 0; i < COUNT(more); i++)
 		unmap_file(maps[i]);
 	return result;
-}
-
-/* The line of g->modules behind the one at p, whose file's path is put in path;
- * NULL if that is too long. */
-static const char *module_next(struct ktest *k, const struct guest *g,
-			       const char *p, char *path)
-{
-	const char *end = p + strcspn(p, "\n"), *at = p + (*p == '-');
-	const int n = (int)strcspn(at, "\t\n");
-
-	return (at[0] == '/' ? path_set(k, path, "%.*s", n, at)
-		: path_set(k, path, "%s/%.*s", g->modules_dir, n, at)) < 0
-	       ? NULL : end + 1;
 }
 
 static void modules_step(struct ktest *k, const struct guest *g)
@@ -6334,40 +6325,29 @@ static int job_entry(struct cpio *c, const char *host, const char *guest,
 	return 0;
 }
 
-/* Adds the tree at host[PATH_SIZE] as guest[PATH_SIZE]. Both paths are always
- * those of what it is at, so that a level costs but a few bytes of stack. */
-static int job_tree(struct cpio *c, char *host, char *guest)
+/* Adds the tree at host[PATH_SIZE] as top. host is always the path of what it is
+ * at, so that a level costs but a few bytes of stack. */
+static int job_tree(struct cpio *c, char *host, const char *top)
 {
-	struct {
-		struct dir dir;
-		size_t guest;  /* length of its path there */
-	} level[TREE_DEPTH], *l = level;
-	int result = job_entry(c, host, guest, true);
+	struct dir level[TREE_DEPTH], *d = level;
+	char guest[PATH_SIZE];
+	const size_t len = strlen(host);
+	int result = job_entry(c, host, top, true);
 
-	for (;;) {
-		const char *name;
-		size_t room;
-
-		if (result > 0 && l == level + TREE_DEPTH)
+	while (result > 0 || (result == 0 && d > level)) {
+		if (result > 0 && d == level + TREE_DEPTH) {
 			result = fail(c->k, "-file %s: is too deep (limit %d"
 				      " directories in each other)", host,
 				      TREE_DEPTH);
-		if (result > 0) {
-			l->guest = strlen(guest);
-			result = dir_open(&l->dir, host) == 0 ? 0
+		} else if (result > 0) {
+			result = dir_open(d, host) == 0 ? 0
 				 : fail(c->k, "-file %s:", host);
-			l += result == 0;
-		}
-		if (result < 0 || l == level)
-			break;
-		guest[l[-1].guest] = '\0';
-		room = PATH_SIZE - l[-1].guest;
-		name = dir_next(&l[-1].dir);
-		if (name == NULL) {
+			d += result == 0;
+		} else if (dir_next(&d[-1]) == NULL) {
 			result = errno == 0 ? 0 : fail(c->k, "-file %s:", host);
-			dir_close(&(--l)->dir);
-		} else if (snprintf(guest + PATH_SIZE - room, room, "/%s", name)
-			   >= (int)room) {
+			dir_close(--d);
+		} else if (snprintf(guest, sizeof guest, "%s%s", top, host + len)
+			   >= (int)sizeof guest) {
 			result = fail(c->k, "-file %s: its path in the guest is"
 				      " too long (limit %d bytes)", host,
 				      PATH_SIZE - 1);
@@ -6375,8 +6355,8 @@ static int job_tree(struct cpio *c, char *host, char *guest)
 			result = job_entry(c, host, guest, false);
 		}
 	}
-	while (l > level)
-		dir_close(&(--l)->dir);
+	while (d > level)
+		dir_close(--d);
 	return result;
 }
 
@@ -7125,21 +7105,6 @@ static void log_begin(struct ktest *k, int fd, bool first)
 	show(k, fd, line, strlen(line), true);
 }
 
-static void log_lines(struct ktest *k, int fd, const char *s)
-{
-	bool first = true;
-
-	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
-		n = strcspn(s, "\n");
-		if (n == 0)
-			continue;
-		log_begin(k, fd, first);
-		show(k, fd, s, n, false);
-		show(k, fd, "\n", 1, true);
-		first = false;
-	}
-}
-
 /* One option a line: an argument that starts with '-' begins one. */
 static void log_args(struct ktest *k, int fd, const char *name,
 		     char *const *argv)
@@ -7162,13 +7127,22 @@ static void log_args(struct ktest *k, int fd, const char *name,
 
 void ktest_log(int fd, const char *fmt, ...)
 {
-	char buf[MESSAGE_SIZE];
+	char buf[MESSAGE_SIZE], *s = buf;
+	bool first = true;
 	va_list ap;
 
 	va_start(ap, fmt);
 	(void)vsnprintf(buf, sizeof buf, fmt, ap);
 	va_end(ap);
-	log_lines(NULL, fd, buf);
+	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
+		n = strcspn(s, "\n");
+		if (n == 0)
+			continue;
+		log_begin(NULL, fd, first);
+		show(NULL, fd, s, n, false);
+		show(NULL, fd, "\n", 1, true);
+		first = false;
+	}
 }
 
 void ktest_log_args(int fd, const char *name, char *const *argv)
@@ -7257,29 +7231,30 @@ static int input_add(struct ktest *k, const char *what, const char *path)
 
 static int inputs_find(struct ktest *k, const struct guest *g)
 {
-	const struct ktest_options *o = k->o;
-	const char *qemu = guest_qemu(o, g);
+	const struct ktest_list *blobs = &k->o->fw_cfgs;
+	const char *initrd = k->o->initrd_path, *qemu = guest_qemu(k->o, g);
 	struct snapshot *s = &k->snapshot;
 	char path[PATH_SIZE];
+	const struct {
+		const char *what, *path; /* "": there is none */
+	} files[] = {
+		{ "the kernel", g->kernel_path }, { "init", g->init },
+		{ "the firmware", strchr(g->bios, '/') != NULL ? g->bios : "" },
+		{ "UEFI's variables", g->vars },
+		{ "the initrd", initrd != NULL ? initrd : "" },
+		{ "QEMU", strchr(qemu, '/') != NULL ? qemu : path },
+	};
 
 	text_init(&s->paths, s->paths_at, sizeof s->paths_at);
-	if (input_add(k, "the kernel", g->kernel_path) < 0
-	    || input_add(k, "init", g->init) < 0
-	    || (strchr(g->bios, '/') != NULL
-		&& input_add(k, "the firmware", g->bios) < 0)
-	    || (g->vars[0] != '\0'
-		&& input_add(k, "UEFI's variables", g->vars) < 0)
-	    || (o->initrd_path != NULL
-		&& input_add(k, "the initrd", o->initrd_path) < 0))
-		return -1;
-	for (size_t i = 0; i < o->fw_cfgs.count; i++)
-		if (input_add(k, "-fw-cfg", strchr(o->fw_cfgs.item[i], '=') + 1)
-				< 0)
-			return -1;
 	if (strchr(qemu, '/') == NULL && !path_search(NULL, qemu, path))
 		return fail(k, "-qemu %s: is not found", qemu);
-	if (input_add(k, "QEMU", strchr(qemu, '/') != NULL ? qemu : path) < 0)
-		return -1;
+	for (size_t i = 0; i < COUNT(files); i++)
+		if (files[i].path[0] != '\0'
+		    && input_add(k, files[i].what, files[i].path) < 0)
+			return -1;
+	for (size_t i = 0; i < blobs->count; i++)
+		if (input_add(k, "-fw-cfg", strchr(blobs->item[i], '=') + 1) < 0)
+			return -1;
 	for (const char *p = g->modules; *p != '\0';)
 		if ((p = module_next(k, g, p, path)) == NULL
 		    || input_add(k, strrchr(path, '/') + 1, path) < 0)

@@ -1405,23 +1405,6 @@ static bool path_search(const char *root, const char *name, char *out)
 	}
 }
 
-/* Finds what[len] in s[n]; Horspool's method, for kernels of 50 MB. */
-static const char *find_bytes(const char *s, size_t n, const char *what,
-			      size_t len)
-{
-	size_t skip[UCHAR_MAX + 1];
-
-	for (size_t i = 0; i <= UCHAR_MAX; i++)
-		skip[i] = len;
-	for (size_t i = 0; i + 1 < len; i++)
-		skip[(unsigned char)what[i]] = len - 1 - i;
-	for (size_t at = 0; n >= len && at <= n - len;
-	     at += skip[(unsigned char)s[at + len - 1]])
-		if (memcmp(s + at, what, len) == 0)
-			return s + at;
-	return NULL;
-}
-
 struct map { /* a file, readable in memory */
 	const char *at;
 	size_t size;
@@ -2712,7 +2695,6 @@ static bool guest_is_native(const struct guest *g)
 	return strcmp(u.machine, guest_machine(g)->arch) == 0;
 }
 
-/* The emulator for it. */
 static const char *guest_qemu(const struct ktest_options *o,
 			      const struct guest *g)
 {
@@ -2824,19 +2806,18 @@ static void kernel_messages(struct kernel *kernel, const char *s, size_t n)
 	static const char banner[] = "Linux version ",
 		acpi[] = "Unable to load the System Description",
 		pci[] = "No config space access function";
-	const char *end = s + n,
-		   *p = find_bytes(s, n, banner, sizeof banner - 1);
+	const char *end = s + n, *p = memmem(s, n, banner, sizeof banner - 1);
 
 	while (p != NULL && p + sizeof banner <= end
 	       && !isdigit((unsigned char)p[sizeof banner - 1]))
-		p = find_bytes(p + 1, (size_t)(end - p) - 1, banner,
-			       sizeof banner - 1);
+		p = memmem(p + 1, (size_t)(end - p) - 1, banner,
+			   sizeof banner - 1);
 	if (p == NULL)
 		return;
 	n = (size_t)(end - p);
 	kernel_version(kernel, p + sizeof banner - 1, n - sizeof banner + 1);
-	kernel->no_acpi = find_bytes(p, n, acpi, sizeof acpi - 1) == NULL;
-	kernel->no_pci = find_bytes(p, n, pci, sizeof pci - 1) == NULL;
+	kernel->no_acpi = memmem(p, n, acpi, sizeof acpi - 1) == NULL;
+	kernel->no_pci = memmem(p, n, pci, sizeof pci - 1) == NULL;
 }
 
 static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
@@ -3379,7 +3360,7 @@ static bool modinfo_next(const struct map *m, const char *key, const char **at,
 	const char *stop = m->at + m->size, *p;
 
 	do { /* what text is before it is another string */
-		p = find_bytes(*at, (size_t)(stop - *at), key, strlen(key));
+		p = memmem(*at, (size_t)(stop - *at), key, strlen(key));
 		if (p == NULL)
 			return false;
 		*at = p + strlen(key);
@@ -4202,9 +4183,7 @@ static bool self_directory(char *out)
 	char *slash;
 	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
 
-	if (n <= 0)
-		return false; /* then only the installed place is searched */
-	out[n] = '\0';
+	out[n > 0 ? n : 0] = '\0'; /* then only the installed place is searched */
 	slash = strrchr(out, '/');
 	if (slash != NULL)
 		*slash = '\0';
@@ -4440,20 +4419,16 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	struct mount *m = &g->mount[g->mount_count];
 	char host[PATH_SIZE], at[PATH_SIZE];
 	const char *guest = is_root ? "/" : NULL;
-	size_t len = strlen(value);
 	struct stat st;
 
 	if (g->mount_count++ == most)
 		return fail(k, "-%s %.100s: is one too many (limit %zu beside"
 			    " the other devices)", option, value, most);
-	m->rw = false;
-	if (len > 3 && value[len - 3] == ':' && value[len - 2] == 'r'
-	    && stat(value, &st) < 0) {
-		m->rw = value[len - 1] == 'w';
-		len -= m->rw || value[len - 1] == 'o' ? 3 : 0;
-	}
-	if (path_set(k, host, "%.*s", (int)len, value) < 0)
+	if (path_set(k, host, "%s", value) < 0)
 		return -1;
+	m->rw = value_cut(host, "rw", NULL);
+	if (!m->rw)
+		(void)value_cut(host, "ro", NULL);
 	if (!is_root)
 		guest = guest_part(host);
 	if (guest != NULL && strchr(guest, ':') != NULL)
@@ -5592,7 +5567,6 @@ static void link_listen_end(struct wire *w)
 	close_fd(&w->listen);
 }
 
-/* Somebody has connected. */
 static int link_accept(struct ktest *k, struct wire *w)
 {
 	w->fd = accept4(w->listen, NULL, NULL, SOCK_CLOEXEC);
@@ -5715,7 +5689,6 @@ static void part_remove(struct snapshot *s)
 	close_fd(&s->part);
 }
 
-/* Gives back all that a run has taken. */
 static void claim_undo(struct ktest *k)
 {
 	struct guest *g = &k->guest;
@@ -6145,13 +6118,9 @@ static int job_libraries(struct cpio *c, const char *program, char *loader,
 		return c->k->end != END_NONE ? -1 : fail(c->k, "%s:", loader);
 	if (len == sizeof c->libraries - 1)
 		return fail(c->k, "%s: has too many libraries", program);
-	for (line = text; *line != '\0'; line = next) {
-		next = line + strcspn(line, "\n");
-		if (*next != '\0')
-			*next++ = '\0';
+	for (; (line = strtok_r(text, "\n", &next)) != NULL; text = NULL)
 		if (job_library(c, program, line) < 0)
 			return -1;
-	}
 	if (status != 0 && !c->optional)
 		return fail(c->k, "%s: its interpreter %s --list ended with"
 			    " status %d", program, loader, status);
@@ -7745,7 +7714,7 @@ static int snapshot_write(struct ktest *k)
 /* This run goes on as if there were no snapshots. */
 static void snapshot_off(struct ktest *k)
 {
-	const size_t n = k->vm.pid == 0 ? 0 : find_bytes(k->said, k->said_len,
+	const size_t n = k->vm.pid == 0 ? 0 : memmem(k->said, k->said_len,
 		"\n", 1) != NULL ? strcspn(k->said, "\n") : k->said_len;
 
 	warn(k, "-snapshot: starting cold: %s%s%.*s", k->error,
@@ -8401,7 +8370,7 @@ static const char *line_copy(const char *s, const char *end, char *out,
 static bool find_line(const char *s, size_t n, const char *what, char *out,
 		      size_t size)
 {
-	const char *p = find_bytes(s, n, what, strlen(what));
+	const char *p = memmem(s, n, what, strlen(what));
 
 	out[0] = '\0';
 	if (p != NULL)
@@ -8912,8 +8881,8 @@ static const struct stage *image_stage(struct ktest *k)
 	const size_t n = ring_text(&k->console, k->scratch);
 	size_t i = COUNT(stages) - 1;
 
-	while (i > 0 && find_bytes(k->scratch, n, stages[i].text,
-				   strlen(stages[i].text)) == NULL)
+	while (i > 0 && memmem(k->scratch, n, stages[i].text,
+			       strlen(stages[i].text)) == NULL)
 		i--;
 	return &stages[i];
 }
@@ -9537,7 +9506,6 @@ static void guest_reset(struct ktest *k)
 		monitor_ask(k, "{'execute': 'quit'}\n", -1);
 }
 
-/* How many bytes there are to be read. */
 static uint64_t unread(int fd)
 {
 	int n = 0;
@@ -10815,7 +10783,7 @@ static void last_words(struct ktest *k)
 		explain_show(k);
 	/* its first line was in ours already */
 	if (!k->o->verbose && k->said_len > 0
-	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL) {
+	    && memmem(k->said, k->said_len - 1, "\n", 1) != NULL) {
 		warn(k, "QEMU said");
 		show_text(k, k->said, k->said_len);
 	}
@@ -10841,7 +10809,7 @@ static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
 
 	for (size_t i = 0; i < g->port_count; i++) {
 		port_rule(&g->port[i], rule);
-		if (find_bytes(k->said, k->said_len, rule, strlen(rule)) == NULL)
+		if (memmem(k->said, k->said_len, rule, strlen(rule)) == NULL)
 			continue;
 		k->error[0] = '\0';
 		if (!g->port[i].any || a->port_tries == PORT_TRIES) {
@@ -11410,6 +11378,7 @@ struct runs {
 	struct sink notes, junit; /* the end's lines so far, and -junit's */
 	char junit_path[PATH_SIZE];
 	struct run slowest[SLOWEST];
+	struct ktest_result result; /* the last run's here */
 };
 
 /* How much of the kernels' paths is the same, and not worth repeating. */
@@ -11838,8 +11807,6 @@ static void run_judge(struct runs *rs, struct run *r,
  * the parent, which tells all its children. */
 static int run_child(struct runs *rs, struct run *r, pid_t parent)
 {
-	static struct ktest_result result;
-
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
 	(void)dup2(r->out, 1);
@@ -11854,12 +11821,12 @@ static int run_child(struct runs *rs, struct run *r, pid_t parent)
 	do {
 		r->start = now_ms();
 		r->at = lseek(1, 0, SEEK_END);
-		(void)ktest_run(rs->o, &result);
-		run_judge(rs, r, &result);
+		(void)ktest_run(rs->o, &rs->result);
+		run_judge(rs, r, &rs->result);
 		r->ms = now_ms() - r->start;
-	} while (r->fate >= FATE_FAILED && result.signal == 0 && r->program != NULL
-		 && r->tries++ < rs->o->retries);
-	die_by(result.signal);
+	} while (r->fate >= FATE_FAILED && rs->result.signal == 0
+		 && r->program != NULL && r->tries++ < rs->o->retries);
+	die_by(rs->result.signal);
 	return r->status;
 }
 
@@ -11878,14 +11845,12 @@ static void runs_start(struct runs *rs)
 
 	run_find(rs, rs->started, r);
 	if (rs->o->dry_run) {
-		static struct ktest_result result;
-
 		if (run_options(rs, r) < 0) {
 			rs->k->over = END_OUTPUT;
 			return;
 		}
-		(void)ktest_run(rs->o, &result);
-		rs->status = rs->status != 0 ? rs->status : result.status;
+		(void)ktest_run(rs->o, &rs->result);
+		rs->status = rs->status != 0 ? rs->status : rs->result.status;
 		rs->printed = ++rs->started;
 		return;
 	}
@@ -12005,9 +11970,8 @@ static void runs_summary(struct runs *rs)
 
 static int runs_all(struct ktest_options *o)
 {
-	static struct ktest_result result;
 	static struct runs rs;
-	struct ktest *k = run_begin(o, &result);
+	struct ktest *k = run_begin(o, &rs.result);
 
 	if (k == NULL)
 		return KTEST_NO_VERDICT;
@@ -12036,8 +12000,8 @@ static int runs_all(struct ktest_options *o)
 		say_line(k, k->error);
 		rs.status = KTEST_NO_VERDICT;
 	}
-	run_end(k, &result);
-	die_by(result.signal);
+	run_end(k, &rs.result);
+	die_by(rs.result.signal);
 	return rs.status;
 }
 

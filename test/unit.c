@@ -307,36 +307,6 @@ static void test_text_bounds(void)
 	is_true(HERE, inside, "text: stays inside its buffer");
 }
 
-static void test_find_bytes(void)
-{
-	char where[40], what[6];
-	bool same = true;
-
-	for (int round = 0; round < 20000 && same; round++) {
-		size_t n = next_random() % sizeof where;
-		size_t len = 1 + next_random() % sizeof what, i;
-		unsigned letters = 1 + next_random() % 3;
-		struct map m;
-
-		for (i = 0; i < n; i++)
-			where[i] = (char)(0x7f + next_random() % letters);
-		for (i = 0; i < len; i++)
-			what[i] = (char)(0x7f + next_random() % letters);
-		m = map_copy(where, n);
-		for (i = 0; i + len <= n; i++)
-			if (memcmp(where + i, what, len) == 0)
-				break;
-		same = find_bytes(m.at, n, what, len)
-		       == (i + len <= n ? m.at + i : NULL);
-		map_free(&m);
-	}
-	is_true(HERE, same, "find_bytes: as a plain search, 20000 times");
-	is_true(HERE, find_bytes("abc", 3, "", 0) != NULL,
-		"find_bytes: nothing is found in everything");
-	is_true(HERE, find_bytes("", 0, "a", 1) == NULL,
-		"find_bytes: nothing holds nothing");
-}
-
 static void test_path_set(void)
 {
 	static char out[PATH_SIZE];
@@ -5273,7 +5243,6 @@ static void test_all(const char *scratch, const char *copy)
 {
 	test_visible();
 	test_text_bounds();
-	test_find_bytes();
 	test_path_set();
 	test_path_absolute(scratch);
 	test_path_search();

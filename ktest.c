@@ -3313,10 +3313,9 @@ static bool module_is(const char *p, const char *end, const char *name)
 		if (*q == '/')
 			p = q + 1;
 	p = name_skip(p, end, name);
-	if (p != NULL && end - p == 2 && memcmp(p, ".o", 2) == 0)
-		return true;
-	return p != NULL && end - p >= 3 && memcmp(p, ".ko", 3) == 0
-	       && (end - p == 3 || p[3] == '.');
+	return p != NULL && ((end - p == 2 && memcmp(p, ".o", 2) == 0)
+			     || (end - p >= 3 && memcmp(p, ".ko", 3) == 0
+				 && (end - p == 3 || p[3] == '.')));
 }
 
 /* The line of a module in modules.dep or another list of paths. */
@@ -4351,10 +4350,9 @@ static int guest_bios(struct ktest *k, struct guest *g)
  * follows, unless all of it is a name here: then NULL. */
 static char *guest_part(char *s)
 {
-	struct stat st;
 	char *colon = NULL;
 
-	if (stat(s, &st) < 0)
+	if (file_type(s) == 0)
 		for (char *p = s; (p = strstr(p, ":/")) != NULL; p++)
 			colon = p;
 	if (colon != NULL)
@@ -4419,7 +4417,6 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	struct mount *m = &g->mount[g->mount_count];
 	char host[PATH_SIZE], at[PATH_SIZE];
 	const char *guest = is_root ? "/" : NULL;
-	struct stat st;
 
 	if (g->mount_count++ == most)
 		return fail(k, "-%s %.100s: is one too many (limit %zu beside"
@@ -4434,9 +4431,9 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	if (guest != NULL && strchr(guest, ':') != NULL)
 		return fail(k, "-%s %s: is not HOST[:GUEST][:rw]", option,
 			    value);
-	if (realpath(host, m->host) == NULL || stat(m->host, &st) < 0)
+	if (realpath(host, m->host) == NULL)
 		return fail(k, "-%s %s:", option, value);
-	if (!S_ISDIR(st.st_mode))
+	if (file_type(m->host) != S_IFDIR)
 		return fail(k, "-%s %s: is not a directory", option, value);
 	if (access(m->host, R_OK | X_OK) < 0)
 		return fail(k, "-%s %s:", option, value);
@@ -5061,15 +5058,13 @@ static unsigned long tick_khz(struct ktest *k)
 #if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) \
 	|| defined(__arm__)
 	uint64_t ticks, ns, wait = TICK_MEASURE_MS * 1000000u;
-	struct timespec nap = { 0 }, grain;
+	struct timespec grain;
 
 	if (clock_getres(CLOCK_MONOTONIC, &grain) < 0 || grain.tv_nsec > 1000)
 		return 0;
 	ns = clock_ns(CLOCK_MONOTONIC) - k->tick_start_ns;
-	if (ns < wait) {
-		nap.tv_nsec = (long)(wait - ns);
-		(void)nanosleep(&nap, NULL);
-	}
+	if (ns < wait)
+		(void)usleep((useconds_t)((wait - ns) / 1000 + 1));
 	tick_read(&ticks, &ns);
 	ns -= k->tick_start_ns;
 	ticks = ((ticks - k->tick_start) * 10000 + ns / 2) / ns;
@@ -5092,13 +5087,7 @@ static void terminal_take(struct ktest *k)
 	    || tcgetpgrp(fd) != getpgrp())
 		return;
 	t = v->terminal;
-	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
-				 | IGNCR | ICRNL | IXON);
-	t.c_oflag &= ~(tcflag_t)OPOST;
-	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
-	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
-	t.c_cc[VMIN] = 1;
-	t.c_cc[VTIME] = 0;
+	cfmakeraw(&t);
 	v->raw = terminal_set(fd, &t) == 0;
 	v->typed = 1; /* as if Enter had been pressed */
 }
@@ -6333,7 +6322,6 @@ static int job_tree(struct cpio *c, char *host, const char *top)
 static int job_file(struct cpio *c, const char *value)
 {
 	char host[PATH_SIZE], guest[PATH_SIZE], real[PATH_SIZE];
-	struct stat st;
 	const char *to;
 
 	if (strlen(value) >= PATH_SIZE)
@@ -6341,10 +6329,10 @@ static int job_file(struct cpio *c, const char *value)
 			    " bytes)", value, PATH_SIZE - 1);
 	(void)path_set(c->k, host, "%s", value);
 	to = guest_part(host);
-	if (stat(host, &st) < 0 && strchr(host, '/') == NULL
+	if (file_type(host) == 0 && strchr(host, '/') == NULL
 	    && path_search(NULL, host, real))
 		memcpy(host, real, sizeof host);
-	if (stat(host, &st) < 0)
+	if (file_type(host) == 0)
 		return fail(c->k, "-file %s%s:", value, strchr(value, ':')
 			    != NULL && to == NULL
 			    ? " (GUEST has to be absolute)" : "");
@@ -10224,33 +10212,33 @@ static void control_verdict(struct ktest *k, const char *message)
 static void control_byte(struct ktest *k, char c)
 {
 	struct vm *v = &k->vm;
+	char is;
 
 	if (k->end != END_NONE || v->phase == PHASE_OUTPUT)
 		return;
 	if (v->message_len < sizeof v->message)
 		v->message[v->message_len++] = c;
-	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
+	is = v->message[0];
+	if ((is == 'e' || (is == 't' && v->phase == PHASE_RUN)) && c != '\n')
+		return; /* a line, which has not ended */
+	if (is == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
 		control_hello(k);
-	} else if (v->message[0] == 'h' && v->phase == PHASE_RUN
-		   && k->o->reboot) {
+	} else if (is == 'h' && v->phase == PHASE_RUN && k->o->reboot) {
 		v->message_len = 0;
 		v->restarts = true;
-	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
+	} else if (is == 'l' && v->phase == PHASE_JOB) {
 		v->message_len = 0;
 		v->phase = PHASE_RUN;
 		deadline_set(k, END_LIFELESS, 0);
 		step(k, "init has the job");
-	} else if (v->message[0] == 'e') {
-		if (c == '\n')
-			run_stop(k, END_INIT);
-	} else if (v->message[0] == 't' && v->phase == PHASE_RUN) {
-		if (c == '\n') {
-			v->message[v->message_len - 1] = '\0';
-			v->message_len = 0;
-			explain_told(k, v->message + 1);
-		}
-	} else if (v->message[0] != 'x' || v->phase != PHASE_RUN) {
+	} else if (is == 'e') {
+		run_stop(k, END_INIT);
+	} else if (is == 't' && v->phase == PHASE_RUN) {
+		v->message[v->message_len - 1] = '\0';
+		v->message_len = 0;
+		explain_told(k, v->message + 1);
+	} else if (is != 'x' || v->phase != PHASE_RUN) {
 		run_stop(k, END_GARBAGE);
 	} else if (v->message_len == VERDICT_SIZE) {
 		control_verdict(k, v->message);

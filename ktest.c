@@ -4754,15 +4754,13 @@ static int env_set(struct ktest *k, struct guest *g, const char *s)
 	return 0;
 }
 
-/* The variable with that name here, as NAME=VALUE; NULL: it is not set. */
+/* The variable with that name here, as NAME=VALUE, of which getenv() gives the
+ * end; NULL: it is not set. */
 static const char *env_ours(const char *name)
 {
-	size_t len = strlen(name);
+	const char *value = getenv(name);
 
-	for (char **e = environ; *e != NULL; e++)
-		if (strncmp(*e, name, len) == 0 && (*e)[len] == '=')
-			return *e;
-	return NULL;
+	return value != NULL ? value - strlen(name) - 1 : NULL;
 }
 
 /* The environment: nothing of ours but what -env and -env-all ask for. A
@@ -7388,7 +7386,6 @@ static int image_read(struct ktest *k, int from, int to, uint64_t size,
 	*hash = size;
 	for (uint64_t at = 0, part; at < size; at += part) {
 		ssize_t n;
-#ifdef SEEK_DATA
 		off_t data = lseek(from, (off_t)at, SEEK_DATA);
 
 		if (data < 0 && errno == ENXIO)
@@ -7397,7 +7394,6 @@ static int image_read(struct ktest *k, int from, int to, uint64_t size,
 			at = (uint64_t)data & ~(uint64_t)(PAGE - 1);
 		if (at >= size)
 			break;
-#endif
 		n = pread(from, p, size - at < STREAM_SIZE
 			  ? (size_t)(size - at) : STREAM_SIZE, (off_t)at);
 		if (n <= 0)

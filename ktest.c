@@ -1265,10 +1265,12 @@ struct dir { /* a directory that is read */
 	size_t len;            /* of the directory's own path in it */
 };
 
-/* Opens the directory at path[PATH_SIZE], which is used from now on; -1 and
- * errno if it cannot be read, and then nothing is found in it. */
-static int dir_open(struct dir *d, char *path)
+/* Opens the directory `from`, whose paths go to path[PATH_SIZE], which may be
+ * it; -1 and errno if it cannot be read, and then nothing is found in it. */
+static int dir_open(struct dir *d, const char *from, char *path)
 {
+	if (path != from)
+		(void)snprintf(path, PATH_SIZE, "%s", from);
 	*d = (struct dir){ opendir(path), path, strlen(path) };
 	return d->at != NULL ? 0 : -1;
 }
@@ -1494,6 +1496,24 @@ static const char *line_end(const char *p, const char *end)
 	const char *nl = memchr(p, '\n', (size_t)(end - p));
 
 	return nl != NULL ? nl : end;
+}
+
+struct magic { /* bytes by which a format is known */
+	const char *bytes;
+	size_t len, at;
+	const char *what;
+};
+
+/* What p[n] is by a table; NULL: nothing in it. */
+static const char *magic_find(const struct magic *m, size_t count, const char *p,
+			      size_t n)
+{
+	const char *what = NULL;
+
+	for (; count-- > 0; m++)
+		if (m->at + m->len <= n && memcmp(p + m->at, m->bytes, m->len) == 0)
+			what = m->what;
+	return what;
 }
 
 enum {
@@ -2522,22 +2542,15 @@ enum { PACK_MAGIC = 6 };
 /* The tool for what begins with p[n]; NULL: it is not packed. */
 static const char *packed_with(const char *p, size_t n)
 {
-	static const struct {
-		const char *magic;
-		size_t len;
-		const char *tool;
-	} packers[] = {
-		{ "\x1f\x8b", 2, "gzip" }, { "\xfd" "7zXZ", 5, "xz" },
-		{ "\x28\xb5\x2f\xfd", 4, "zstd" },
-		{ "\x02\x21\x4c\x18", 4, "lz4" }, { "BZh", 3, "bzip2" },
-		{ "\x5d\0\0", 3, "xz" /* lzma */ }, { "\x89LZO", 4, "lzop" },
+	static const struct magic packers[] = {
+		{ "\x1f\x8b", 2, 0, "gzip" }, { "\xfd" "7zXZ", 5, 0, "xz" },
+		{ "\x28\xb5\x2f\xfd", 4, 0, "zstd" },
+		{ "\x02\x21\x4c\x18", 4, 0, "lz4" }, { "BZh", 3, 0, "bzip2" },
+		{ "\x5d\0\0", 3, 0, "xz" /* lzma */ },
+		{ "\x89LZO", 4, 0, "lzop" },
 	};
 
-	for (size_t i = 0; i < COUNT(packers); i++)
-		if (n >= packers[i].len
-		    && memcmp(p, packers[i].magic, packers[i].len) == 0)
-			return packers[i].tool;
-	return NULL;
+	return magic_find(packers, COUNT(packers), p, n);
 }
 
 /* What the tool makes of the fd `in`, from where that stands; -1 and k->error,
@@ -2922,24 +2935,17 @@ static bool kernel_uki(const struct map *m, struct map *linux_at)
 /* What a file that is no kernel of ours is instead, by its first bytes. */
 static const char *kernel_other(const struct map *m)
 {
-	static const struct {
-		const char *magic, *what;
-	} others[] = {
-		{ "\x27\x05\x19\x56", "a U-Boot image (take what it was made"
-		  " of)" },
-		{ "070701", "an initramfs (cpio), not a kernel" },
-		{ "#!", "a script, not a kernel" },
-		{ "MZ", "an EFI program without a Linux header" },
+	static const struct magic others[] = {
+		{ "\x27\x05\x19\x56", 4, 0, "a U-Boot image (take what it was"
+		  " made of)" },
+		{ "070701", 6, 0, "an initramfs (cpio), not a kernel" },
+		{ "#!", 2, 0, "a script, not a kernel" },
+		{ "MZ", 2, 0, "an EFI program without a Linux header" },
 	};
+	const char *what = magic_find(others, COUNT(others), m->at, m->size);
 
-	if (m->size == 0)
-		return "empty";
-	for (size_t i = 0; i < COUNT(others); i++)
-		if (m->size >= strlen(others[i].magic)
-		    && memcmp(m->at, others[i].magic, strlen(others[i].magic))
-		       == 0)
-			return others[i].what;
-	return "neither a bzImage nor an Image nor an ELF vmlinux";
+	return m->size == 0 ? "empty" : what != NULL ? what
+	       : "neither a bzImage nor an Image nor an ELF vmlinux";
 }
 
 static bool kernel_is_bzimage(const struct map *m)
@@ -3488,9 +3494,7 @@ static int modules_walk(struct ktest *k, const char *top, int to)
 	const size_t len = strlen(top) + 1;
 	struct stat st;
 
-	if (path_set(k, path, "%s", top) < 0)
-		return -1;
-	if (dir_open(d, path) < 0)
+	if (dir_open(d, top, path) < 0)
 		return fail(k, "-modules %s:", top);
 	while (d >= level) {
 		const char *name = dir_next(d);
@@ -3501,7 +3505,7 @@ static int modules_walk(struct ktest *k, const char *top, int to)
 			(void)dprintf(to, "%s\n", path + len);
 		else if (d + 1 < level + MODULES_DEPTH && lstat(path, &st) == 0
 			 && S_ISDIR(st.st_mode))
-			d += dir_open(d + 1, path) == 0;
+			d += dir_open(d + 1, path, path) == 0;
 	}
 	return 0;
 }
@@ -3823,13 +3827,10 @@ static int plan_asked(struct plan *p, const char *asked)
 /* What -rootfs FILE may hold, by its magic: Linux's uapi/linux/magic.h, and the
  * superblocks of fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, fs/btrfs/,
  * fs/squashfs/squashfs_fs.h and fs/erofs/erofs_fs.h. */
-static const struct filesystem {
-	const char *name, *magic;
-	size_t at;
-} filesystems[] = {
-	{ "ext4", "\x53\xef", 1080 }, { "xfs", "XFSB", 0 },
-	{ "btrfs", "_BHRfS_M", 65600 }, { "squashfs", "hsqs", 0 },
-	{ "erofs", "\xe2\xe1\xf5\xe0", 1024 },
+static const struct magic filesystems[] = {
+	{ "\x53\xef", 2, 1080, "ext4" }, { "XFSB", 4, 0, "xfs" },
+	{ "_BHRfS_M", 8, 65600, "btrfs" }, { "hsqs", 4, 0, "squashfs" },
+	{ "\xe2\xe1\xf5\xe0", 4, 1024, "erofs" },
 };
 #define FILESYSTEMS "ext4,xfs,btrfs,squashfs,erofs" /* it is any of them */
 
@@ -3854,8 +3855,8 @@ static size_t modules_ours(const struct ktest_options *o,
 	if (g->disk_count > 0)
 		ours[n++] = "virtio_blk";
 	for (size_t i = 0; g->image_fs != NULL && i < COUNT(filesystems); i++)
-		if (strstr(g->image_fs, filesystems[i].name) != NULL)
-			ours[n++] = filesystems[i].name;
+		if (strstr(g->image_fs, filesystems[i].what) != NULL)
+			ours[n++] = filesystems[i].what;
 	if (g->mount_count > 0 || g->image_fs != NULL)
 		ours[n++] = "overlay";
 	if (o->dump != NULL || o->fw_cfgs.count > 0 || o->reboot)
@@ -4120,16 +4121,12 @@ static int guest_image(struct ktest *k, struct guest *g)
 	if (part > 0)
 		at = partition_at(&m, part);
 	known = !d->qcow2 && (part == 0 || at > 0);
-	for (size_t i = 0; known && i < COUNT(filesystems); i++) {
-		const struct filesystem *fs = &filesystems[i];
-		const size_t len = strlen(fs->magic);
-
-		if (at < m.size && m.size - at >= fs->at + len
-		    && memcmp(m.at + at + fs->at, fs->magic, len) == 0)
-			g->image_fs = fs->name;
-	}
+	if (known)
+		g->image_fs = at > m.size ? NULL
+			      : magic_find(filesystems, COUNT(filesystems),
+					   m.at + at, m.size - at);
 	unmap_file(&m);
-	if (known && strcmp(g->image_fs, FILESYSTEMS) == 0)
+	if (g->image_fs == NULL)
 		return fail(k, "-rootfs %s: has no filesystem in it (" FILESYSTEMS
 			    "; FILE:pN is in partition N)", k->o->rootfs);
 	(void)snprintf(g->image + strlen(g->image), sizeof g->image
@@ -6296,7 +6293,7 @@ static int job_tree(struct cpio *c, char *host, const char *top)
 				      " directories in each other)", host,
 				      TREE_DEPTH);
 		} else if (result > 0) {
-			result = dir_open(d, host) == 0 ? 0
+			result = dir_open(d, host, host) == 0 ? 0
 				 : fail(c->k, "-file %s:", host);
 			d += result == 0;
 		} else if (dir_next(&d[-1]) == NULL) {
@@ -7541,8 +7538,7 @@ static void auto_search(struct ktest *k, bool deep)
 	const char *name;
 	struct dir d;
 
-	memcpy(s->path, s->dir, sizeof s->path);
-	(void)dir_open(&d, s->path);
+	(void)dir_open(&d, s->dir, s->path);
 	while (s->fd < 0 && (name = dir_next(&d)) != NULL)
 		if (auto_has(name) && strstr(name, SNAPSHOT_PART) == NULL)
 			snapshot_try(k, s->path, deep);
@@ -7563,8 +7559,7 @@ static int parts_look(const struct snapshot *s)
 	struct dir d;
 	int found = -1;
 
-	memcpy(path, s->dir, sizeof path);
-	(void)dir_open(&d, path);
+	(void)dir_open(&d, s->dir, path);
 	while ((name = dir_next(&d)) != NULL) {
 		const size_t len = strlen(name) < end ? 0 : strlen(name) - end;
 		const bool ours = len == strlen(base)
@@ -7597,8 +7592,7 @@ static bool auto_room(const struct snapshot *s)
 	struct dir d;
 	int count = 0;
 
-	memcpy(path, s->dir, sizeof path);
-	(void)dir_open(&d, path);
+	(void)dir_open(&d, s->dir, path);
 	while ((name = dir_next(&d)) != NULL)
 		if (auto_has(name) && strstr(name, SNAPSHOT_PART) == NULL
 		    && stat(path, &st) == 0
@@ -7987,12 +7981,6 @@ static int warden_start(struct ktest *k)
 	return 0;
 }
 
-/* What a child could not do, for its parent: errno, and what it was. */
-struct spawn_error {
-	int why;
-	bool fds;
-};
-
 /* In the child, between fork and exec: source[i] becomes fd FD_FIRST + i, and
  * every other fd but 0, 1 and 2 is closed. -1: there is no room for them. */
 static int spawn_fds(int *source, int count, int *error)
@@ -8020,24 +8008,25 @@ static int spawn_fds(int *source, int count, int *error)
 	return 0;
 }
 
-/* The child: never returns. Its log is the stdout and stderr of argv. */
+/* The child: never returns. Its log is the stdout and stderr of argv; error gets
+ * errno if it does not become argv, less than 0 if there was no room for fds. */
 static void spawn_child(char *const *argv, int *source, int count, int log,
 			int error, pid_t group)
 {
-	struct spawn_error e = { 0, false };
 	const int first_error = error;
-	int null = open("/dev/null", O_RDONLY);
+	int why = 0, null = open("/dev/null", O_RDONLY);
 
 	child_signals();
 	(void)dup2(null, 0);
 	(void)dup2(log, 1);
 	(void)dup2(log, 2);
-	e.fds = spawn_fds(source, count, &error) < 0;
-	if (!e.fds && setpgid(0, group) == 0) /* else ktest is gone already */
+	if (spawn_fds(source, count, &error) < 0)
+		why = errno == EINVAL ? -EMFILE : -errno;
+	else if (setpgid(0, group) == 0) /* else ktest is gone already */
 		(void)execvp(argv[0], argv);
-	e.why = errno;
-	write_all(error >= 0 ? error : first_error, (const char *)&e,
-		  sizeof e);
+	why = why != 0 ? why : errno;
+	write_all(error >= 0 ? error : first_error, (const char *)&why,
+		  sizeof why);
 	_exit(127);
 }
 
@@ -8137,17 +8126,17 @@ static void vm_streams(struct ktest *k)
 /* Hears of the child whether it became QEMU. */
 static int spawn_result(struct ktest *k, int error)
 {
-	struct spawn_error e = { 0, false };
+	int why = 0;
 
-	while (read(error, &e, sizeof e) < 0 && errno == EINTR)
+	while (read(error, &why, sizeof why) < 0 && errno == EINTR)
 		;
-	if (e.why == 0)
+	if (why == 0)
 		return 0;
-	errno = e.why == EINVAL && e.fds ? EMFILE : e.why;
-	if (!e.fds && errno == ENOENT && k->o->qemu == NULL)
+	errno = abs(why);
+	if (why == ENOENT && k->o->qemu == NULL)
 		return fail(k, "%s is not installed (Debian: %s)",
 			    k->qemu.argv[0], guest_machine(&k->guest)->package);
-	return fail(k, "-qemu %s: %s:", k->qemu.argv[0], e.fds
+	return fail(k, "-qemu %s: %s:", k->qemu.argv[0], why < 0
 		    ? "no room for its fds (ulimit -n)" : "cannot be executed");
 }
 

@@ -6483,40 +6483,58 @@ static int job_dir(struct cpio *c, const struct guest *g, const char *path)
 
 /* The root's own directories that lead to others here, as in a merged /usr, do
  * so there: what is named by such a path is found by it. */
-static int job_links(struct cpio *c)
+static const char *const root_links[] = { "/bin", "/lib", "/lib32", "/lib64",
+	"/libx32", "/sbin" };
+
+/* Where one of them leads, "" if it does not. */
+static size_t root_link(size_t i, char link[PATH_SIZE])
 {
-	static const char *const names[] = { "/bin", "/lib", "/lib32",
-		"/lib64", "/libx32", "/sbin" };
-	char link[PATH_SIZE];
+	const ssize_t n = readlink(root_links[i], link, PATH_SIZE - 1);
+	const bool leads = n > 0 && link[0] != '/' && link[0] != '.';
 
-	for (size_t i = 0; i < COUNT(names); i++) {
-		const ssize_t n = readlink(names[i], link, sizeof link - 1);
-
-		if (n <= 0 || link[0] == '/' || link[0] == '.')
-			continue;
-		link[n] = '\0';
-		if (cpio_member(c, link, S_IFDIR | 0755, 0, "", 0) < 0
-		    || cpio_member(c, names[i] + 1, S_IFLNK | 0777, 0, link,
-				   (size_t)n) < 0)
-			return -1;
-	}
-	return 0;
+	link[leads ? n : 0] = '\0';
+	return leads ? (size_t)n : 0;
 }
 
-/* What the program finds around it. */
+/* What every program finds around it; the kernel makes no parents. */
+static int initramfs_skeleton(struct cpio *c)
+{
+	static const char hosts[] = "127.0.0.1 localhost ktest\n"
+				    "::1 localhost\n";
+	char link[PATH_SIZE];
+	size_t n;
+
+	for (size_t i = 0; i < COUNT(root_links); i++) {
+		n = root_link(i, link);
+		for (size_t at = 0; at++ < n; )
+			if (at == n || link[at] == '/') {
+				const char end = link[at];
+
+				link[at] = '\0';
+				if (cpio_member(c, link, S_IFDIR | 0755, 0, "",
+						0) < 0)
+					return -1;
+				link[at] = end;
+			}
+		if (n > 0 && cpio_member(c, root_links[i] + 1, S_IFLNK | 0777,
+					 0, link, n) < 0)
+			return -1;
+	}
+	return cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
+	       || cpio_member(c, "etc", S_IFDIR | 0755, 0, "", 0) < 0
+	       || cpio_member(c, "etc/hosts", S_IFREG | 0644, 0, hosts,
+			      sizeof hosts - 1) < 0 ? -1 : 0;
+}
+
+/* What this program finds around it. */
 static int job_skeleton(struct cpio *c, const struct guest *g)
 {
-	static const char dns[] = "nameserver 10.42.0.3\n",
-		hosts[] = "127.0.0.1 localhost ktest\n::1 localhost\n";
+	static const char dns[] = "nameserver 10.42.0.3\n";
 	const struct ktest_options *o = c->k->o;
 	char link[PATH_SIZE];
 
-	if (o->rootfs == NULL && o->image == NULL
-	    && (cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
-		|| (o->initrd_path == NULL
-		    && (job_links(c) < 0
-			|| cpio_member(c, "etc/hosts", S_IFREG | 0644, 0,
-				       hosts, sizeof hosts - 1) < 0))))
+	if (o->initrd_path != NULL && o->rootfs == NULL
+	    && cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0)
 		return -1;
 	if (o->net && o->image == NULL
 	    && (!root_is_dir(o, g) || !g->mount[0].rw)
@@ -6607,7 +6625,8 @@ static int initramfs_build(struct ktest *k, const struct guest *g)
 
 	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
 	if (c.fd < 0
-	    || (k->o->initrd_path != NULL && initramfs_base(&c) < 0)
+	    || (k->o->initrd_path != NULL ? initramfs_base(&c)
+		: initramfs_skeleton(&c)) < 0
 	    || cpio_member(&c, "dev", S_IFDIR | 0755, 0, "", 0) < 0
 	    || cpio_member(&c, "dev/console", S_IFCHR | 0600, 0, "", 0) < 0
 	    || cpio_file(&c, g->init, "init", S_IFREG | 0755) < 0
@@ -7420,7 +7439,9 @@ static uint64_t cpu_hash(int accel)
 }
 
 /* QEMU's arguments for saving this machine, but for paths of files whose
- * content counts. The clock's rate is not measured yet. */
+ * content counts, and what initramfs_skeleton() finds
+ * here. The clock's rate is not
+ * measured yet. */
 static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
 	const struct attempt a = {
@@ -7429,9 +7450,14 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
+	char link[PATH_SIZE];
 	int result = qemu_build(k, &a);
 
 	*hash = hash_string(k->guest.kernel.unpack, k->guest.modules);
+	for (size_t i = 0; i < COUNT(root_links); i++) {
+		(void)root_link(i, link);
+		*hash = hash_string(*hash, link);
+	}
 	for (size_t i = 1; result == 0 && i < q->argc; i++) {
 		if (strcmp(before, "-kernel") != 0
 		    && (strcmp(before, "-bios") != 0
@@ -8282,6 +8308,7 @@ static int vm_open(struct ktest *k, int *source)
 static void vm_streams(struct ktest *k)
 {
 	struct vm *v = &k->vm;
+	struct stat in, null;
 
 	v->out.to = k->out.fd;
 	v->out.chunk = k->out.chunk;
@@ -8297,6 +8324,11 @@ static void vm_streams(struct ktest *k)
 	v->in.to = v->fd[FD_STDIN];
 	v->in.from = k->o->reboot ? -1 : k->o->stdin_fd; /* has one life */
 	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
+	if (fstat(v->in.from, &in) == 0 && stat("/dev/null", &null) == 0
+	    && S_ISCHR(in.st_mode) && in.st_rdev == null.st_rdev) {
+		v->in.data[0] = 'e'; /* "empty" */
+		v->in.from = -1;
+	}
 }
 
 /* Hears of the child whether it became QEMU. */

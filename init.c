@@ -1346,6 +1346,8 @@ static long device_open(const char *class, const char *name, long flags)
 	return sys_open(path.s, flags, 0);
 }
 
+static int has_disks;           /* of ours: they are there from boot on */
+
 /* Has each disk of ours read its partitions anew, if that is the request, for
  * what a machine that is restored has on them is this run's; or, with 0, flush
  * what a host that ends the machine would not have: sync() leaves that to the
@@ -1355,7 +1357,7 @@ static void disks_each(long request)
 	char path[] = "/dev/vda";
 	long fd;
 
-	for (; (fd = sys_open(path, O_RDONLY, 0)) >= 0; path[7]++) {
+	for (; has_disks && (fd = sys_open(path, O_RDONLY, 0)) >= 0; path[7]++) {
 		sys3(request != 0 ? SYS_ioctl : SYS_fsync, fd, request, 0);
 		sys_close(fd);
 	}
@@ -3125,8 +3127,7 @@ static void disks_sync(void)
 	int status;
 
 	poll_events(&mounts, 1, 0);
-	if (mounts_file > 0 && mounts.revents == 0 &&
-	    !file_exists("/dev/vda"))
+	if (mounts_file > 0 && mounts.revents == 0 && !has_disks)
 		return;
 	limit_begin(&limit, SYNC_WAIT);
 	pid = child_clone(sync_child, stack + 128);
@@ -3259,6 +3260,7 @@ static void streams_open(const struct job *job, struct flow *flows)
 	if (job->merged == NULL)
 		flows[FLOW_ERR].to = vport_open("ktest.stderr", NULL);
 	flows[FLOW_LOG].to = vport_open("ktest.log", NULL);
+	log_open(&flows[FLOW_LOG]);
 }
 
 /* Whatever the program does to memory: ours is there, and a little more for
@@ -3283,8 +3285,10 @@ static void clock_settle(void)
 		sleep_ms(10);
 }
 
+/* Before anything else than memory is mounted. */
 static void job_map(struct archive *a)
 {
+	mounts_file = sys_open("/proc/self/mounts", O_RDONLY, 0);
 	a->bytes = file_map(JOB_FILE, &a->size, &a->fd);
 	sys_unlink(JOB_FILE);
 	sys_rmdir(JOB_DIR);
@@ -3317,16 +3321,13 @@ static void run_job(void)
 	uint64_t tainted;
 	int status;
 
-	if (!in_image) {
-		mounts_file = sys_open("/proc/self/mounts", O_RDONLY, 0);
+	if (!in_image)
 		job_map(&archive);
-	}
 	random_file = sys_open("/dev/urandom", O_RDWR, 0);
 	taint_file = sys_open("/proc/sys/kernel/tainted", O_RDONLY, 0);
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
-	log_open(&flows[FLOW_LOG]);
 	tainted = taint_read();
 	loopback_raise();
 	nmi_prepare();
@@ -3431,6 +3432,7 @@ int main(void)
 	program = in_image || file_exists(JOB_FILE);
 	if (!in_image)
 		modules_load();
+	has_disks = file_exists("/dev/vda");
 	vports_expect();
 	control_open(program ? NULL : "p1");
 	if (program)

@@ -2333,9 +2333,11 @@ static void child_become(const struct job *job)
 {
 	long error = 0;
 
-	if (job->core != NULL && !str_equal(job->core, "0:inf"))
+	/* process 1 has this limit, and stands in "/" */
+	if (job->core != NULL &&
+	    (in_image || !str_equal(job->core, "0:inf")))
 		core_limit(job->core);
-	if (job->dir[1] != '\0')
+	if (in_image || job->dir[1] != '\0')
 		error = sys1(SYS_chdir, (long)job->dir);
 	if (error != 0)
 		child_fail(job->argv[0], job->program, job->dir, error);

@@ -10,9 +10,10 @@
 #	start	QEMU with that machine and kernel and -S, told to quit by its
 #		monitor
 #
-# Medians and ratios; the processor time of ktest alone when cold. Then, warm
-# on the first kernel: by memory; eight at once against one after another;
-# QEMU's memory. The same rows with the host's root over 9p, where bare QEMU has
+# First, by blocks.sh, the blocks of guest code that QEMU translates when warm, a
+# measure that noise does not touch, by phase. Medians and ratios; the processor
+# time of ktest alone when cold. Then, warm on the first kernel: by memory; eight
+# at once against one after another; QEMU's memory. The same rows with the host's root over 9p, where bare QEMU has
 # that device, too, but runs nothing from it, and how fast files are that way
 # (files.c). Sizes of ktest and init. Prints tables; the figures are for
 # comparing, so the exit status says only whether all of it ran.
@@ -177,6 +178,11 @@ memory() { # KERNEL SNAPSHOT
 }
 
 program="$GUEST exit 0"
+for name in cloud full tiny; do
+	eval "path=\${KTEST_$(echo $name | tr a-z A-Z):-}"
+	[ ! -f "$path" ] || { printf '%s, ' $name
+		sh "$here/blocks.sh" "$path"; }
+done
 echo "medians of $runs runs, milliseconds, -accel $ACCEL"
 printf '%-7s %8s %8s %6s %8s | %7s %7s %10s %10s\n' kernel cold boot ratio \
     "its CPU" warm start warm/cold warm/start

@@ -178,11 +178,17 @@ memory() { # KERNEL SNAPSHOT
 }
 
 program="$GUEST exit 0"
-for name in cloud full tiny; do
-	eval "path=\${KTEST_$(echo $name | tr a-z A-Z):-}"
-	[ ! -f "$path" ] || { printf '%s, ' $name
-		sh "$here/blocks.sh" "$path"; }
-done
+blocks() { # NAME KERNEL
+	[ ! -f "$2" ] || { printf '%s, ' "$1"; sh "$here/blocks.sh" "$2"; }
+}
+blocks cloud "${KTEST_CLOUD:-}"
+blocks full "${KTEST_FULL:-}"
+blocks tiny "${KTEST_TINY:-}"
+command -v aarch64-linux-gnu-gcc >/dev/null &&
+    make -s -C "$top" init-aarch64 >/dev/null 2>&1 && (
+	export ARCH=aarch64
+	blocks arm64 "$(sh "$here/kernels.sh" path arm64)"
+)
 echo "medians of $runs runs, milliseconds, -accel $ACCEL"
 printf '%-7s %8s %8s %6s %8s | %7s %7s %10s %10s\n' kernel cold boot ratio \
     "its CPU" warm start warm/cold warm/start

@@ -2,7 +2,8 @@
 # blocks.sh: how much of the guest's code QEMU translates in a warm run.
 #
 #	blocks.sh			a test, as TAP: it does not grow
-#	blocks.sh KERNEL [OPTION...]	by phase and function, as a table
+#	blocks.sh KERNEL [OPTION...]	by phase and function, as a table; with
+#					ARCH=aarch64 for such a kernel
 #
 # Under TCG a warm run is mostly translation, and a count of blocks does not
 # depend on the machine as a time does. What is counted is distinct addresses:
@@ -18,12 +19,14 @@
 
 need_ktest
 unset KTEST_SNAPSHOT
+cc=${ARCH:+$ARCH-linux-gnu-gcc}
+cc=${cc:-${CC:-cc}}
 echo 'int main(void) { return 0; }' >"$T/exit.c"
-${CC:-cc} -static -o "$T/exit" "$T/exit.c" || skip_all 'no static programs'
-cat >"$T/qemu" <<'end'
+$cc -static -o "$T/exit" "$T/exit.c" || skip_all 'no static programs'
+cat >"$T/qemu" <<end
 #!/bin/sh
-[ -z "${BLOCKS:-}" ] || set -- "$@" -trace translate_block -D "$BLOCKS"
-exec qemu-system-x86_64 "$@"
+[ -z "\${BLOCKS:-}" ] || set -- "\$@" -trace translate_block -D "\$BLOCKS"
+exec qemu-system-${ARCH:-$(uname -m)} "\$@"
 end
 chmod 755 "$T/qemu"
 
@@ -81,8 +84,9 @@ functions() {
 }
 
 table() { # KERNEL OPTION...
+	$cc -static -o "$T/guest" "$here/guest.c" || exit
 	warm "$@" -- "$T/exit"
-	warm "$@" -- "$GUEST" show /proc/kallsyms
+	warm "$@" -- "$T/guest" show /proc/kallsyms
 	cp "$out" "$T/symbols"
 	least "$@" || { show "$err"; exit 1; }
 	functions >"$T/functions"

@@ -10,7 +10,7 @@ need_cloud
 	skip_all 'no KTEST_TINY or KTEST_FULL'
 unset KTEST_SNAPSHOT
 programs=${SUITE_PROGRAMS:-1000}
-parts=${SUITE_PARTS:-programs selftests kunit ssh slurm}
+parts=${SUITE_PARTS:-programs selftests peers kunit ssh slurm}
 cd "$T" || exit 1
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -148,34 +148,66 @@ source_tree() { # the headers and selftests of linux-source, unpacked
 	    make -s -C "$T/src" ARCH=x86_64 headers >"$T/log" 2>&1
 }
 
-if part selftests; then
+selftests() { # builds some; their paths are in $T/selftests
 	src=${SUITE_SOURCE:-$T/src}
-	if [ -d "$src" ] || source_tree; then
-		for t in size timers futex/functional splice pidfd sigaltstack \
-		    rlimits openat2 kcmp membarrier mincore nsfs prctl proc \
-		    timens sync sched exec core ptrace rseq mqueue clone3; do
-			make -s -C "$src/tools/testing/selftests/$t" \
-			    >"$T/log" 2>&1
-			find "$src/tools/testing/selftests/$t" -maxdepth 1 \
-			    -type f -perm -100 ! -name '*.*' |
-			    while read -r file; do
-				head -c 4 "$file" | grep -q ELF && echo "$file"
-			    done
-		done | sort -u >"$T/selftests"
-		n=$(wc -l <"$T/selftests")
-		ok "selftests: $n binaries" [ "$n" -ge 60 ]
-		run_in "$T/selftests" "$KTEST" -each -kernel-path "$KTEST_CLOUD" \
-		    -kernel-path "$KTEST_FULL" -kernel-path "$KTEST_TINY" \
-		    -accel "$ACCEL" -timeout "${SUITE_TIMEOUT:-60s}" -junit \
-		    s.xml
-		grep -a '^ktest: ' "$err" | tail -n 400 | cut -c 1-150 | diag "$(cat)"
-		like "$err" "^ktest: $((3 * n)) runs: .* 0 not run" \
-		    'selftests: on three kernels, each has a verdict'
-		is "$(grep -c "^<testcase classname=\"[^.]*[^\"]*\" name=\"$src" \
-		    s.xml)" $((3 * n)) 'selftests: a case for each'
-	else
-		skip "no kernel source: $(tail -n 1 "$T/log")" selftests
-	fi
+	[ -d "$src" ] || source_tree || return 1
+	for t in size timers futex/functional splice pidfd sigaltstack rlimits \
+	    openat2 kcmp membarrier mincore nsfs prctl proc timens sync sched \
+	    exec core ptrace rseq mqueue clone3; do
+		make -s -C "$src/tools/testing/selftests/$t" >"$T/log" 2>&1
+		find "$src/tools/testing/selftests/$t" -maxdepth 1 -type f \
+		    -perm -100 ! -name '*.*' |
+		    while read -r file; do
+			head -c 4 "$file" | grep -q ELF && echo "$file"
+		    done
+	done | sort -u >"$T/selftests"
+	n=$(wc -l <"$T/selftests")
+}
+
+if ! part selftests && ! part peers; then
+	:
+elif ! selftests; then
+	skip "no kernel source: $(tail -n 1 "$T/log")" selftests
+elif part selftests; then
+	ok "selftests: $n binaries" [ "$n" -ge 60 ]
+	run_in "$T/selftests" "$KTEST" -each -kernel-path "$KTEST_CLOUD" \
+	    -kernel-path "$KTEST_FULL" -kernel-path "$KTEST_TINY" \
+	    -accel "$ACCEL" -timeout "${SUITE_TIMEOUT:-60s}" -junit s.xml
+	grep -a '^ktest: ' "$err" | tail -n 400 | cut -c 1-150 | diag "$(cat)"
+	like "$err" "^ktest: $((3 * n)) runs: .* 0 not run" \
+	    'selftests: on three kernels, each has a verdict'
+	is "$(grep -c "^<testcase classname=\"[^.]*[^\"]*\" name=\"$src" \
+	    s.xml)" $((3 * n)) 'selftests: a case for each'
+fi
+
+# -- The first hundred of them in three ways: a guest each, one guest with a
+# loop, a boot each under virtme-ng. The figures are whatever they are. --
+spent() { # WHAT N COMMAND...: how long the N of them took, by the command
+	spent_what=$1 spent_n=$2
+	shift 2
+	"$TIME" -o "$T/time" -f 'wall %e' "$@" >"$T/spent" 2>&1 <"$T/some"
+	diag "$spent_what: $spent_n in $(field wall) s, each $(field wall |
+	    awk -v n="$spent_n" '{ print $1 / n }') s"
+}
+if part peers && have vng && [ -s "$T/selftests" ]; then
+	head -n 100 "$T/selftests" >"$T/some"
+	n=$(wc -l <"$T/some")
+	spent 'ktest -each' "$n" "$KTEST" -each -kernel-path "$KTEST_FULL" \
+	    -accel "$ACCEL" -timeout 60
+	like "$T/spent" "^ktest: $n runs: .* 0 not run" 'peers: -each'
+	spent 'ktest, a loop in one guest' "$n" "$KTEST" -kernel-path \
+	    "$KTEST_FULL" -accel "$ACCEL" -rootfs / -timeout 1h -- sh -c \
+	    'while read -r t; do timeout 60 "$t" </dev/null; echo "end: $?"; done'
+	is "$(grep -c '^end: ' "$T/spent")" "$n" 'peers: a loop'
+	boots=${SUITE_BOOTS:-10}
+	sed -i "$boots q" "$T/some"
+	spent virtme-ng "$boots" sh -c 'while read -r t; do vng --disable-kvm \
+	    --run "$0" -- "timeout 60 $t; echo end: \$?" </dev/null; done' \
+	    "$KTEST_FULL"
+	is "$(grep -c '^end: ' "$T/spent")" "$boots" 'peers: virtme-ng'
+else
+	! part peers || skip 'no virtme-ng (Debian 13 has it), or no selftests' \
+	    'three ways side by side'
 fi
 
 # -- KUnit: a kernel that has it, with its test of lists built in or a module --

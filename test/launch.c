@@ -4,8 +4,8 @@
  *
  *     launch KERNEL INIT IMAGE BLOB PROGRAM ARGUMENT ...
  *
- * The guest's port 8080 is read once, and what it says is printed; its cable
- * ends here. Exits as the program does.
+ * The guest's port 8080 is read once, and what it says is printed; by its cable
+ * a frame goes there, and what comes is printed. Exits as the program does.
  */
 #define KTEST_LIB
 #include "../ktest.c"
@@ -33,6 +33,25 @@ static void on_port(void *arg, int guest, int udp, int host)
 	_exit(write(1, text, n > 0 ? (size_t)n : 0) == n ? 0 : 1);
 }
 
+/* As on QEMU's sockets: the length, big endian, then the frame. */
+static void cable_send(int fd)
+{
+	static const char frame[4 + 60] = "\0\0\0\74\377\377\377\377\377\377"
+		"\2\113\0\0\0\2\210\265from here";
+
+	if (write(fd, frame, sizeof frame) != sizeof frame)
+		exit(2);
+}
+
+static void cable_print(int fd)
+{
+	char text[65536];
+	ssize_t n = recv(fd, text, sizeof text, MSG_DONTWAIT);
+	const char *at = find_bytes(text, n > 0 ? (size_t)n : 0, "from there", 10);
+
+	printf("by cable: %s\n", at != NULL ? "from there" : "nothing");
+}
+
 int main(int argc, char **argv)
 {
 	static struct ktest_options o;
@@ -53,6 +72,8 @@ int main(int argc, char **argv)
 	o.machine = 2;                          /* q35 */
 	o.memory = 2048;
 	o.cpus = 4;
+	o.qemu_args.item[o.qemu_args.count++] = "-smp";
+	o.qemu_args.item[o.qemu_args.count++] = "sockets=1,cores=2,threads=2";
 	o.uefi = 1;                             /* OVMF, its variables thrown away */
 	o.tpm = "";
 	o.disks.item[o.disks.count++] = argv[3];
@@ -63,5 +84,8 @@ int main(int argc, char **argv)
 	o.netfds.item[o.netfds.count++] = cable; /* ConnectToSocket */
 	o.reboot = 1;                           /* AllowReboot */
 	o.argv = argv + 5;
-	return ktest_run(&o, &r);
+	cable_send(end[1]);
+	(void)ktest_run(&o, &r);
+	cable_print(end[1]);
+	return r.status;
 }

@@ -10908,9 +10908,13 @@ static void explain_boot(struct ktest *k)
 static int explain_qemu(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	char line[QUOTE_SIZE], first[QUOTE_SIZE];
+	char line[QUOTE_SIZE], first[QUOTE_SIZE] = "";
+	const char *said = k->said, *end = said + k->said_len;
 
-	if (!qemu_said(k, "", first) || first[0] == '\0')
+	do /* a warning comes first, but is no reason */
+		said = line_copy(said, end, first, sizeof first);
+	while (said < end && strstr(first, ": warning: ") != NULL);
+	if (first[0] == '\0')
 		(void)snprintf(first, sizeof first, "it said nothing");
 	if (WIFSIGNALED(v->wait_status)) {
 		(void)fail(k, "QEMU died by signal %d (%s): %s",

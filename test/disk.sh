@@ -81,6 +81,9 @@ refuse '-mount /: is one too many' -disk 1 -disk 1 -disk 1 -disk 1 -disk 1 \
     -mount /usr -mount /
 refuse '-jobs 2: is for one guest at a time, that writes to raw:rw' \
     -kernel-path "$FAKE_KERNEL" -jobs 2 -disk raw:rw
+fake 'say=qemu:q: warning: x\nq: duplicate\n;exit=1' -fw-cfg a=raw -- "$GUEST"
+is "$status $(head -n 1 "$err")" \
+    '125 ktest: QEMU ended with status 1: q: duplicate' 'a warning is no reason'
 fake 'hello;clock;go;x=0' -each -disk raw:rw -- "$GUEST" "$GUEST" "$GUEST"
 is "$status" 0 '-each with :rw: one after the other'
 if [ -n "$have_qcow" ]; then

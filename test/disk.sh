@@ -274,7 +274,7 @@ cloud_job big -disk 1G -- "$DISKS" fill /dev/vda 1024
 truncate -s 1G big
 cloud_job bigrw -disk big:rw -- "$DISKS" fill /dev/vda 1024
 truncate -s 512M xfs.img btrfs.img
-mkfs.btrfs -q -r root btrfs.img 2>/dev/null
+mkfs.btrfs -q -r root btrfs.img >/dev/null 2>&1
 mkfs.erofs erofs.img root >/dev/null 2>&1
 for fs in btrfs erofs; do
 	cloud_job $fs -rootfs $fs.img -- disks root
@@ -297,7 +297,7 @@ rm -f big
 if [ -f "${KTEST_FULL:-}" ]; then
 	mke2fs -q -F -t ext4 ext4.img 256M
 	mkfs.xfs -q xfs.img
-	mkfs.btrfs -q -f btrfs.img
+	mkfs.btrfs -q -f btrfs.img >/dev/null 2>&1
 	for fs in ext4 xfs btrfs; do
 		crash() { # COMMAND
 			run "$KTEST" -kernel-path "$KTEST_FULL" -accel "$ACCEL" \

@@ -596,10 +596,10 @@ static const struct {
 	char letter;
 	void (*run)(const char *s, size_t n);
 } targets[] = {
-	{ 'l', fuzz_log },
+	{ 'l', fuzz_log }, { 'd', fuzz_disk },
 	{ 'a', fuzz_argv }, { 'w', fuzz_words }, { 'q', fuzz_option },
 	{ 'k', fuzz_kernel }, { 'm', fuzz_modules }, { 'i', fuzz_interpreter },
-	{ 'd', fuzz_disk }, { 't', fuzz_text }, { 'c', fuzz_control }, { 'f', fuzz_find },
+	{ 't', fuzz_text }, { 'c', fuzz_control }, { 'f', fuzz_find },
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

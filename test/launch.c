@@ -10,7 +10,17 @@
 #define KTEST_LIB
 #include "../ktest.c"
 
-/* Ports: in a process of its own, until somebody answers. */
+/* As on QEMU's sockets: the length, big endian, then the frame. */
+static void cable_send(int fd)
+{
+	static const char frame[4 + 60] = "\0\0\0\74\377\377\377\377\377\377"
+		"\2\113\0\0\0\2\210\265from here";
+
+	(void)send(fd, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Ports, in a process of its own, until somebody answers. A frame that comes
+ * before the guest restarts is lost. */
 static void on_port(void *arg, int guest, int udp, int host)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET,
@@ -19,7 +29,7 @@ static void on_port(void *arg, int guest, int udp, int host)
 	char text[64];
 	ssize_t n = 0;
 
-	(void)arg, (void)guest, (void)udp;
+	(void)guest, (void)udp;
 	if (fork() != 0)
 		return;
 	while (n <= 0 && getppid() != 1) {
@@ -28,19 +38,10 @@ static void on_port(void *arg, int guest, int udp, int host)
 		if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
 			n = read(fd, text, sizeof text);
 		(void)close(fd);
+		cable_send(*(int *)arg);
 		(void)poll(NULL, 0, 100);
 	}
 	_exit(write(1, text, n > 0 ? (size_t)n : 0) == n ? 0 : 1);
-}
-
-/* As on QEMU's sockets: the length, big endian, then the frame. */
-static void cable_send(int fd)
-{
-	static const char frame[4 + 60] = "\0\0\0\74\377\377\377\377\377\377"
-		"\2\113\0\0\0\2\210\265from here";
-
-	if (write(fd, frame, sizeof frame) != sizeof frame)
-		exit(2);
 }
 
 static void cable_print(int fd)
@@ -81,10 +82,10 @@ int main(int argc, char **argv)
 	o.net = 1;
 	o.ports.item[o.ports.count++] = "8080"; /* conflict-free; "8080:8080" */
 	o.on_port = on_port;
+	o.on_port_arg = &end[1];
 	o.netfds.item[o.netfds.count++] = cable; /* ConnectToSocket */
 	o.reboot = 1;                           /* AllowReboot */
 	o.argv = argv + 5;
-	cable_send(end[1]);
 	(void)ktest_run(&o, &r);
 	cable_print(end[1]);
 	return r.status;

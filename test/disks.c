@@ -199,7 +199,7 @@ static void launch(void)
 	printf("%d processors, %d interfaces, EFI %d\n",
 	       (int)sysconf(_SC_NPROCESSORS_ONLN), count("/sys/class/net", "eth"),
 	       count("/sys/firmware/efi", "systab"));
-	show("/sys/devices/system/cpu/cpu0/topology/core_siblings_list", 3);
+	show("/sys/devices/system/cpu/cpu0/topology/core_siblings_list", 8);
 	show("/sys/class/net/eth0/address", 17);
 	show("/sys/class/net/eth1/address", 5);
 	cable();

@@ -182,7 +182,7 @@ printf blob >blob
 run ./launch "$KTEST_CLOUD" "$top/init" count blob "$DISKS" launch
 is "$status" 0 'the older Launch: status'
 for line in 'from the guest' '4 processors, 2 interfaces, EFI 1' \
-    'core_siblings_list 3 0-3' 'start 2' \
+    'core_siblings_list 8 0-3' 'start 2' \
     'address 17 02:72:82:bf:c3:56' 'address 5 02:4b' 'by cable: from here' \
     'by cable: from there' 'tpm_version_major 1 2' 'vda 4 disk' \
     'raw 4 blob'; do
@@ -206,7 +206,7 @@ if [ -f "${KTEST_FULL:-}" ]; then
 	pcrs() { sed -n "/^$1\$/,/^$2\$/s/^ *\([0-9]\) *: 0x/\1 /p" "$out" |
 		tr a-f A-F; }
 	pcrs read log >pcrs
-	pcrs pcrs >replayed
+	pcrs pcrs: none >replayed
 	is "$(wc -l <pcrs)" 9 'tpm2-tools: what the boot measures into'
 	same replayed pcrs 'a measured boot: its log explains each PCR'
 	like "$out" 'EV_EFI_BOOT_SERVICES_APPLICATION' 'the kernel is in it'

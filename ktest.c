@@ -3928,29 +3928,34 @@ enum {
 	QCOW_VERSION = 4, QCOW_BACKING = 8, QCOW_BACKING_SIZE = 16,
 	QCOW_CLUSTER_BITS = 20, QCOW_SIZE = 24, QCOW_L1_SIZE = 36, QCOW_L1 = 40,
 	QCOW_INCOMPATIBLE = 72, QCOW_HEADER = 104,
-	QCOW_DATA_FILE = 4,    /* of the incompatible features */
+	QCOW_DATA_FILE = 4, QCOW_EXTENDED = 16, /* of the incompatible features */
 	QCOW_TABLES_MAX = 4096, /* that are looked through */
+	QCOW_L1_MAX = 1 << 22, /* entries; QEMU's own limit */
 	BACKING_MAX = 8,       /* images on each other */
 	GPT_PARTITIONS = 128, MBR_PARTITIONS = 4
 };
 
 /* Whether all that a table names begins within the file; of a table of tables
- * (below: how many entries those have) what these name, too. */
-static bool qcow2_whole(const struct map *m, uint64_t table, uint64_t count,
-			uint64_t below)
+ * (below: the bytes of those) what these name, too. An entry has so many bytes,
+ * below it 16 where the image has extended ones, of which the last 8 say which
+ * parts of a cluster are there. */
+static bool qcow2_whole(const struct map *m, uint64_t table, uint64_t bytes,
+			uint64_t below, unsigned entry)
 {
 	const uint64_t offset = 0x00fffffffffffe00, compressed = 1ull << 62;
 	int tables = 0;
 
-	if (table > m->size || count > (m->size - table) / 8)
+	if (table > m->size || bytes > m->size - table)
 		return false;
-	for (uint64_t i = 0; i < count && tables < QCOW_TABLES_MAX; i++) {
-		const uint64_t e = get_be(m->at + table + 8 * i, 8);
+	for (uint64_t i = 0; i < bytes && tables < QCOW_TABLES_MAX;
+	     i += below > 0 ? 8 : entry) {
+		const uint64_t e = get_be(m->at + table + i, 8);
 
 		if ((e & offset) == 0 || (below == 0 && (e & compressed) != 0))
 			continue;
 		if ((e & offset) >= m->size
-		    || (below > 0 && !qcow2_whole(m, e & offset, below, 0)))
+		    || (below > 0
+			&& !qcow2_whole(m, e & offset, below, 0, entry)))
 			return false;
 		tables += below > 0;
 	}
@@ -3963,19 +3968,21 @@ static const char *qcow2_header(const struct map *m, uint64_t *size, char *next)
 {
 	const uint64_t version = get_be(m->at + QCOW_VERSION, 4);
 	const uint64_t bits = get_be(m->at + QCOW_CLUSTER_BITS, 4);
+	const uint64_t l1 = get_be(m->at + QCOW_L1_SIZE, 4);
 	const uint64_t at = get_be(m->at + QCOW_BACKING, 8);
 	const uint64_t len = at != 0 ? get_be(m->at + QCOW_BACKING_SIZE, 4) : 0;
+	const uint64_t more = version > 2
+		? get_be(m->at + QCOW_INCOMPATIBLE, 8) : 0;
 
 	*size = get_be(m->at + QCOW_SIZE, 8);
 	if (version < 2 || version > 3)
 		return "has a version of qcow2 that is not known";
-	if (version > 2 && (get_be(m->at + QCOW_INCOMPATIBLE, 8)
-			    & QCOW_DATA_FILE) != 0)
+	if ((more & QCOW_DATA_FILE) != 0)
 		return "names a data file outside";
 	if (bits < 9 || bits > 21 || len >= 1024 || len > m->size
-	    || at > m->size - len
-	    || !qcow2_whole(m, get_be(m->at + QCOW_L1, 8),
-			    get_be(m->at + QCOW_L1_SIZE, 4), 1ull << bits >> 3))
+	    || at > m->size - len || l1 > QCOW_L1_MAX
+	    || !qcow2_whole(m, get_be(m->at + QCOW_L1, 8), l1 * 8, 1ull << bits,
+			    (more & QCOW_EXTENDED) != 0 ? 16 : 8))
 		return "is truncated, or damaged";
 	(void)snprintf(next, PATH_SIZE, "%.*s", (int)len, m->at + at);
 	return strchr(next, ':') != NULL
@@ -4065,7 +4072,7 @@ static int disk_add(struct ktest *k, struct guest *g, const char *option,
 	if (g->image_fs == NULL && value != k->o->image
 	    && parse_size(value, &mib)) {
 		d->size = (uint64_t)mib << 20;
-		return mib > 0 && mib < 1 << 30 ? 0
+		return mib > 0 && mib <= 1 << 30 ? 0
 		       : fail(k, "%s %.100s: is not between 1M and 1024T", option,
 			      value);
 	}
@@ -4083,7 +4090,12 @@ static int disk_add(struct ktest *k, struct guest *g, const char *option,
 	if (g->image_fs != NULL && d->rw)
 		return fail(k, "%s %s: an image is never written to, as root",
 			    option, value);
-	return disk_image(k, d, trusted);
+	if (disk_image(k, d, trusted) < 0)
+		return -1;
+	step(k, "/dev/vd%c: %s, %s, %llu bytes%s", 'a' + (int)(d - g->disk),
+	     d->path, d->qcow2 ? "qcow2" : "raw", (unsigned long long)d->size,
+	     d->rw ? "" : ", thrown away");
+	return 0;
 }
 
 /* Where in a raw image a partition begins; 0: not known. UEFI specification,
@@ -4267,8 +4279,10 @@ static int guest_choose(struct ktest *k, struct guest *g)
 		return fail(k, "-machine q35: this kernel has no PCI");
 	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
 		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
-	if (o->reboot && (o->tty || o->dump != NULL))
-		return fail(k, "-reboot: is not for -tty, -shell, nor -dump");
+	if (o->reboot && (o->tty || o->dump != NULL
+			  || o->expect == EXPECT_RESTART))
+		return fail(k, "-reboot: is not for -tty, -shell, -dump, nor"
+			    " -expect restart");
 	return 0;
 }
 
@@ -7944,7 +7958,10 @@ static int tpm_prepare(struct ktest *k)
 {
 	const char *tmp = getenv("TMPDIR"), *from = k->o->tpm;
 	char *dir = k->vm.tpm_dir, path[PATH_SIZE];
+	const char *why;
 	struct map m;
+	ssize_t n;
+	bool whole;
 	int fd;
 
 	if (from == NULL)
@@ -7957,16 +7974,20 @@ static int tpm_prepare(struct ktest *k)
 	for (size_t i = 0; from[0] != '\0' && i < 2; i++) {
 		if (path_set(k, path, "%s/%s", from, tpm_files[i]) < 0)
 			return -1;
-		if (i > 0 && !is_file(path))
+		if (i > 0 && access(path, F_OK) < 0)
 			break;
 		if (map_file(k, "-tpm", path, &m) < 0
 		    || path_set(k, path, "%s/%s", dir, tpm_files[i]) < 0)
 			return -1;
 		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-		if (fd >= 0)
-			write_all(fd, m.at, m.size);
+		n = write(fd, m.at, m.size); /* a few KiB */
+		whole = m.size > 0 && n >= 0 && (size_t)n == m.size;
+		why = m.size == 0 ? "is empty" : n < 0 ? strerror(errno)
+		      : "no space for a copy";
 		unmap_file(&m);
 		close_fd(&fd);
+		if (!whole)
+			return fail(k, "-tpm %s/%s: %s", from, tpm_files[i], why);
 	}
 	return 0;
 }
@@ -8205,6 +8226,36 @@ static bool vm_cpu(const struct vm *v, uint64_t *ns)
 		return false;
 	*ns = clock_ns(clock);
 	return true;
+}
+
+/* Whether a thread of QEMU waits for a processor, or for memory: then the host
+ * is busy, and the guest is not halted. */
+static bool vm_starves(const struct vm *v)
+{
+	char path[64], text[256];
+	struct dirent *e;
+	bool starves = false;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof path, "/proc/%ld/task", (long)v->pid);
+	dir = opendir(path);
+	while (dir != NULL && !starves && (e = readdir(dir)) != NULL) {
+		const char *state;
+		ssize_t n;
+		int fd;
+
+		(void)snprintf(path, sizeof path, "/proc/%ld/task/%.16s/stat",
+			       (long)v->pid, e->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+		text[n > 0 ? n : 0] = '\0';
+		close_fd(&fd);
+		state = strrchr(text, ')'); /* ") R ...", see proc(5) */
+		starves = state != NULL && strchr("RD", state[2]) != NULL;
+	}
+	if (dir != NULL)
+		(void)closedir(dir);
+	return starves;
 }
 
 /* Starts QEMU; on failure nothing is left open or running. */
@@ -9173,6 +9224,7 @@ static void explain_line(struct ktest *k, char *out, size_t size)
 		explain_task(e, console, n, &t);
 	} else {
 		text_add(&t, e->answered ? "init knows no program, "
+			 : !e->asked && k->o->reboot ? ""
 			 : "init does not answer, ");
 		explain_cpus(e, console, n, false, &t);
 	}
@@ -9489,10 +9541,10 @@ static void reboot_allow(struct ktest *k, bool allow)
 {
 	k->vm.resets = allow ? 0 : k->vm.resets + 1;
 	if (k->o->reboot && (allow || k->vm.resets == RESETS_MAX))
-		monitor_ask(k, allow ? "{'execute': 'set-action', 'arguments':"
-			    " {'reboot': 'reset'}}\n"
-			    : "{'execute': 'set-action', 'arguments':"
-			    " {'reboot': 'shutdown'}}\n", -1);
+		monitor_ask(k, allow ? "{'execute': 'set-action', 'id': 'reboot',"
+			    " 'arguments': {'reboot': 'reset'}}\n"
+			    : "{'execute': 'set-action', 'id': 'reboot',"
+			    " 'arguments': {'reboot': 'shutdown'}}\n", -1);
 }
 
 /* The machine was reset. By a panic, that is the end. */
@@ -9913,14 +9965,16 @@ static void guest_done(struct ktest *k)
 /* What the monitor says while the guest runs: registers, or news of it. */
 static void monitor_said(struct ktest *k, const char *line)
 {
+	const bool dump = strstr(line, "\"id\": \"pause\"") != NULL;
+
 	if (k->explain.step != EXPLAIN_NONE)
 		explain_registers(&k->explain, line);
 	if (strstr(line, "\"id\": \"dump\"") != NULL) {
 		dump_answer(k, line);
-	} else if (strstr(line, "\"id\": \"pause\"") != NULL
-		   && strstr(line, "\"error\"") != NULL) {
-		(void)fail(k, "-dump %s: this QEMU cannot: %.500s", k->o->dump,
-			   line);
+	} else if (strstr(line, "\"error\"") != NULL
+		   && (dump || strstr(line, "\"id\": \"reboot\"") != NULL)) {
+		(void)fail(k, "%s%s: this QEMU cannot: %.500s", dump ? "-dump "
+			   : "-reboot", dump ? k->o->dump : "", line);
 		run_stop(k, END_OUTPUT);
 	} else if (strstr(line, "\"event\": \"SHUTDOWN\"") != NULL
 		   || strstr(line, "\"event\": \"GUEST_PANICKED\"") != NULL) {
@@ -10379,7 +10433,8 @@ static void control_tell(struct ktest *k)
 		put_le(s->data + 3, size[1], 2);
 		s->len = 5;
 		k->vm.resized = false;
-	} else if (e->step == EXPLAIN_ASK && !e->asked) {
+	} else if (e->step == EXPLAIN_ASK && !e->asked
+		   && (e->timeout || !k->o->reboot)) { /* who hears it? */
 		s->data[0] = 'd';
 		s->data[1] = k->o->verbose != 0;
 		s->len = 2;
@@ -10415,7 +10470,7 @@ static bool vm_boot_hung(struct ktest *k)
 		return false;
 	used = now - v->cpu_ns;
 	v->cpu_ns = now;
-	return used < BOOT_CPU_MS * 1000000u;
+	return used < BOOT_CPU_MS * 1000000u && !vm_starves(v);
 }
 
 /* Whether there is a reason to stop now; sets k->end then. */
@@ -10696,9 +10751,13 @@ static void explain_boot(struct ktest *k)
 static int explain_qemu(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	char line[QUOTE_SIZE], first[QUOTE_SIZE];
+	char line[QUOTE_SIZE], first[QUOTE_SIZE] = "";
+	const char *said = k->said, *end = said + k->said_len;
 
-	if (!qemu_said(k, "", first) || first[0] == '\0')
+	do /* a warning comes first, but is no reason */
+		said = line_copy(said, end, first, sizeof first);
+	while (said < end && strstr(first, ": warning: ") != NULL);
+	if (first[0] == '\0')
 		(void)snprintf(first, sizeof first, "it said nothing");
 	if (WIFSIGNALED(v->wait_status)) {
 		(void)fail(k, "QEMU died by signal %d (%s): %s",
@@ -11434,10 +11493,27 @@ static int programs_read(struct runs *rs)
 	return 0;
 }
 
+/* What only one guest at a time may write to, NULL: nothing. */
+static const char *rw_given(const struct ktest_options *o)
+{
+	const struct ktest_list *disks = &o->disks;
+
+	for (size_t i = 0; i < disks->count + 2; i++) {
+		const char *s = i < disks->count ? disks->item[i]
+				: i == disks->count ? o->image : o->uefi_vars;
+		const char *rw = s != NULL ? strstr(s, ":rw") : NULL;
+
+		if (rw != NULL && (rw[3] == '\0' || rw[3] == ':'))
+			return s;
+	}
+	return NULL;
+}
+
 static int programs_find(struct runs *rs)
 {
 	static char tester[] = "/tester", *none[] = { tester, NULL };
 	struct ktest_options *o = rs->o;
+	const char *rw;
 	cpu_set_t cpus;
 
 	rs->jobs = o->jobs > 0 ? o->jobs : 1;
@@ -11457,6 +11533,11 @@ static int programs_find(struct runs *rs)
 		  && (o->snapshot == NULL || o->snapshot[0] == '\0');
 	rs->total = o->kernels.count * rs->programs;
 	rs->count = rs->total + o->kernels.count * rs->own;
+	if (rs->count > 1 && rs->jobs > 1 && (rw = rw_given(o)) != NULL) {
+		rs->jobs = 1;
+		return o->jobs == 0 ? 0 : fail(rs->k, "-jobs %lld: is for one"
+			" guest at a time, that writes to %s", o->jobs, rw);
+	}
 	return 0;
 }
 

@@ -79,6 +79,13 @@ refuse '-fw-cfg x: is not NAME=FILE' -fw-cfg x
 refuse '-fw-cfg x=no: is not a readable' -fw-cfg x=no
 refuse '-mount /: is one too many' -disk 1 -disk 1 -disk 1 -disk 1 -disk 1 \
     -mount /usr -mount /
+refuse '-jobs 2: is for one guest at a time, that writes to raw:rw' \
+    -kernel-path "$FAKE_KERNEL" -jobs 2 -disk raw:rw
+fake 'say=qemu:q: warning: x\nq: duplicate\n;exit=1' -fw-cfg a=raw -- "$GUEST"
+is "$status $(head -n 1 "$err")" \
+    '125 ktest: QEMU ended with status 1: q: duplicate' 'a warning is no reason'
+fake 'hello;clock;go;x=0' -each -disk raw:rw -- "$GUEST" "$GUEST" "$GUEST"
+is "$status" 0 '-each with :rw: one after the other'
 if [ -n "$have_qcow" ]; then
 	refuse '-disk top.qcow2: names a backing file, q.qcow2' -disk top.qcow2
 	refuse '-rootfs top.qcow2: names a backing file' -rootfs top.qcow2
@@ -86,6 +93,13 @@ if [ -n "$have_qcow" ]; then
 	refuse '-disk cut: is truncated' -disk cut
 	head -c 80 q.qcow2 >cut
 	refuse '-disk cut: is truncated' -disk cut
+	if qemu-img convert -O qcow2 -o extended_l2=on noise ext.qcow2 \
+	    2>/dev/null; then
+		like "$(args -disk ext.qcow2 >ext; echo ext)" format=qcow2, \
+		    'qcow2 with subclusters'
+		head -c 900000 ext.qcow2 >cut
+		refuse '-disk cut: is truncated' -disk cut
+	fi
 	for try in '7 \001 has.a.version' '23 \077 is.truncated' \
 	    '36 \377 is.truncated' '40 \377 is.truncated' \
 	    '79 \004 names.a.data.file' '8 \377 is.truncated'; do
@@ -171,7 +185,8 @@ cloud_job seen -disk parts -disk 3M -disk raw -fw-cfg com.x/y=sub/options \
     )/sys/firmware/qemu_fw_cfg/by_name/com.x/y/raw" 9
 cloud_job write -disk parts -- "$DISKS" fill /dev/vda 8
 cloud_job keep -disk other:rw -- "$DISKS" fill /dev/vda 4
-[ -z "$have_qcow" ] || { cp q.qcow2 own.qcow2; cloud_job qcow -disk own.qcow2:rw \
+[ -z "$have_qcow" ] || { cp ext.qcow2 own.qcow2 2>/dev/null ||
+	cp q.qcow2 own.qcow2; cloud_job qcow -disk own.qcow2:rw \
     -disk sub/t,op.qcow2:backing -- "$DISKS" qcow; }
 if command -v mke2fs >/dev/null; then
 	mke2fs -q -F -t ext4 -d root ext4.img 12M
@@ -252,13 +267,14 @@ is "$(head -c 6 raw)" 'synced' 'fsync: what was written is there'
 is "$(ls -A "$T/tmp")" '' 'nothing is left'
 [ "${KTEST_MACHINES:-}" = all ] || finish
 
+guard=1200
 # -- At length: 1 GiB, the other filesystems, a machine that crashes --
 rm -f raw parts before
 cloud_job big -disk 1G -- "$DISKS" fill /dev/vda 1024
 truncate -s 1G big
 cloud_job bigrw -disk big:rw -- "$DISKS" fill /dev/vda 1024
 truncate -s 512M xfs.img btrfs.img
-mkfs.btrfs -q -r root btrfs.img 2>/dev/null
+mkfs.btrfs -q -r root btrfs.img >/dev/null 2>&1
 mkfs.erofs erofs.img root >/dev/null 2>&1
 for fs in btrfs erofs; do
 	cloud_job $fs -rootfs $fs.img -- disks root
@@ -281,7 +297,7 @@ rm -f big
 if [ -f "${KTEST_FULL:-}" ]; then
 	mke2fs -q -F -t ext4 ext4.img 256M
 	mkfs.xfs -q xfs.img
-	mkfs.btrfs -q -f btrfs.img
+	mkfs.btrfs -q -f btrfs.img >/dev/null 2>&1
 	for fs in ext4 xfs btrfs; do
 		crash() { # COMMAND
 			run "$KTEST" -kernel-path "$KTEST_FULL" -accel "$ACCEL" \

@@ -397,6 +397,25 @@ static void fuzz_interpreter(const char *s, size_t n)
 	free((void *)(uintptr_t)m.at);
 }
 
+/* ==== d: images of disks ================================================ */
+static void fuzz_disk(const char *s, size_t n)
+{
+	char *at = copy(s, n), next[PATH_SIZE];
+	const struct map m = { at, n };
+	const char *wrong;
+	uint64_t size = 0;
+	bool qcow2;
+
+	wrong = image_header(&m, &qcow2, &size, next);
+	REQUIRE(strlen(next) < sizeof next);
+	REQUIRE(wrong != NULL || (n > 0 && (qcow2 || size == n)));
+	for (int part = 1; part <= GPT_PARTITIONS; part++) {
+		size = partition_at(&m, part);
+		REQUIRE(size % 512 == 0 && (n >= 1024 || size == 0));
+	}
+	free(at);
+}
+
 /* ==== t: console text ================================================== */
 
 /* What a terminal may be sent: no control but '\n' and '\t', and valid
@@ -566,7 +585,7 @@ static const struct {
 	char letter;
 	void (*run)(const char *s, size_t n);
 } targets[] = {
-	{ 'l', fuzz_log },
+	{ 'l', fuzz_log }, { 'd', fuzz_disk },
 	{ 'a', fuzz_argv }, { 'w', fuzz_words }, { 'q', fuzz_option },
 	{ 'k', fuzz_kernel }, { 'm', fuzz_modules }, { 'i', fuzz_interpreter },
 	{ 't', fuzz_text }, { 'c', fuzz_control }, { 'f', fuzz_ring },

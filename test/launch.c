@@ -4,13 +4,23 @@
  *
  *     launch KERNEL INIT IMAGE BLOB PROGRAM ARGUMENT ...
  *
- * The guest's port 8080 is read once, and what it says is printed; its cable
- * ends here. Exits as the program does.
+ * The guest's port 8080 is read once, and what it says is printed; by its cable
+ * a frame goes there, and what comes is printed. Exits as the program does.
  */
 #define KTEST_LIB
 #include "../ktest.c"
 
-/* Ports: in a process of its own, until somebody answers. */
+/* As on QEMU's sockets: the length, big endian, then the frame. */
+static void cable_send(int fd)
+{
+	static const char frame[4 + 60] = "\0\0\0\74\377\377\377\377\377\377"
+		"\2\113\0\0\0\2\210\265from here";
+
+	(void)send(fd, frame, sizeof frame, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Ports, in a process of its own, until somebody answers. A frame that comes
+ * before the guest restarts is lost. */
 static void on_port(void *arg, int guest, int udp, int host)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET,
@@ -19,7 +29,7 @@ static void on_port(void *arg, int guest, int udp, int host)
 	char text[64];
 	ssize_t n = 0;
 
-	(void)arg, (void)guest, (void)udp;
+	(void)guest, (void)udp;
 	if (fork() != 0)
 		return;
 	while (n <= 0 && getppid() != 1) {
@@ -28,9 +38,19 @@ static void on_port(void *arg, int guest, int udp, int host)
 		if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
 			n = read(fd, text, sizeof text);
 		(void)close(fd);
+		cable_send(*(int *)arg);
 		(void)poll(NULL, 0, 100);
 	}
 	_exit(write(1, text, n > 0 ? (size_t)n : 0) == n ? 0 : 1);
+}
+
+static void cable_print(int fd)
+{
+	char text[65536];
+	ssize_t n = recv(fd, text, sizeof text, MSG_DONTWAIT);
+	const bool came = n > 0 && memmem(text, (size_t)n, "from there", 10) != NULL;
+
+	printf("by cable: %s\n", came ? "from there" : "nothing");
 }
 
 int main(int argc, char **argv)
@@ -53,6 +73,8 @@ int main(int argc, char **argv)
 	o.machine = 2;                          /* q35 */
 	o.memory = 2048;
 	o.cpus = 4;
+	o.qemu_args.item[o.qemu_args.count++] = "-smp";
+	o.qemu_args.item[o.qemu_args.count++] = "sockets=1,cores=2,threads=2";
 	o.uefi = 1;                             /* OVMF, its variables thrown away */
 	o.tpm = "";
 	o.disks.item[o.disks.count++] = argv[3];
@@ -60,8 +82,11 @@ int main(int argc, char **argv)
 	o.net = 1;
 	o.ports.item[o.ports.count++] = "8080"; /* conflict-free; "8080:8080" */
 	o.on_port = on_port;
+	o.on_port_arg = &end[1];
 	o.netfds.item[o.netfds.count++] = cable; /* ConnectToSocket */
 	o.reboot = 1;                           /* AllowReboot */
 	o.argv = argv + 5;
-	return ktest_run(&o, &r);
+	(void)ktest_run(&o, &r);
+	cable_print(end[1]);
+	return r.status;
 }

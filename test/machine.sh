@@ -51,10 +51,23 @@ refuse '-uefi-vars no: is not a file that can be read' -uefi -uefi-vars no
 refuse '-uefi-vars no: is not a file that can be written' -uefi \
     -uefi-vars no:rw
 refuse '-reboot: is not for -tty' -reboot -tty
+refuse '-reboot: is not for .*restart$' -reboot -expect restart
 if [ -n "$have_tpm" ]; then
 	refuse '-tpm: needs -machine q35' -tpm -machine microvm
 	refuse '-tpm no/tpm2-00.permall: No such' -tpm=no
+	mkdir state
+	: >state/tpm2-00.permall
+	refuse '-tpm state/tpm2-00.permall: is empty' -tpm=state
+	echo x >state/tpm2-00.permall
+	mkfifo state/tpm2-00.volatilestate
+	refuse '-tpm state/tpm2-00.volatilestate: is a device' -tpm=state
+	rm -r state
 fi
+fake 'hello;clock;hear=qmp:set-action;say=qmp:{"QMP": {}}\n{"return": {}}\n{"id":'\
+' "reboot", "error": {"desc": "no such"}}\n;stay' -reboot -- "$GUEST"
+is "$status" 125 '-reboot: a QEMU that cannot'
+like "$err" '^ktest: -reboot: this QEMU cannot: [{].*no such.*[}]$' \
+    '-reboot: a QEMU that cannot: said'
 mkdir none
 run env PATH="$T/none" "$KTEST" -qemu "$FAKE" -init "$GUEST" -kernel-path \
     "$FAKE_KERNEL" -tpm -- "$GUEST"
@@ -160,6 +173,7 @@ is "$(ls -A "$TMPDIR")" '' 'nothing is left'
 [ "${KTEST_MACHINES:-}" = all ] || finish
 
 # -- At length: the older Launch, tpm2-tools, UEFI that is saved, kexec --
+guard=1200
 library_flags='-O1 -std=c99'
 # shellcheck disable=SC2086 # words
 quiet 'launch is built' "${CC:-cc}" $library_flags "$here/launch.c" -o launch
@@ -168,23 +182,35 @@ printf blob >blob
 run ./launch "$KTEST_CLOUD" "$top/init" count blob "$DISKS" launch
 is "$status" 0 'the older Launch: status'
 for line in 'from the guest' '4 processors, 2 interfaces, EFI 1' \
-    'tpm_version_major 1 2' 'vda 4 disk' 'raw 4 blob'; do
+    'core_siblings_list 8 0-3' 'start 2' \
+    'address 17 02:72:82:bf:c3:56' 'address 5 02:4b' 'by cable: from here' \
+    'by cable: from there' 'tpm_version_major 1 2' 'vda 4 disk' \
+    'raw 4 blob'; do
 	like "$out" "^$line\$" "the older Launch: $line"
 done
-mkdir tpm
-swtpm_setup --tpm2 --tpmstate "$T/tpm" --create-ek-cert --ca-dir /nonexistent \
-    >/dev/null 2>&1 || swtpm_setup --tpm2 --tpmstate "$T/tpm" >/dev/null 2>&1
-"$DISKS" sum tpm/tpm2-00.permall >before
+mkdir state
+swtpm_setup --tpm2 --tpmstate "$T/state" >"$T/said" 2>&1
+ok 'a TPM with its state' [ -s state/tpm2-00.permall ]
+"$DISKS" sum state/tpm2-00.permall >before
 if [ -f "${KTEST_FULL:-}" ]; then
 	run "$KTEST" -kernel-path "$KTEST_FULL" -accel "$ACCEL" -uefi \
-	    "-tpm=$T/tpm" -rootfs / -- sh -c 'tpm2_pcrread sha256:0,7,16 &&
+	    "-tpm=$T/state" -rootfs / -- sh -c 'tpm2_pcrread sha256:16 &&
 	    tpm2_pcrextend 16:sha256='"$(printf %064d 1)"' &&
-	    tpm2_pcrread sha256:16'
+	    tpm2_pcrread sha256:16 && echo read &&
+	    tpm2_pcrread sha256:0,1,2,3,4,5,6,7,9 && echo log &&
+	    mount -t securityfs none /sys/kernel/security &&
+	    tpm2_eventlog /sys/kernel/security/tpm0/binary_bios_measurements'
 	is "$status" 0 'tpm2-tools: status'
-	unlike "$out" ' 0 *: 0x0{64}$' 'tpm2-tools: a measured boot'
-	is "$(grep ' 16' "$out" | sort -u | wc -l)" 2 \
-	    'tpm2-tools: a PCR is extended'
-	"$DISKS" sum tpm/tpm2-00.permall >after
+	is "$(grep -c '^ *16' "$out") $(grep '^ *16' "$out" | sort -u | wc -l)" \
+	    '2 2' 'tpm2-tools: a PCR is extended'
+	pcrs() { sed -n "/^$1\$/,/^$2\$/s/^ *\([0-9]\) *: 0x/\1 /p" "$out" |
+		tr a-f A-F; }
+	pcrs read log >pcrs
+	pcrs pcrs: none >replayed
+	is "$(wc -l <pcrs)" 9 'tpm2-tools: what the boot measures into'
+	same replayed pcrs 'a measured boot: its log explains each PCR'
+	like "$out" 'EV_EFI_BOOT_SERVICES_APPLICATION' 'the kernel is in it'
+	"$DISKS" sum state/tpm2-00.permall >after
 	same after before "-tpm=DIR: it was a copy"
 	mkfs=/sys/firmware/qemu_fw_cfg/by_name/opt/ktest/initrd/raw
 	cp "$KTEST_FULL" kernel

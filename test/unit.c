@@ -3431,6 +3431,9 @@ static void test_asleep(void)
 		close_fd(&fd[1]);
 	}
 	fresh();
+	k.vm.pid = getpid();
+	is_true(HERE, vm_starves(&k.vm), "asleep: not what would run");
+	k.vm.pid = 0;
 	k.end = END_BOOT_HUNG;
 	for (int i = 1; i <= BOOT_TRIES; i++)
 		is_int(HERE, attempt_next(&k),

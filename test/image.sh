@@ -96,6 +96,52 @@ is "$status" 7 ':rw: status'
 unlike "$T/log/start.1.argv" 'snapshot=on' ':rw: what is written is kept'
 empty "$err" ':rw: without a word'
 
+# -- Saved once it is up, and restored --
+none='{"return": {}}\n'
+monitor="say=qmp:{\"QMP\": 1}\n$none$none"
+event='{"timestamp": 1, "event": "'
+FAKE_MONITOR="$asked;$pid;hello;$monitor$none$none"
+FAKE_MONITOR="$FAKE_MONITOR${event}MIGRATION\", \"data\": {\"status\": "
+FAKE_MONITOR="$FAKE_MONITOR\"completed\"}}\n;state=abc;stay"
+FAKE_INCOMING="$monitor$none${event}RESUME\"}\n;${job#*;};say=stdout:hi;x=5"
+export FAKE_MONITOR FAKE_INCOMING
+# warm WHAT STATUS STARTS REGEX OPTIONS...
+warm() {
+	warm_what=$1 warm_status=$2 warm_starts=$3 warm_said=$4
+	shift 4
+	played "$asked;$pid;$job;say=stdout:cold;x=9" -v -timeout 99 -memory 32M \
+	    -snapshot "$T/saved" "$@" -- sh
+	is "$status $(ls "$T/log" | grep -c argv)" \
+	    "$warm_status $warm_starts" "$warm_what: status, QEMUs"
+	like "$err" "$warm_said" "$warm_what: said"
+}
+at=$(((32 + 64) << 20))
+warm 'saved' 5 2 ': saved$'
+like "$T/log/start.1.argv" "format=qcow2,backing=image,.*file.offset=$at" \
+    'saved: to an overlay'
+unlike "$T/log/start.1.argv" 'snapshot=on' 'saved: that is kept'
+like "$T/log/start.2.argv" "file.offset=$at.*snapshot=on" \
+    'restored: what it writes is not kept'
+run qemu-img check --image-opts "driver=qcow2,file.driver=raw,\
+file.offset=$at,file.file.driver=file,file.file.filename=$T/saved"
+is "$status" 0 'the overlay that is given to QEMU: a qcow2'
+warm 'restored' 5 1 ': fits$'
+touch -d 2001-01-01 "$T/disk.raw"
+warm 'the image changed' 5 2 'saved: stale because of -image$'
+printf X | dd of="$T/saved" bs=1 seek=$((at + 9)) conv=notrunc 2>/dev/null
+warm 'a damaged overlay' 5 2 'saved: stale because of damage$'
+warm 'another processor count' 5 2 'stale because of QEMU' -cpus 2
+played "$asked;$pid;$job;x=7;$shutdown;exit=0" -snapshot "$T/saved" -image \
+    "$T/disk.raw:rw" -- sh
+fails 7 '-snapshot: starting cold: an -image that is written to cannot be '\
+'part of a saved machine$' ':rw with -snapshot'
+rm -f "$T/log"/*
+run "$KTEST" -qemu "$FAKE" -accel tcg -memory 32M -image "$T/disk.raw" -each \
+    -jobs 1 -- sh ls
+is "$(ls "$T/log" | grep -c argv) $(grep -c -- -incoming "$T"/log/*.argv |
+    grep -c ':1')" '3 2' '-each: one is saved, and each gets it restored'
+unset FAKE_MONITOR FAKE_INCOMING
+
 # -- What is refused --
 # refused LINE OPTIONS...
 refused() {

@@ -7044,7 +7044,8 @@ static void qemu_disk(struct qemu *q, int i)
 {
 	const struct disk *d = &q->g->disk[i];
 	const int fd = FD_FIRST + FD_END + (int)q->g->wire_count + i;
-	const bool overlay = q->a->boot != BOOT_COLD && i == 0 && q->o->image != NULL;
+	const bool image = i == 0 && q->o->image != NULL;
+	const bool overlay = image && q->a->boot != BOOT_COLD;
 	const bool saving = q->a->boot == BOOT_SAVE;
 	const char *format = d->qcow2 ? "qcow2" : "raw";
 	char text[32];
@@ -7074,7 +7075,7 @@ static void qemu_disk(struct qemu *q, int i)
 		qemu_more(q, ",snapshot=on");
 	qemu_add(q, "-device", "virtio-blk-%s,drive=disk%d",
 		 guest_machine(q->g)->bus, i);
-	if (i == 0 && q->o->image != NULL)
+	if (image)
 		qemu_more(q, ",bootindex=1");
 }
 

@@ -96,6 +96,14 @@ is "$status" 7 ':rw: status'
 unlike "$T/log/start.1.argv" 'snapshot=on' ':rw: what is written is kept'
 empty "$err" ':rw: without a word'
 
+oops='0,9,3,-\sBUG: kernel NULL pointer dereference, address: 8\n'
+power='hear=qmp:pause;say=qmp:{"timestamp": 1, "event": "SHUTDOWN"}\n'
+played "$asked;$pid;$job;say=log:$oops;x=0;$shutdown;$power;"\
+'hear=qmp:dump-guest-memory;say=qmp:{"return": {}, "id": "dump"}\n;stay' \
+    -dump "$T/dump" -image "$T/disk.raw:rw" -- sh
+fails 123 "the guest's memory is in $T/dump\$" ':rw, an oops'
+ok ':rw, an oops: a dump where it powers off' [ -f "$T/dump" ]
+
 # -- Saved once it is up, and restored --
 none='{"return": {}}\n'
 monitor="say=qmp:{\"QMP\": 1}\n$none$none"
@@ -214,8 +222,74 @@ like "$T/super" '^Filesystem state: *clean' 'raw, :rw: it is one that is clean'
 unlike "$T/super" needs_recovery \
     'raw, :rw: it was shut down'
 
-debian "$KTEST_IMAGE/debian.raw" -uefi -- \
+# -- Another kernel for it: its own, with control groups of version 1 --
+for file in vmlinuz initrd.img; do
+	debugfs -R "dump /boot/$(grep "^$file-" "$KTEST_IMAGE/from") $T/$file" \
+	    "$KTEST_IMAGE/debian.raw?offset=$((34816 * 512))" 2>/dev/null
+done
+debian "$KTEST_IMAGE/debian.raw" -kernel-path "$T/vmlinuz" -initrd-path \
+    "$T/initrd.img" -cmdline root=/dev/vda2 -cmdline \
+    systemd.unified_cgroup_hierarchy=0 -- cat /proc/self/cgroup
+is "$status" 0 '-kernel-path, control groups of version 1: status'
+like "$out" '^[0-9]+:name=systemd:/$' '... it is in the root of one'
+unlike "$out" ':/.' '... and of all others'
+
+# -- Restored: a target of vmtest's with all its fields, as README has them --
+cat >"$T/command" <<'END'
+[ ! -e /root/mine ] || echo another run wrote here
+echo mine >/root/mine
+cat /proc/sys/kernel/random/uuid >&2
+pwd; nproc; cat read/one; echo $((($(date +%s) - TIME) / 100))
+grep -c 'MemTotal: *1[0-9]* kB' /proc/meminfo
+[ "$(cat /proc/net/route | grep -c '00000000	02002A0A')" = 1 ]
+echo written >written && ! echo no 2>/dev/null >read/no
+END
+mkdir "$T/work" "$T/work/read"
+# target WHAT FILE OPTIONS...: $ms, and what differs in $err
+target() {
+	target_what=$1 target_file=$2
+	shift 2
+	rm -f "$T/work/written"
+	ms=$(date +%s%N)
+	run env TIME="$(date +%s)" "$KTEST" -accel "$ACCEL" -timeout 1200 \
+	    -snapshot "$T/debian" -image "$target_file" -cpus 2 -memory 1G \
+	    -net user -qemu-arg -name -qemu-arg it -env TIME "$@" \
+	    -mount "$T/work:/mnt/vmtest:rw" -cwd /mnt/vmtest \
+	    -mount "$T/tree:/mnt/vmtest/read" -- sh -c "$(cat "$T/command")"
+	ms=$((($(date +%s%N) - ms) / 1000000))
+	is "$status" 0 "$target_what: status"
+	is "$(cat "$out")" "$(printf '%s\n' /mnt/vmtest 2 1 0 1)" \
+	    "$target_what: what it finds"
+	is "$(cat "$T/work/written")" written "$target_what: what it wrote"
+}
+target 'saved' "$KTEST_IMAGE/debian.qcow2"
+cold=$ms
+before=$(cat "$err")
+target 'restored' "$KTEST_IMAGE/debian.qcow2"
+is "$(cat "$err" | wc -w)" 1 'restored: one number'
+ok 'restored: its random numbers are its own' [ "$(cat "$err")" != "$before" ]
+in=/dev/null
+run "$KTEST" -accel "$ACCEL" -timeout 1200 -snapshot "$T/plain" -image \
+    "$KTEST_IMAGE/debian.qcow2" -- true
+is "$status" 0 'a program that does nothing: status'
+for ms in 1 2 3; do
+	ms=$(date +%s%N)
+	run "$KTEST" -accel "$ACCEL" -snapshot "$T/plain" -image \
+	    "$KTEST_IMAGE/debian.qcow2" -- true
+	diag "restored: $((($(date +%s%N) - ms) / 1000000)) ms, the first time" \
+	    "$cold ms"
+done
+is "$status" 0 'a program that does nothing, restored: status'
+ok 'restored: a tenth of the first time' \
+    [ $((($(date +%s%N) - ms) / 1000000)) -lt $((cold / 10)) ]
+
+debian "$KTEST_IMAGE/debian.raw" -uefi -snapshot "$T/uefi" -- \
     ls -d /sys/firmware/efi
 is "$status" 0 'UEFI: status'
 is "$(cat "$out")" /sys/firmware/efi 'UEFI: it is'
+debian "$KTEST_IMAGE/debian.raw" -uefi -snapshot "$T/uefi" -v -- \
+    ls -d /sys/firmware/efi
+is "$status" 0 'UEFI, restored: status'
+is "$(cat "$out")" /sys/firmware/efi 'UEFI, restored: it is'
+like "$err" 'uefi: fits' 'UEFI, restored: it was'
 finish

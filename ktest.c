@@ -11750,7 +11750,8 @@ static int run_options(struct runs *rs, const struct run *r)
 		o->snapshot = rs->snapshot >= 0 ? path : NULL;
 	if (p == NULL) { /* no test waits for this boot */
 		o->argv = NULL;
-		o->timeout += o->timeout > 0 ? LINK_WAIT_MS : 0;
+		o->timeout += o->timeout == 0 ? 0 : o->image != NULL
+			      ? AGENT_WAIT_MS : LINK_WAIT_MS;
 	} else if (o->each) {
 		argv[0] = p;
 		o->argv = argv;

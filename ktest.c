@@ -6360,36 +6360,53 @@ static int job_dir(struct cpio *c, const struct guest *g, const char *path)
 
 /* The root's own directories that lead to others here, as in a merged /usr, do
  * so there: what is named by such a path is found by it. */
-static void job_links(struct cpio *c)
+static const char *const root_links[] = { "/bin", "/lib", "/lib32", "/lib64",
+	"/libx32", "/sbin" };
+
+/* Where one of them leads, "" if it does not. */
+static size_t root_link(size_t i, char link[PATH_SIZE])
 {
-	static const char *const names[] = { "/bin", "/lib", "/lib32",
-		"/lib64", "/libx32", "/sbin" };
-	char link[PATH_SIZE];
+	const ssize_t n = readlink(root_links[i], link, PATH_SIZE - 1);
+	const bool leads = n > 0 && link[0] != '/' && link[0] != '.';
 
-	for (size_t i = 0; i < COUNT(names); i++) {
-		const ssize_t n = readlink(names[i], link, sizeof link - 1);
-
-		if (n <= 0 || link[0] == '/' || link[0] == '.')
-			continue;
-		link[n] = '\0';
-		(void)cpio_text(c, link, S_IFDIR | 0755, "");
-		(void)cpio_text(c, names[i] + 1, S_IFLNK | 0777, link);
-	}
+	link[leads ? n : 0] = '\0';
+	return leads ? (size_t)n : 0;
 }
 
-/* What the program finds around it. */
+/* What every program finds around it; the kernel makes no parents. */
+static void initramfs_skeleton(struct cpio *c)
+{
+	char link[PATH_SIZE];
+
+	for (size_t i = 0; i < COUNT(root_links); i++) {
+		const size_t n = root_link(i, link);
+
+		for (size_t at = 0; at++ < n; )
+			if (at == n || link[at] == '/') {
+				const char end = link[at];
+
+				link[at] = '\0';
+				(void)cpio_text(c, link, S_IFDIR | 0755, "");
+				link[at] = end;
+			}
+		if (n > 0)
+			(void)cpio_text(c, root_links[i] + 1, S_IFLNK | 0777,
+					link);
+	}
+	(void)cpio_text(c, "root", S_IFDIR | 0700, "");
+	(void)cpio_text(c, "etc", S_IFDIR | 0755, "");
+	(void)cpio_text(c, "etc/hosts", S_IFREG | 0644, "127.0.0.1 localhost"
+			" ktest\n::1 localhost\n");
+}
+
+/* What this program finds around it. */
 static int job_skeleton(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
 	char link[PATH_SIZE];
 
-	if (o->rootfs == NULL && o->image == NULL)
+	if (o->initrd_path != NULL && o->rootfs == NULL)
 		(void)cpio_text(c, "root", S_IFDIR | 0700, "");
-	if (o->rootfs == NULL && o->image == NULL && o->initrd_path == NULL) {
-		job_links(c);
-		(void)cpio_text(c, "etc/hosts", S_IFREG | 0644, "127.0.0.1"
-				" localhost ktest\n::1 localhost\n");
-	}
 	if (o->net && o->image == NULL
 	    && (!root_is_dir(o, g) || !g->mount[0].rw))
 		(void)cpio_text(c, "etc/resolv.conf", S_IFREG | 0644,
@@ -6466,7 +6483,9 @@ static int initramfs_write(struct cpio *c, const struct guest *g)
 {
 	struct member job;
 
-	if (c->k->o->initrd_path != NULL && initramfs_base(c) < 0)
+	if (c->k->o->initrd_path == NULL)
+		initramfs_skeleton(c);
+	else if (initramfs_base(c) < 0)
 		return -1;
 	(void)cpio_text(c, "dev", S_IFDIR | 0755, "");
 	(void)cpio_text(c, "dev/console", S_IFCHR | 0600, "");
@@ -7307,7 +7326,9 @@ static uint64_t cpu_hash(int accel)
 }
 
 /* QEMU's arguments for saving this machine, but for paths of files whose
- * content counts. The clock's rate is not measured yet. */
+ * content counts, and what initramfs_skeleton() finds
+ * here. The clock's rate is not
+ * measured yet. */
 static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
 	const struct attempt a = {
@@ -7316,9 +7337,14 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
+	char link[PATH_SIZE];
 	int result = qemu_build(k, &a);
 
 	*hash = hash_string(k->guest.kernel.unpack, k->guest.modules);
+	for (size_t i = 0; i < COUNT(root_links); i++) {
+		(void)root_link(i, link);
+		*hash = hash_string(*hash, link);
+	}
 	for (size_t i = 1; result == 0 && i < q->argc; i++) {
 		if (strcmp(before, "-kernel") != 0
 		    && (strcmp(before, "-bios") != 0
@@ -8192,6 +8218,7 @@ static int vm_open(struct ktest *k, int *source)
 static void vm_streams(struct ktest *k)
 {
 	struct vm *v = &k->vm;
+	struct stat in, null;
 
 	v->out.to = k->out.fd;
 	v->out.chunk = k->out.chunk;
@@ -8207,6 +8234,11 @@ static void vm_streams(struct ktest *k)
 	v->in.to = v->fd[FD_STDIN];
 	v->in.from = k->o->reboot ? -1 : k->o->stdin_fd; /* has one life */
 	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
+	if (fstat(v->in.from, &in) == 0 && stat("/dev/null", &null) == 0
+	    && S_ISCHR(in.st_mode) && in.st_rdev == null.st_rdev) {
+		v->in.data[0] = 'e'; /* "empty" */
+		v->in.from = -1;
+	}
 }
 
 /* Hears of the child whether it became QEMU. */

@@ -275,6 +275,7 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	SNAPSHOT_INPUTS = 64,   /* files that a snapshot depends on */
 	SNAPSHOTS_MAX = 8,      /* that -snapshot auto keeps */
 	SNAPSHOT_ROOM = 128 << 20, /* free on the disk before one is made */
+	STATE_MAX = 64 << 20,   /* of devices, if an image's overlay follows */
 	FILE_DEPTH = 16,        /* an @FILE in an @FILE ... */
 	TREE_DEPTH = 200,       /* directories in each other, of -file */
 	MODULES_DEPTH = 16,     /* the same, of modules */
@@ -304,7 +305,7 @@ enum { /* times, in milliseconds */
 	DUMP_WAIT_MS = 30000,   /* for the next bytes of -dump */
 	AGENT_TICK_MS = 2000,   /* the guest agent of an image is asked again */
 	AGENT_WAIT_MS = 300000, /* for it, while the console says nothing new */
-	AGENT_INIT_MS = 60000,  /* for its next answer, and for init */
+	AGENT_INIT_MS = 300000, /* for its next answer, and for init */
 	SHUTDOWN_WAIT_MS = 300000 /* for an image that is to be kept */
 };
 
@@ -668,6 +669,7 @@ struct trailer { /* the end of a snapshot's file, see room 12 */
 	char magic[16];
 	uint64_t format;       /* of the file, and what init expects */
 	uint64_t memory, state; /* bytes of each, from the file's beginning */
+	uint64_t disk;         /* bytes of an image's overlay, 0: none */
 	uint64_t policy;       /* hash of what auto had to choose from */
 	int64_t accel, acpi, sandbox, age; /* and what it chose */
 	uint64_t args;         /* hash of QEMU's arguments */
@@ -3927,11 +3929,13 @@ static void modules_step(struct ktest *k, const struct guest *g)
 enum {
 	QCOW_VERSION = 4, QCOW_BACKING = 8, QCOW_BACKING_SIZE = 16,
 	QCOW_CLUSTER_BITS = 20, QCOW_SIZE = 24, QCOW_L1_SIZE = 36, QCOW_L1 = 40,
+	QCOW_REFERENCES = 48, QCOW_REFERENCE_CLUSTERS = 56,
 	QCOW_INCOMPATIBLE = 72, QCOW_HEADER = 104,
 	QCOW_DATA_FILE = 4, QCOW_EXTENDED = 16, /* of the incompatible features */
 	QCOW_TABLES_MAX = 4096, /* that are looked through */
 	QCOW_L1_MAX = 1 << 22, /* entries; QEMU's own limit */
 	BACKING_MAX = 8,       /* images on each other */
+	OVERLAY_BITS = 42,     /* of the size of an image that is saved */
 	GPT_PARTITIONS = 128, MBR_PARTITIONS = 4
 };
 
@@ -4903,12 +4907,22 @@ static int guest_initrd(struct ktest *k)
 		    " packed", path);
 }
 
+/* The caller's fd that -snapshot names, -1: none. */
+static int snapshot_fd(const struct ktest_options *o)
+{
+	int fd = -1;
+
+	if (o->snapshot != NULL)
+		(void)sscanf(o->snapshot, FD_PATH, &fd);
+	return fd;
+}
+
 /* An -image boots as on a PC, unless there is a kernel for it. */
 static int guest_system(struct ktest *k, struct guest *g)
 {
 	const struct ktest_options *o = k->o;
 
-	if (o->argv == NULL)
+	if (o->argv == NULL && snapshot_fd(o) < 0)
 		return fail(k, "-image: needs a PROGRAM");
 	if (opt_refuse(k, MACHINE, "is not for an -image") < 0)
 		return -1;
@@ -4945,16 +4959,6 @@ static bool health_asked(const struct ktest_options *o)
 {
 	return o->argv != NULL
 	       && (o->health != HEALTH_OFF || o->expect != EXPECT_NONE);
-}
-
-/* The caller's fd that -snapshot names, -1: none. */
-static int snapshot_fd(const struct ktest_options *o)
-{
-	int fd = -1;
-
-	if (o->snapshot != NULL)
-		(void)sscanf(o->snapshot, FD_PATH, &fd);
-	return fd;
 }
 
 /* Options that are not for every machine. */
@@ -6744,6 +6748,12 @@ static void qemu_monitor(struct qemu *q)
 		qemu_add(q, "-device", "vmcoreinfo");
 }
 
+/* Where in the snapshot's file an image's overlay begins. */
+static uint64_t overlay_at(const struct ktest_options *o)
+{
+	return ((uint64_t)o->memory << 20) + STATE_MAX;
+}
+
 /* Memory of a machine that is saved or restored. Restored, it writes to a copy
  * of its own of the pages that it changes. */
 static void qemu_snapshot(struct qemu *q)
@@ -6919,40 +6929,58 @@ static void qemu_tpm(struct qemu *q)
 	qemu_add(q, "-device", "tpm-tis,tpmdev=tpm0");
 }
 
+/* One disk. That of a machine that is saved reads as zeros, unless it is the
+ * image: what was written to that is in the snapshot, an overlay, and what is
+ * written to it once restored is thrown away. */
+static void qemu_disk(struct qemu *q, int i)
+{
+	const struct disk *d = &q->g->disk[i];
+	const int fd = FD_FIRST + FD_END + (int)q->g->wire_count + i;
+	const bool image = i == 0 && q->o->image != NULL;
+	const bool overlay = image && q->a->boot != BOOT_COLD;
+	const bool saving = q->a->boot == BOOT_SAVE;
+	const char *format = d->qcow2 ? "qcow2" : "raw";
+	char text[32];
+
+	(void)snprintf(text, sizeof text, "%llu", (unsigned long long)
+		       (overlay ? overlay_at(q->o) : d->size));
+	if (overlay) {
+		qemu_add(q, "-blockdev", "driver=%s,node-name=image,read-only=on"
+			 ",file.driver=file,file.filename=" FD_PATH, format, fd);
+		qemu_add(q, "-drive", "if=none,id=disk%d,format=qcow2,"
+			 "backing=image,file.driver=raw,file.offset=%s,"
+			 "file.file.driver=file,file.file.filename=" FD_PATH
+			 ",cache=unsafe,werror=report", i, text,
+			 FD_FIRST + FD_MEMORY);
+	} else if (saving) {
+		qemu_add(q, "-drive", "if=none,id=disk%d,driver=null-co,"
+			 "read-zeroes=on,size=%s", i, text);
+	} else {
+		qemu_add(q, "-drive", "if=none,id=disk%d,format=%s,file."
+			 "driver=file,file.filename=" FD_PATH ",cache=%s"
+			 /* else it waits, without a word */
+			 ",werror=report", i, format, fd,
+			 d->rw ? "writeback" : "unsafe");
+		qemu_more(q, d->more);
+	}
+	if (!saving && !d->rw && d->path[0] != '\0')
+		qemu_more(q, ",snapshot=on");
+	qemu_add(q, "-device", "virtio-blk-%s,drive=disk%d",
+		 guest_machine(q->g)->bus, i);
+	if (image)
+		qemu_more(q, ",bootindex=1");
+}
+
 /* Disks, and blobs of fw_cfg, among them what kexec needs to start a kernel in
- * which the program is run again. The disk of a machine that is saved reads as
- * zeros. */
+ * which the program is run again. */
 static void qemu_disks(struct qemu *q)
 {
 	const struct ktest_list *blobs = &q->o->fw_cfgs;
 	const struct guest *g = q->g;
 	char text[PATH_SIZE];
 
-	for (size_t i = 0; i < g->disk_count; i++) {
-		const struct disk *d = &g->disk[i];
-
-		(void)snprintf(text, sizeof text, "%llu",
-			       (unsigned long long)d->size);
-		if (q->a->boot == BOOT_SAVE)
-			qemu_add(q, "-drive", "if=none,id=disk%d,driver=null-co,"
-				 "read-zeroes=on,size=%s", (int)i, text);
-		else
-			qemu_add(q, "-drive", "if=none,id=disk%d,format=%s,file."
-				 "driver=file,file.filename=" FD_PATH ",cache=%s"
-				 /* else it waits, without a word */
-				 ",werror=report",
-				 (int)i, d->qcow2 ? "qcow2" : "raw", FD_FIRST
-				 + FD_END + (int)(g->wire_count + i),
-				 d->rw ? "writeback" : "unsafe");
-		if (q->a->boot != BOOT_SAVE && d->path[0] != '\0') {
-			qemu_more(q, d->more);
-			qemu_more(q, d->rw ? "" : ",snapshot=on");
-		}
-		qemu_add(q, "-device", "virtio-blk-%s,drive=disk%d",
-			 guest_machine(g)->bus, (int)i);
-		if (i == 0 && q->o->image != NULL)
-			qemu_more(q, ",bootindex=1");
-	}
+	for (size_t i = 0; i < g->disk_count; i++)
+		qemu_disk(q, (int)i);
 	for (size_t i = 0; i < blobs->count; i++) {
 		const char *s = blobs->item[i];
 		const size_t n = strcspn(s, "=");
@@ -7144,8 +7172,9 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
 
 /* The file: the guest's memory from its first byte, pages of zeros left out;
  * the devices' state, as QEMU's migration stream with the capability
- * x-ignore-shared (docs/devel/migration.rst) has it; struct trailer, as this
- * host lays it out. All that it was made from is in the trailer: the files by
+ * x-ignore-shared (docs/devel/migration.rst) has it; of an -image a qcow2 of
+ * what was written to its disk, STATE_MAX behind the memory; struct trailer, as
+ * this host lays it out. All that it was made from is in the trailer: the files by
  * content, where the same device, inode, size and mtime stand for the content
  * that was hashed once; QEMU's arguments as they are for saving, when no part
  * of them is of one run. The file itself is believed unread while its mtime
@@ -7153,7 +7182,7 @@ void ktest_log_args(int fd, const char *name, char *const *argv)
  * host is not booted anew; else it is read and compared once.
  */
 #define SNAPSHOT_MAGIC "ktest snapshot\n"
-enum { SNAPSHOT_FORMAT = 3, STAMP_SLACK = 3 /* seconds */ };
+enum { SNAPSHOT_FORMAT = 4, STAMP_SLACK = 3 /* seconds */ };
 
 static uint64_t hash_step(uint64_t h, uint64_t word)
 {
@@ -7223,6 +7252,7 @@ static int inputs_find(struct ktest *k, const struct guest *g)
 	const struct {
 		const char *what, *path; /* "": there is none */
 	} files[] = {
+		{ "-image", k->o->image != NULL ? g->disk[0].path : "" },
 		{ "the kernel", g->kernel_path }, { "init", g->init },
 		{ "the firmware", strchr(g->bios, '/') != NULL ? g->bios : "" },
 		{ "UEFI's variables", g->vars },
@@ -7255,6 +7285,10 @@ static int input_hash(struct ktest *k, size_t i)
 
 	if (in->hash != 0)
 		return 0;
+	if (strcmp(in->what, "-image") == 0) { /* it is too large to read */
+		in->hash = hash_bytes(in->inode, &in->mtime, sizeof in->mtime);
+		return 0;
+	}
 	if (map_file(k, in->what, k->snapshot.input_path[i], &m) < 0)
 		return -1;
 	in->hash = hash_bytes(1, m.at, m.size);
@@ -7387,6 +7421,12 @@ static uint64_t host_boot(void)
 	return hash_bytes(0, id, sizeof id);
 }
 
+/* How much there is in front of the trailer. */
+static uint64_t content_size(const struct trailer *t)
+{
+	return t->memory + (t->disk > 0 ? STATE_MAX + t->disk : t->state);
+}
+
 static uint64_t trailer_check(const struct trailer *t)
 {
 	return hash_bytes(SNAPSHOT_FORMAT, t, offsetof(struct trailer, check));
@@ -7404,8 +7444,7 @@ static int trailer_write(struct ktest *k, int fd)
 	t->mtime = stat_ns(&times[1]);
 	t->check = trailer_check(t);
 	errno = ENOSPC; /* a write that is cut short sets none */
-	if (pwrite(fd, t, sizeof *t, (off_t)(t->memory + t->state))
-			!= sizeof *t
+	if (pwrite(fd, t, sizeof *t, (off_t)content_size(t)) != sizeof *t
 	    || futimens(fd, times) < 0)
 		return fail(k, "%s:", k->snapshot.path);
 	return 0;
@@ -7493,7 +7532,7 @@ static int snapshot_open(struct ktest *k, const char *path, struct stat *st,
 		 || t->input_count > SNAPSHOT_INPUTS
 		 || t->accel < ACCEL_KVM || t->accel > ACCEL_TCG
 		 || t->acpi < ACPI_ON || t->acpi > ACPI_OFF
-		 || t->memory + t->state + sizeof *t != (uint64_t)st->st_size)
+		 || content_size(t) + sizeof *t != (uint64_t)st->st_size)
 		*why = "damage";
 	else
 		return fd;
@@ -7523,7 +7562,7 @@ static void snapshot_try(struct ktest *k, const char *path, bool deep)
 	    || stat_ns(&st.st_ctim) / 1000000000 > t->mtime / 1000000000
 						   + STAMP_SLACK) {
 		step(k, "snapshot %s: reading it all", path);
-		if (image_read(k, fd, -1, t->memory + t->state, &content) < 0
+		if (image_read(k, fd, -1, content_size(t), &content) < 0
 		    || content != t->content) {
 			step(k, "snapshot %s: stale because of damage", path);
 			close_fd(&fd);
@@ -7672,9 +7711,12 @@ static int snapshot_finish(struct ktest *k)
 	struct snapshot *s = &k->snapshot;
 	struct trailer *t = &s->saved;
 	const struct attempt *a = &k->attempt;
+	struct stat st;
 
 	if (inputs_hash(k) < 0)
 		return -1;
+	if (k->o->image != NULL && fstat(s->memory, &st) == 0)
+		s->now.disk = (uint64_t)st.st_size - overlay_at(k->o);
 	*t = s->now;
 	t->accel = a->accel;
 	t->acpi = a->acpi;
@@ -7715,8 +7757,8 @@ static int snapshot_write(struct ktest *k)
 
 	while (s->automatic && !auto_room(s))
 		;
-	if (image_read(k, s->memory, s->part, t->memory + t->state,
-		       &t->content) < 0 || trailer_write(k, s->part) < 0
+	if (image_read(k, s->memory, s->part, content_size(t), &t->content) < 0
+	    || trailer_write(k, s->part) < 0
 	    || (rename(s->part_path, s->target) < 0
 		&& fail(k, "%s:", s->target) < 0)) {
 		part_remove(s);
@@ -7746,13 +7788,57 @@ static void snapshot_off(struct ktest *k)
 static const char *snapshot_against(const struct ktest *k)
 {
 	return k->guest.mode == MODE_MONOGON ? "a run without PROGRAM"
-		: k->o->image != NULL ? "an -image"
+		: k->o->image != NULL && k->guest.disk[0].rw
+		  ? "an -image that is written to"
+		: k->o->image != NULL && k->guest.disk[0].more[0] != '\0'
+		  ? "an -image with backing files"
+		: k->o->image != NULL
+		  && k->guest.disk[0].size >> OVERLAY_BITS > 0
+		  ? "an -image of 4 TiB and more"
 		: k->o->gdb != NULL
 		  ? "-gdb, which waits for the first instruction,"
 		: k->o->reboot ? "-reboot, which boots again,"
 		: k->o->tpm != NULL ? "-tpm, whose state is the run's,"
 		: k->guest.vars_rw ? "-uefi-vars, which are written to,"
 		: k->o->console ? "-console, which shows the boot," : NULL;
+}
+
+/* The memory of a machine that will be saved: zeros and, for an image, its
+ * overlay, a qcow2 in which there is nothing (see room 7): the header, the table
+ * of blocks of references, the one of these, the table of tables of clusters. */
+static int memory_make(struct ktest *k, int fd)
+{
+	enum { BITS = 16 };    /* of a cluster's size */
+	const uint64_t size = k->guest.disk[0].size;
+	const struct {
+		uint64_t at, value;
+		int bytes;
+	} numbers[] = {
+		{ 0, 0x514649fb, 4 }, { QCOW_VERSION, 2, 4 },
+		{ QCOW_CLUSTER_BITS, BITS, 4 }, { QCOW_SIZE, size, 8 },
+		{ QCOW_L1_SIZE, (size >> (2 * BITS - 3)) + 1, 4 },
+		{ QCOW_L1, 3 << BITS, 8 },
+		{ QCOW_REFERENCES, 1 << BITS, 8 },
+		{ QCOW_REFERENCE_CLUSTERS, 1, 4 },
+		{ 1 << BITS, 2 << BITS, 8 },
+		{ 2 << BITS, 0x0001000100010001, 8 }, /* each of the four */
+	};
+	off_t at = (off_t)k->snapshot.now.memory;
+
+	if (ftruncate(fd, 0) < 0 || ftruncate(fd, at) < 0)
+		return -1;
+	at += STATE_MAX;
+	for (size_t i = 0; k->o->image != NULL && i < COUNT(numbers); i++) {
+		char be[8];
+
+		for (int j = 0; j < numbers[i].bytes; j++)
+			be[j] = (char)(numbers[i].value
+				       >> 8 * (numbers[i].bytes - 1 - j));
+		if (pwrite(fd, be, (size_t)numbers[i].bytes,
+			   at + (off_t)numbers[i].at) < 0)
+			return -1;
+	}
+	return k->o->image == NULL ? 0 : ftruncate(fd, at + (4 << BITS));
 }
 
 /* What this run would save, and as which file: one of -snapshot auto is named
@@ -9212,7 +9298,8 @@ static void explain_line(struct ktest *k, char *out, size_t size)
 			    ? ", but not all of its output is there" : "");
 	} else if (k->guest.mode == MODE_MONOGON) {
 		text_add(&t, "no verdict");
-	} else if (v->phase < PHASE_RUN && k->o->image != NULL) {
+	} else if (v->phase < PHASE_RUN && k->o->image != NULL
+		   && k->attempt.boot != BOOT_RESTORE) {
 		text_printf(&t, "the guest still boots: %s", image_reason(k));
 	} else if (v->phase < PHASE_RUN) {
 		text_add(&t, "the guest still boots");
@@ -9311,7 +9398,7 @@ static long long vm_patience(struct vm *v)
 /* How long KVM may say nothing. An image may be waiting for something. */
 static long long kvm_patience(const struct ktest *k)
 {
-	return k->o->image != NULL ? AGENT_INIT_MS : KVM_WAIT_MS;
+	return k->o->image != NULL ? 6 * KVM_WAIT_MS : KVM_WAIT_MS;
 }
 
 /* The black box keeps what the console says. */
@@ -9674,8 +9761,10 @@ static int monitor_move(struct ktest *k)
 	ssize_t n = got;
 
 	if (n > 0)
-		n = save ? pwrite(s->memory, k->scratch, (size_t)n, at)
-			 : write(*fd, k->scratch, (size_t)n);
+		n = !save ? write(*fd, k->scratch, (size_t)n)
+			: k->o->image != NULL && v->state_len + (size_t)n
+						 > STATE_MAX ? 0
+			: pwrite(s->memory, k->scratch, (size_t)n, at);
 	if (save && n >= 0 && n < got) {
 		errno = ENOSPC;
 		n = -1;
@@ -9916,6 +10005,9 @@ static void guest_died(struct ktest *k)
 		explain_end(k);
 	else if (k->vm.phase == PHASE_RUN || console_said(k, PANIC, line))
 		dump_or_stop(k, END_QEMU);
+	else if (k->vm.phase == PHASE_OUTPUT /* it was shut down */
+		 && k->vm.health.count[FAILED] > 0)
+		dump_or_stop(k, END_VERDICT);
 	else
 		(void)monitor_send(k, "{'execute': 'quit'}\n", -1);
 }
@@ -10024,8 +10116,10 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 /* -- The guest agent of an image --
  * The ladder to init, and no more: it is asked for a sign of life, writes init
  * into a filesystem in memory, which may be executed from whatever /run is, and
- * starts it. JSON, a line for each request and answer (QEMU's docs/interop/
- * qemu-ga-ref). The agent is the image's, and may say anything.
+ * starts it, in the root of all control groups (of version 1 there are several),
+ * for the agent's own are stopped with it. From there a panic ends the machine.
+ * JSON, a line for each request and answer (QEMU's docs/interop/qemu-ga-ref).
+ * The agent is the image's, and may say anything.
  */
 #define AGENT_SYNC_REQUEST \
 	"{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%lld}}\n"
@@ -10033,10 +10127,16 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 	"{\"execute\":\"guest-exec-status\",\"arguments\":{\"pid\":%lld}}\n"
 #define AGENT_EXEC_REQUEST \
 	"{\"execute\":\"guest-exec\",\"arguments\":{\"path\":\"/bin/sh\"," \
-	"\"capture-output\":true,\"arg\":[\"-c\",\"cd / && mkdir -p " IMAGE_DIR \
+	"\"capture-output\":true,\"arg\":[\"-c\",\"{ cd /sys/fs/cgroup; " \
+	"set -- ./cgroup.procs; [ -e $1 ] || set -- */cgroup.procs; " \
+	"for i; do echo 0 >$i; done; echo -1 >/proc/sys/kernel/panic; " \
+	"%s; } 2>/dev/null; cd / && umask 0 && mkdir -pm 755 " IMAGE_DIR \
 	" && mount -t tmpfs -o mode=755 ktest " IMAGE_DIR " && cat >" IMAGE_DIR \
 	"/init && chmod 700 " IMAGE_DIR "/init && exec " IMAGE_DIR "/init\"]," \
 	"\"input-data\":\""
+
+/* What is saved is a system that is up, if it can tell. */
+#define AGENT_SETTLE "timeout 200 systemctl is-system-running --wait >&2"
 
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	"abcdefghijklmnopqrstuvwxyz0123456789+/"; /* RFC 4648, section 4 */
@@ -10156,7 +10256,8 @@ static void agent_exec(struct ktest *k)
 		run_stop(k, END_OUTPUT);
 		return;
 	}
-	text_add(&t, AGENT_EXEC_REQUEST);
+	text_printf(&t, AGENT_EXEC_REQUEST, k->attempt.boot == BOOT_SAVE
+		    ? AGENT_SETTLE : ":");
 	base64_add(&t, m.at, m.size);
 	text_add(&t, "\"}}\n");
 	unmap_file(&m);
@@ -10793,7 +10894,8 @@ static int verdict(struct ktest *k)
 {
 	static const char *const words[ENDINGS] = {
 		[END_BOOT_HUNG] = "the guest hangs, and before init is ready",
-		[END_LIFELESS] = "the restored guest gives no sign of life",
+		[END_LIFELESS] = "the guest gives no sign of life, and takes no"
+				 " job",
 		[END_SAVED] = "the guest spoke before it had a program",
 	};
 	const struct vm *v = &k->vm;
@@ -11096,20 +11198,22 @@ static int attempt_files(struct ktest *k)
 	    || boot == BOOT_RESTORE)
 		return 0;
 	/* what is wrong with the job costs no boot */
-	if (k->o->image != NULL || (boot == BOOT_SAVE && k->o->argv != NULL)) {
-		k->initramfs = archive_build(k, &k->guest, "job", job_write);
-		if (k->initramfs < 0 || k->o->image != NULL)
-			return k->initramfs < 0 ? -1 : 0;
+	if ((boot == BOOT_SAVE || k->o->image != NULL) && k->o->argv != NULL
+	    && (k->initramfs = archive_build(k, &k->guest, "job",
+					     job_write)) < 0)
+		return -1;
+	if (k->o->image == NULL) {
 		close_fd(&k->initramfs);
+		k->initramfs = archive_build(k, &k->guest, "initramfs",
+					     initramfs_write);
+		if (k->initramfs < 0)
+			return -1;
 	}
-	k->initramfs = archive_build(k, &k->guest, "initramfs",
-				     initramfs_write);
-	if (k->initramfs < 0 || boot == BOOT_COLD)
-		return k->initramfs < 0 ? -1 : 0;
+	if (boot == BOOT_COLD)
+		return 0;
 	s->memory = k->o->argv != NULL ? temporary_file(k)
 		: fcntl(snapshot_fd(k->o), F_DUPFD_CLOEXEC, 0);
-	if (s->memory >= 0 && ftruncate(s->memory, 0) == 0
-	    && ftruncate(s->memory, (off_t)s->now.memory) == 0)
+	if (s->memory >= 0 && memory_make(k, s->memory) == 0)
 		return 0;
 	(void)fail(k, "the guest's memory:");
 	if (k->o->argv == NULL)
@@ -11529,7 +11633,7 @@ static int programs_find(struct runs *rs)
 	if (rs->programs == 0)
 		return fail(rs->k, "-each: no program, neither as a word nor on"
 			    " stdin");
-	rs->own = o->each && !o->dry_run && !o->console && o->image == NULL
+	rs->own = o->each && !o->dry_run && !o->console
 		  && (o->snapshot == NULL || o->snapshot[0] == '\0');
 	rs->total = o->kernels.count * rs->programs;
 	rs->count = rs->total + o->kernels.count * rs->own;
@@ -11573,7 +11677,8 @@ static int run_options(struct runs *rs, const struct run *r)
 		o->snapshot = rs->snapshot >= 0 ? path : NULL;
 	if (p == NULL) { /* no test waits for this boot */
 		o->argv = NULL;
-		o->timeout += o->timeout > 0 ? LINK_WAIT_MS : 0;
+		o->timeout += o->timeout == 0 ? 0 : o->image != NULL
+			      ? AGENT_WAIT_MS : LINK_WAIT_MS;
 	} else if (o->each) {
 		argv[0] = p;
 		o->argv = argv;

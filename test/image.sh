@@ -96,6 +96,60 @@ is "$status" 7 ':rw: status'
 unlike "$T/log/start.1.argv" 'snapshot=on' ':rw: what is written is kept'
 empty "$err" ':rw: without a word'
 
+oops='0,9,3,-\sBUG: kernel NULL pointer dereference, address: 8\n'
+power='hear=qmp:pause;say=qmp:{"timestamp": 1, "event": "SHUTDOWN"}\n'
+played "$asked;$pid;$job;say=log:$oops;x=0;$shutdown;$power;"\
+'hear=qmp:dump-guest-memory;say=qmp:{"return": {}, "id": "dump"}\n;stay' \
+    -dump "$T/dump" -image "$T/disk.raw:rw" -- sh
+fails 123 "the guest's memory is in $T/dump\$" ':rw, an oops'
+ok ':rw, an oops: a dump where it powers off' [ -f "$T/dump" ]
+
+# -- Saved once it is up, and restored --
+none='{"return": {}}\n'
+monitor="say=qmp:{\"QMP\": 1}\n$none$none"
+event='{"timestamp": 1, "event": "'
+FAKE_MONITOR="$asked;$pid;hello;$monitor$none$none"
+FAKE_MONITOR="$FAKE_MONITOR${event}MIGRATION\", \"data\": {\"status\": "
+FAKE_MONITOR="$FAKE_MONITOR\"completed\"}}\n;state=abc;stay"
+FAKE_INCOMING="$monitor$none${event}RESUME\"}\n;${job#*;};say=stdout:hi;x=5"
+export FAKE_MONITOR FAKE_INCOMING
+# warm WHAT STATUS STARTS REGEX OPTIONS...
+warm() {
+	warm_what=$1 warm_status=$2 warm_starts=$3 warm_said=$4
+	shift 4
+	played "$asked;$pid;$job;say=stdout:cold;x=9" -v -timeout 99 -memory 32M \
+	    -snapshot "$T/saved" "$@" -- sh
+	is "$status $(ls "$T/log" | grep -c argv)" \
+	    "$warm_status $warm_starts" "$warm_what: status, QEMUs"
+	like "$err" "$warm_said" "$warm_what: said"
+}
+at=$(((32 + 64) << 20))
+warm 'saved' 5 2 ': saved$'
+like "$T/log/start.1.argv" "format=qcow2,backing=image,.*file.offset=$at" \
+    'saved: to an overlay'
+unlike "$T/log/start.1.argv" 'snapshot=on' 'saved: that is kept'
+like "$T/log/start.2.argv" "file.offset=$at.*snapshot=on" \
+    'restored: what it writes is not kept'
+run qemu-img check --image-opts "driver=qcow2,file.driver=raw,\
+file.offset=$at,file.file.driver=file,file.file.filename=$T/saved"
+is "$status" 0 'the overlay that is given to QEMU: a qcow2'
+warm 'restored' 5 1 ': fits$'
+touch -d 2001-01-01 "$T/disk.raw"
+warm 'the image changed' 5 2 'saved: stale because of -image$'
+printf X | dd of="$T/saved" bs=1 seek=$((at + 9)) conv=notrunc 2>/dev/null
+warm 'a damaged overlay' 5 2 'saved: stale because of damage$'
+warm 'another processor count' 5 2 'stale because of QEMU' -cpus 2
+played "$asked;$pid;$job;x=7;$shutdown;exit=0" -snapshot "$T/saved" -image \
+    "$T/disk.raw:rw" -- sh
+fails 7 '-snapshot: starting cold: an -image that is written to cannot be '\
+'part of a saved machine$' ':rw with -snapshot'
+rm -f "$T/log"/*
+run "$KTEST" -qemu "$FAKE" -accel tcg -memory 32M -image "$T/disk.raw" -each \
+    -jobs 1 -- sh ls
+is "$(ls "$T/log" | grep -c argv) $(grep -c -- -incoming "$T"/log/*.argv |
+    grep -c ':1')" '3 2' '-each: one is saved, and each gets it restored'
+unset FAKE_MONITOR FAKE_INCOMING
+
 # -- What is refused --
 # refused LINE OPTIONS...
 refused() {
@@ -168,8 +222,75 @@ like "$T/super" '^Filesystem state: *clean' 'raw, :rw: it is one that is clean'
 unlike "$T/super" needs_recovery \
     'raw, :rw: it was shut down'
 
-debian "$KTEST_IMAGE/debian.raw" -uefi -- \
+# -- Another kernel for it: its own, with control groups of version 1 --
+for file in vmlinuz initrd.img; do
+	debugfs -R "dump /boot/$(grep "^$file-" "$KTEST_IMAGE/from") $T/$file" \
+	    "$KTEST_IMAGE/debian.raw?offset=$((34816 * 512))" 2>/dev/null
+done
+debian "$KTEST_IMAGE/debian.raw" -kernel-path "$T/vmlinuz" -initrd-path \
+    "$T/initrd.img" -cmdline root=/dev/vda2 -cmdline \
+    systemd.unified_cgroup_hierarchy=0 -- cat /proc/self/cgroup
+is "$status" 0 '-kernel-path, control groups of version 1: status'
+like "$out" '^[0-9]+:name=systemd:/$' '... it is in the root of one'
+unlike "$out" ':/.' '... and of all others'
+
+# -- Restored: a target of vmtest's with all its fields, as README has them --
+cat >"$T/command" <<'END'
+[ ! -e /root/mine ] || echo another run wrote here
+echo mine >/root/mine
+cat /proc/sys/kernel/random/uuid >&2
+pwd; nproc; cat read/one
+grep -c 'MemTotal: *[12][09][0-9]\{5\} kB' /proc/meminfo
+grep -c '00000000	02002A0A' /proc/net/route
+date +%s >written && ! echo no 2>/dev/null >read/no
+END
+mkdir "$T/work" "$T/work/read"
+# target WHAT FILE OPTIONS...: $ms, and what differs in $err
+target() {
+	target_what=$1 target_file=$2
+	shift 2
+	rm -f "$T/work/written"
+	ms=$(date +%s%N)
+	run "$KTEST" -accel "$ACCEL" -timeout 1200 \
+	    -snapshot "$T/debian" -image "$target_file" -cpus 2 -memory 2G \
+	    -net user -qemu-arg -name -qemu-arg it "$@" \
+	    -mount "$T/work:/mnt/vmtest:rw" -cwd /mnt/vmtest \
+	    -mount "$T/tree:/mnt/vmtest/read" -- sh -c "$(cat "$T/command")"
+	ms=$((($(date +%s%N) - ms) / 1000000))
+	is "$status" 0 "$target_what: status"
+	is "$(cat "$out")" "$(printf '%s\n' /mnt/vmtest 2 1 1 1)" \
+	    "$target_what: what it finds"
+	ok "$target_what: what it wrote is its time, which is ours" \
+	    [ $((($(date +%s) - $(cat "$T/work/written" || echo 0)) / 60)) = 0 ]
+}
+target 'saved' "$KTEST_IMAGE/debian.qcow2"
+cold=$ms
+before=$(cat "$err")
+target 'restored' "$KTEST_IMAGE/debian.qcow2"
+is "$(cat "$err" | wc -w)" 1 'restored: one number'
+ok 'restored: its random numbers are its own' [ "$(cat "$err")" != "$before" ]
+in=/dev/null
+run "$KTEST" -accel "$ACCEL" -timeout 1200 -snapshot "$T/plain" -image \
+    "$KTEST_IMAGE/debian.qcow2" -- true
+is "$status" 0 'a program that does nothing: status'
+for ms in 1 2 3; do
+	ms=$(date +%s%N)
+	run "$KTEST" -accel "$ACCEL" -snapshot "$T/plain" -image \
+	    "$KTEST_IMAGE/debian.qcow2" -- true
+	diag "restored: $((($(date +%s%N) - ms) / 1000000)) ms, the first time" \
+	    "$cold ms"
+done
+is "$status" 0 'a program that does nothing, restored: status'
+ok 'restored: a tenth of the first time' \
+    [ $((($(date +%s%N) - ms) / 1000000)) -lt $((cold / 10)) ]
+
+debian "$KTEST_IMAGE/debian.raw" -uefi -snapshot "$T/uefi" -- \
     ls -d /sys/firmware/efi
 is "$status" 0 'UEFI: status'
 is "$(cat "$out")" /sys/firmware/efi 'UEFI: it is'
+debian "$KTEST_IMAGE/debian.raw" -uefi -snapshot "$T/uefi" -v -- \
+    ls -d /sys/firmware/efi
+is "$status" 0 'UEFI, restored: status'
+is "$(cat "$out")" /sys/firmware/efi 'UEFI, restored: it is'
+like "$err" 'uefi: fits' 'UEFI, restored: it was'
 finish

@@ -9,7 +9,7 @@
 #	build/image/debian.raw		a DOS partition table; GRUB for a BIOS in
 #					front of partition 1, an ESP with GRUB for
 #					UEFI; partition 2, ext4, is Debian: systemd,
-#					qemu-guest-agent, the cloud kernel; what it
+#					qemu-guest-agent, a kernel with 9p; what it
 #					says comes over the serial line
 #	build/image/debian.qcow2	the same
 #	build/image/from		what it was made of
@@ -72,7 +72,7 @@ debian() {
 	from=$(mirror)
 	[ -n "$from" ] || die "apt's sources name no mirror of Debian"
 	run debootstrap --variant=minbase --include=systemd-sysv,udev,\
-qemu-guest-agent,linux-image-cloud-amd64,initramfs-tools,zstd \
+qemu-guest-agent,linux-image-amd64,initramfs-tools,zstd \
 	    "$suite" "$root" "$from"
 	echo '/dev/vda2 / ext4 defaults 0 1' >"$root/etc/fstab"
 	echo image >"$root/etc/hostname"

@@ -571,7 +571,7 @@ monitor_bad bad_restore ""
 bad_restore 'QEMU fails at once' 'exit=1' \
     "(the devices' state: Broken pipe|the machine .* ended early|QEMU)"
 bad_restore 'silence' "say=qmp:$greeting$none$none$resumed" \
-    '.*the restored guest gives no sign of life'
+    '.*the guest gives no sign of life, and takes no job'
 for when in "" "$greeting" "$greeting$none$none"; do
 	FAKE_INCOMING="say=qmp:$when;stay"
 	silent "restoring, nothing after '$when'"

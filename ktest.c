@@ -737,7 +737,7 @@ struct ktest {
 	struct qemu qemu;
 	struct vm vm;
 	struct explanation explain;
-	char scratch[STREAM_SIZE];
+	char scratch[STREAM_SIZE + PAGE]; /* an Image's head, as well */
 };
 
 /* ==== 3. Utilities ======================================================
@@ -2649,6 +2649,7 @@ static const struct machine {
 	bool tsc;              /* TCG's clock is the host's tick counter */
 	bool fw_cfg;           /* for vmcoreinfo */
 	bool settles;          /* saving it loses interrupts that are pending */
+	const char *uefi;      /* firmware, and Debian's name for it; or NULL */
 } machines[MACHINES] = {
 	/* Under KVM Monogon's, but that a program's has an RTC, for which a
 	 * kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG
@@ -2681,7 +2682,8 @@ static const struct machine {
 		.bus = "pci", .module = "virtio_pci", .slots = 24,
 		.serial = { "-device", "isa-serial,chardev=early0" },
 		.early = "earlyprintk=serial", .restart = "reboot=t",
-		.cmdline_max = 2047, .tsc = true, .fw_cfg = true },
+		.cmdline_max = 2047, .tsc = true, .fw_cfg = true,
+		.uefi = "OVMF here (Debian: ovmf)" },
 	/* "max" takes twice as long as this, for its pointer authentication. */
 	[ARM64] = { .name = "virt", .arch = "aarch64", .elf = { 183, 40 },
 		.image = "arch/arm64/boot/Image",
@@ -2691,7 +2693,8 @@ static const struct machine {
 		.cpu = { [ACCEL_TCG] = "cortex-a76", [ACCEL_KVM] = "host" },
 		.bus = "device", .module = "virtio_mmio", .slots = 32,
 		.serial = { "-serial", "chardev:early0" }, .early = "earlycon",
-		.cmdline_max = 2047, .fw_cfg = true },
+		.cmdline_max = 2047, .fw_cfg = true,
+		.uefi = "AAVMF here (Debian: qemu-efi-aarch64)" },
 	[RISCV64] = { .name = "virt", .arch = "riscv64", .elf = { 243 },
 		.image = "arch/riscv/boot/Image",
 		.qemu = "qemu-system-riscv64", .package = "qemu-system-misc",
@@ -3106,8 +3109,9 @@ static enum machine_row kernel_peek(struct ktest *k, const char *path,
 		close_fd(&fd);
 		return MACHINES;
 	}
-	while (n > 0 && m.size < PAGE) {
-		n = run_read(k, c.out, k->scratch + m.size, PAGE - m.size);
+	while (n > 0 && m.size < IMAGE_HEAD) {
+		n = run_read(k, c.out, k->scratch + m.size,
+			     IMAGE_HEAD - m.size);
 		m.size += n > 0 ? (size_t)n : 0;
 	}
 	(void)kill(c.pid, SIGKILL);
@@ -4346,6 +4350,7 @@ static int guest_uefi(struct ktest *k, struct guest *g)
 		  "edk2/aarch64/QEMU_VARS.fd" },
 	};
 	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
+	const char *known = guest_machine(g)->uefi;
 
 	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
 		if (places[i].machine != g->machine)
@@ -4361,9 +4366,10 @@ static int guest_uefi(struct ktest *k, struct guest *g)
 		return -1;
 	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
 	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
-		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
-			    " FILE", bios != NULL ? "the variables are missing"
-			    : "there is no OVMF here (Debian: ovmf)");
+		return fail(k, "-uefi: %s%s; name it with -bios FILE and"
+			    " -uefi-vars FILE", bios != NULL ? "" : "there is no ",
+			    bios != NULL ? "the variables are missing"
+			    : known != NULL ? known : "firmware known for it");
 	if (g->kernel.elf)
 		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
 	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)

@@ -1362,6 +1362,12 @@ static void test_kernel_images(void)
 		is_int(HERE, (long long)kernel.cmdline_max,
 		       c->machine == ARM64 ? 2047 : c->machine == S390X ? 4095
 		       : 1023, name);
+		/* packed, of which no more is unpacked than says so */
+		make_file("image", image, sizeof image, 0644);
+		(void)!system("gzip -c image >image.gz");
+		kernel = (struct kernel){ .tool = "gzip" };
+		is_int(HERE, (long long)kernel_peek(&k, "image.gz", &kernel),
+		       (long long)c->machine, name);
 	}
 }
 

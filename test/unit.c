@@ -3080,7 +3080,8 @@ static const struct row_case {
 	{ ARM64, ACCEL_KVM, "-cpu|host|-m|1G|-M|virt,gic-version=max" },
 	{ RISCV64, ACCEL_TCG, "qemu-system-riscv64|-M|virt|-append|console=hvc0"
 	  " quiet panic=-1 cryptomgr.notests earlycon=sbi" },
-	{ S390X, ACCEL_TCG, "qemu-system-s390x|-M|s390-ccw-virtio|"
+	{ S390X, ACCEL_TCG, "qemu-system-s390x|-cpu|max,vx=off|-M|"
+	  "s390-ccw-virtio|"
 	  "virtio-serial-ccw,max_ports=17|sclpconsole,chardev=early0|"
 	  "virtio-net-ccw,netdev=usernet0,mac=" KTEST_HOST_MAC "|"
 	  "virtio-9p-ccw,fsdev=fs0,mount_tag=ktest0" },

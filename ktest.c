@@ -9096,10 +9096,11 @@ static void explain_init_line(struct explanation *e, const char *line)
 		if (e->task_count == 0)
 			return;
 		/* the outermost stays */
-		last->exits = last->exits || strncmp(line,
-				"+irqentry_exit_to_user_mode+", 28) == 0;
-		last->user = last->exits || strncmp(line, "+asm_", 5) == 0
-			     || strncmp(line, "+el0t_64_irq+", 13) == 0;
+		last->exits = last->exits
+			|| strncmp(line, "+do_notify_resume+", 18) == 0
+			|| strncmp(line, "+irqentry_exit_to_user_mode+", 28)
+			   == 0;
+		last->user = last->exits || strncmp(line, "+asm_", 5) == 0;
 		if (!last->stack)
 			symbol_take(last->where, line + 1);
 		last->stack = true;

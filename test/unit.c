@@ -4214,7 +4214,7 @@ static const struct {
 	{ "s390x, user space", NULL, "PSW=mask 0705000180000000 addr 03 cc 0\n",
 	  "", "init does not answer, CPU 0 runs in user space" },
 	{ "in user space, arm64", "program 7\ntask 7 7 1 R - running a\n"
-	  "+do_notify_resume+0x1/0x2\n+el0t_64_irq+0x1/0x2\n", "", "",
+	  "+do_notify_resume+0x1/0x2\n", "", "",
 	  "the program runs (CPU-bound) in user space" },
 	{ "in user space, s390x", "program 7\ntask 7 7 1 R - running a\n"
 	  "+irqentry_exit_to_user_mode+0x1/0x2\n+ext_int_handler+0x1/0x2\n", "",

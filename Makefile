@@ -5,7 +5,8 @@
 #	make demo		a program in Debian's kernel, from nothing
 #	make check		all tests
 #	make arch		more of guests of other architectures
-#	make health		all triggers of kernel failures that we know
+#	make health		all triggers of kernel failures that we know,
+#				and a dump in crash, with the kernel's symbols
 #	make kvm		guests under KVM, in a guest under TCG
 #	make machines		disks, PCs, TPMs and restarts, at length
 #	make suite		-each with 1,000 programs, Linux's selftests, Slurm
@@ -91,9 +92,9 @@ arch:
 
 health:
 	@sh test/setup.sh check
-	@sh test/kernels.sh cloud full tiny debug >/dev/null
+	@sh test/kernels.sh cloud full tiny debug symbols >/dev/null
 	@$(MAKE) --no-print-directory all
-	@KTEST_HEALTH=all sh test/run.sh -t 3000 test/health.sh
+	@KTEST_HEALTH=all sh test/run.sh -t 3000 test/health.sh test/hang.sh
 
 kvm:
 	@sh test/setup.sh check

@@ -53,7 +53,8 @@
  *
  *   ktest.control   messages, below
  *   ktest.stdin     its first byte is 'i' and is dropped: a read of 0 bytes
- *                   before it says "not connected yet", after it "the end"
+ *                   before it says "not connected yet", after it "the end";
+ *                   or it is 'e': nothing will follow
  *   ktest.stdout    the program's bytes, nothing else
  *   ktest.stderr    the same; absent when the job has the letter 'm'
  *   ktest.log       with the letter 'k', lines: records of the kernel's log,
@@ -199,8 +200,8 @@ enum {
 	SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
 	SYS_symlinkat = 266, SYS_fchmodat = 268, SYS_faccessat = 269,
 	SYS_ppoll = 271, SYS_utimensat = 280, SYS_fallocate = 285,
-	SYS_dup3 = 292, SYS_pipe2 = 293, SYS_prlimit64 = 302,
-	SYS_finit_module = 313
+	SYS_signalfd4 = 289, SYS_dup3 = 292, SYS_pipe2 = 293,
+	SYS_prlimit64 = 302, SYS_finit_module = 313
 };
 
 enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 0 };
@@ -265,7 +266,8 @@ enum {
 	SYS_fchmod = 52, SYS_fchmodat = 53, SYS_fchown = 55, SYS_openat = 56,
 	SYS_close = 57, SYS_pipe2 = 59, SYS_getdents64 = 61, SYS_lseek = 62,
 	SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_ppoll = 73,
-	SYS_sync = 81, SYS_fsync = 82, SYS_utimensat = 88, SYS_exit = 93,
+	SYS_signalfd4 = 74, SYS_sync = 81, SYS_fsync = 82,
+	SYS_utimensat = 88, SYS_exit = 93,
 	SYS_clock_settime = 112, SYS_clock_gettime = 113, SYS_kill = 129,
 	SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_reboot = 142,
 	SYS_setgid = 144, SYS_setuid = 146, SYS_setpgid = 154,
@@ -403,7 +405,8 @@ enum {
 	SYS_mknodat = 290, SYS_unlinkat = 294,
 	SYS_symlinkat = 297, SYS_fchmodat = 299, SYS_faccessat = 300,
 	SYS_ppoll = 302, SYS_fallocate = 314, SYS_utimensat = 315,
-	SYS_pipe2 = 325, SYS_dup3 = 326, SYS_prlimit64 = 334,
+	SYS_signalfd4 = 322, SYS_pipe2 = 325, SYS_dup3 = 326,
+	SYS_prlimit64 = 334,
 	SYS_finit_module = 344, SYS_socket = 359
 };
 
@@ -522,6 +525,8 @@ enum {
 	RNDADDENTROPY = 0x40085203, RNDRESEEDCRNG = 0x5207,
 	CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1
 };
+
+#define SIGCHLD_BIT (1ULL << (SIGCHLD - 1))
 
 #define LINUX_REBOOT_MAGIC1        0xfee1deadL
 #define LINUX_REBOOT_MAGIC2        672274793L
@@ -801,11 +806,12 @@ static void sys_unmap(void *at, size_t size)
 
 static long host_port;          /* its hang-up ends the machine; 0: none */
 static int in_image;            /* we are not process 1 */
+static long child_file;         /* a signalfd: a child has ended; 0: none */
 
 /* Waits for SIGCHLD and for nothing else, so that it works at any time. */
 static long poll_events(struct pollfd *fds, size_t n, int64_t ms)
 {
-	const uint64_t mask = ~(1ULL << (SIGCHLD - 1));
+	const uint64_t mask = child_file > 0 ? ~0ULL : ~SIGCHLD_BIT;
 	struct timespec time = {ms / 1000, ms % 1000 * 1000000};
 
 	return sys5(SYS_ppoll, (long)fds, (long)n,
@@ -831,26 +837,33 @@ static void restart(void)
 
 /*
  * Waits until one of the n fds is ready, a child ends or the time is over; a
- * negative time never is. fds has room for one more, the host's. SIGCHLD is
- * let in here and nowhere else, so the end of a child always ends the wait.
+ * negative time never is. fds has room for two more. Without a signalfd SIGCHLD
+ * is let in here and nowhere else, so the end of a child always ends the wait.
  * But a wait that finds fds ready lets no signal in: the caller asks for dead
  * children after every wait.
  */
 static void wait_events(struct pollfd *fds, size_t n, int64_t ms)
 {
+	static char signal[128]; /* struct signalfd_siginfo */
+
 	fds[n].fd = host_port > 0 ? (int32_t)host_port : -1;
 	fds[n].events = 0; /* POLLHUP comes unasked */
 	fds[n].revents = 0;
-	poll_events(fds, n + 1, ms);
+	fds[n + 1].fd = child_file > 0 ? (int32_t)child_file : -1;
+	fds[n + 1].events = POLLIN;
+	fds[n + 1].revents = 0;
+	poll_events(fds, n + 2, ms);
 	if ((fds[n].revents & POLLHUP) != 0)
 		restart();
+	if (fds[n + 1].revents != 0)
+		sys_read(child_file, signal, sizeof signal);
 }
 
 static void sleep_ms(int64_t ms)
 {
-	struct pollfd host;
+	struct pollfd fds[2];
 
-	wait_events(&host, 0, ms);
+	wait_events(fds, 0, ms);
 }
 
 static int64_t clock_ms(void)
@@ -896,14 +909,15 @@ static void signal_mask(uint64_t mask)
 }
 
 /*
- * Blocks every signal; wait_events opens the door to SIGCHLD. A handler, not
- * a signalfd, because a small kernel may have been built without the latter.
- * exec resets it for the program, which unblocks everything itself. Where a
- * handler has no restorer, its mask stands in that place: no matter, since all
- * others are blocked anyway.
+ * Blocks every signal; wait_events hears of SIGCHLD by a signalfd, which is
+ * much less work for the kernel than the handler that it opens the door to
+ * where a small kernel was built without. exec resets it for the program, which
+ * unblocks everything itself. Where a handler has no restorer, its mask stands
+ * in that place: no matter, since all others are blocked anyway.
  */
 static void signals_prepare(void)
 {
+	const uint64_t child = SIGCHLD_BIT;
 	struct {
 		void (*handler)(int);
 		unsigned long flags;
@@ -916,6 +930,8 @@ static void signals_prepare(void)
 	action.restorer = signal_return;
 	action.mask = ~0ULL;
 	signal_mask(~0ULL);
+	child_file = sys4(SYS_signalfd4, -1, (long)&child, sizeof child,
+	    O_CLOEXEC | O_NONBLOCK);
 	sys4(SYS_rt_sigaction, SIGCHLD, (long)&action, 0, sizeof action.mask);
 }
 
@@ -937,11 +953,13 @@ static long control_port;       /* 0: not open yet, that number is taken */
 static int control_write(const void *bytes, size_t size)
 {
 	struct limit limit;
+	int waits;
 
-	limit_begin(&limit, CONTROL_WAIT);
-	for (; control_port > 0; sleep_ms(VPORT_POLL)) {
+	for (waits = 0; control_port > 0; sleep_ms(VPORT_POLL)) {
 		if (sys_write(control_port, bytes, size) > 0)
 			return 1;
+		if (!waits++)
+			limit_begin(&limit, CONTROL_WAIT);
 		if (limit_passed(&limit))
 			break;
 	}
@@ -1328,6 +1346,8 @@ static long device_open(const char *class, const char *name, long flags)
 	return sys_open(path.s, flags, 0);
 }
 
+static int has_disks;           /* of ours: they are there from boot on */
+
 /* Has each disk of ours read its partitions anew, if that is the request, for
  * what a machine that is restored has on them is this run's; or, with 0, flush
  * what a host that ends the machine would not have: sync() leaves that to the
@@ -1337,7 +1357,7 @@ static void disks_each(long request)
 	char path[] = "/dev/vda";
 	long fd;
 
-	for (; (fd = sys_open(path, O_RDONLY, 0)) >= 0; path[7]++) {
+	for (; has_disks && (fd = sys_open(path, O_RDONLY, 0)) >= 0; path[7]++) {
 		sys3(request != 0 ? SYS_ioctl : SYS_fsync, fd, request, 0);
 		sys_close(fd);
 	}
@@ -1906,6 +1926,29 @@ static void job_line(struct job *job, char *line)
 	die("the job has a line that this init does not know:", line, 0);
 }
 
+/*
+ * Memory that is there before the program starts, and mapped anew where the
+ * reserve, which memory_hold makes, has no room for it: whoever restores a
+ * machine finds it with all its pages.
+ */
+static char *reserve;
+static size_t reserve_taken;
+
+static void *memory_take(size_t size)
+{
+	void *at;
+
+	size = (size + 15) & ~(size_t)15;
+	if (reserve != NULL && size <= RESERVE - reserve_taken) {
+		reserve_taken += size;
+		return reserve + reserve_taken - size;
+	}
+	at = sys_map(size, MAP_ANONYMOUS, -1);
+	if (at == NULL)
+		die("no memory for the job", NULL, 0);
+	return at;
+}
+
 /* Reads the first member. What the job points to is a copy, so the archive
  * can go; it stays until the program is started. */
 static void job_read(struct archive *a, struct job *job)
@@ -1923,10 +1966,8 @@ static void job_read(struct archive *a, struct job *job)
 		envs += first && m.data[i] == 'e';
 		first = m.data[i] == '\0';
 	}
-	job->argv = sys_map((args + envs + 3) * sizeof *job->argv + m.size,
-	    MAP_ANONYMOUS, -1);
-	if (job->argv == NULL)
-		die("no memory for the job", NULL, 0);
+	job->argv = memory_take((args + envs + 3) * sizeof *job->argv +
+	    m.size);
 	job->envp = job->argv + args + 1;
 	job->argv_end = job->argv;
 	job->envp_end = job->envp;
@@ -1939,16 +1980,23 @@ static void job_read(struct archive *a, struct job *job)
 		die("the job names no program", NULL, 0);
 }
 
-static void parents_make(char *path)
+/* Makes those that `last`, the path that was here before, does not have, and
+ * puts this one there. To try without first costs more. */
+static void parents_make(char *path, char *last)
 {
-	char *s;
+	size_t i;
+	int same = 1;
 
-	for (s = path + 1; *s != '\0'; s++)
-		if (*s == '/') {
-			*s = '\0';
+	for (i = 1; path[i] != '\0'; i++) {
+		same = same && path[i] == last[i];
+		if (path[i] == '/' && !same) {
+			path[i] = '\0';
 			sys_mkdir(path, 0755);
-			*s = '/';
+			path[i] = '/';
 		}
+		last[i] = path[i];
+	}
+	last[i] = '\0';
 }
 
 static long times_set(long dir, const char *path, int64_t mtime, long flags)
@@ -1962,7 +2010,8 @@ static long times_set(long dir, const char *path, int64_t mtime, long flags)
 static long unpack_file(const struct archive *a, const struct member *m,
     const char *path)
 {
-	long fd = sys_open(path, O_WRONLY | O_CREAT | O_EXCL, 0600), n;
+	const long mode = (m->mode & 0777) | 0600;
+	long fd = sys_open(path, O_WRONLY | O_CREAT | O_EXCL, mode), n;
 	size_t done = 0, released = 0;
 
 	if (fd < 0)
@@ -1985,7 +2034,8 @@ static long unpack_file(const struct archive *a, const struct member *m,
 			    (long)(done - released));
 		released = done;
 	}
-	sys2(SYS_fchmod, fd, m->mode & 07777);
+	if ((m->mode & 07777) != mode)
+		sys2(SYS_fchmod, fd, m->mode & 07777);
 	times_set(fd, NULL, m->mtime, 0);
 	sys_close(fd);
 	return 0;
@@ -2010,12 +2060,14 @@ static long unpack_link(const struct member *m, const char *path)
  * directories are new, whose times are set when all is in them. */
 static long unpack_dir(const struct member *m, const char *path)
 {
-	long fd, error = sys_mkdir(path, 0755);
+	long fd, error = sys_mkdir(path, m->mode & 01777);
 
 	if (error == 0) {
 		m->header[CPIO_CHECK] = 'n';
-		return sys3(SYS_fchmodat, AT_FDCWD, (long)path,
-		    m->mode & 07777);
+		if ((m->mode & 06000) != 0)
+			sys3(SYS_fchmodat, AT_FDCWD, (long)path,
+			    m->mode & 07777);
+		return 0;
 	}
 	if (error != -EEXIST)
 		return error;
@@ -2051,18 +2103,16 @@ static void path_make(char *path, const char *name)
 /* Everything behind the job itself. */
 static void job_unpack(struct archive *a)
 {
-	static char path[PATH_SIZE];
+	static char path[PATH_SIZE], last[PATH_SIZE];
 	size_t start = a->at;
 	struct member m;
 	long error;
 
+	last[1] = '\0';
 	while (archive_next(a, &m)) {
 		path_make(path, m.name);
+		parents_make(path, last);
 		error = unpack_member(a, &m, path);
-		if (error == -ENOENT) {
-			parents_make(path);
-			error = unpack_member(a, &m, path);
-		}
 		if (error == -EEXIST) {
 			error = sys_unlink(path);
 			if (error == 0)
@@ -2260,29 +2310,39 @@ static void core_limit(const char *s)
 	sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)core, 0);
 }
 
-__attribute__((noreturn))
-static void child_run(const struct job *job, const long fds[3])
+/* What a child does before it knows its job; tty says that it has one. */
+static void child_begin(const long fds[3], int tty)
 {
-	long error, i;
 	int32_t pid = (int32_t)sys1(SYS_getpid, 0);
+	long i;
 
 	for (i = 0; i < 3; i++)
 		sys3(SYS_dup3, fds[i], i, 0);
-	if (job->tty != NULL) {
+	if (tty) {
 		sys2(SYS_setpgid, 0, 0);
 		sys3(SYS_ioctl, 0, TIOCSPGRP, (long)&pid);
 	} else {
 		sys1(SYS_setsid, 0);
 	}
-	if (job->core != NULL)
-		core_limit(job->core);
 	sys1(SYS_umask, 022);
-	error = sys1(SYS_chdir, (long)job->dir);
+	signal_mask(0);
+}
+
+__attribute__((noreturn))
+static void child_become(const struct job *job)
+{
+	long error = 0;
+
+	/* process 1 has this limit, and stands in "/" */
+	if (job->core != NULL &&
+	    (in_image || !str_equal(job->core, "0:inf")))
+		core_limit(job->core);
+	if (in_image || job->dir[1] != '\0')
+		error = sys1(SYS_chdir, (long)job->dir);
 	if (error != 0)
 		child_fail(job->argv[0], job->program, job->dir, error);
 	if (job->user != NULL)
 		error = user_become(job->user);
-	signal_mask(0);
 	if (error == 0)
 		error = sys3(SYS_execve, (long)job->program,
 		    (long)job->argv, (long)job->envp);
@@ -2295,9 +2355,19 @@ static long child_start(const struct job *job, const long fds[3])
 
 	if (pid < 0)
 		die("cannot start a process", NULL, pid);
-	if (pid == 0)
-		child_run(job, fds);
+	if (pid == 0) {
+		child_begin(fds, job->tty != NULL);
+		child_become(job);
+	}
 	return pid;
+}
+
+/* A child that shares our memory, with a stack of its own; it returns from the
+ * system call to where that says. */
+static long child_clone(void (*run)(void), long *stack_end)
+{
+	stack_end[-2] = (long)run;
+	return sys_clone(stack_end - 2);
 }
 
 /* Buries whoever has ended. Tells whether the program has, and how. */
@@ -2576,12 +2646,18 @@ struct flow {
 	char buffer[CHUNK];
 };
 
+/* Nothing more comes, so nobody waits for the other end to close. */
+static void flow_end(struct flow *f)
+{
+	f->from = -1;
+	f->length = 0;
+}
+
 static void flow_close(struct flow *f)
 {
 	if (f->from >= 0)
 		sys_close(f->from);
-	f->from = -1;
-	f->length = 0;
+	flow_end(f);
 }
 
 /* As many records of the kernel's log as there are and as fit: a read takes
@@ -2614,9 +2690,11 @@ static int flow_read(struct flow *f, int final)
 	if (n <= 0) {
 		if (f->starts)
 			return 0;
-		flow_close(f);
+		flow_end(f);
 		return 1;
 	}
+	if (f->starts && f->buffer[0] == 'e')
+		flow_end(f);
 	f->at = f->starts != 0;
 	f->length = (size_t)n - f->at;
 	f->starts = 0;
@@ -2687,7 +2765,7 @@ static void control_take(void)
  */
 static void flows_turn(struct flow *flows, int final, int64_t ms)
 {
-	struct pollfd fds[FLOWS + 2];
+	struct pollfd fds[FLOWS + 3];
 	int i;
 
 	for (i = 0; i < FLOWS; i++) {
@@ -2752,22 +2830,83 @@ static void streams_make(const struct job *job, struct flow *flows, long *fds)
 	fds[2] = job->merged ? fds[1] : pipe_make(&flows[FLOW_ERR].from, 1);
 }
 
-/* Runs the program with pipes or a terminal between it and the vports; returns
- * its status as soon as it has ended, whatever else still runs. */
-static int program_run(const struct job *job, struct flow *flows)
-{
-	long fds[3], program;
-	int64_t type_at = 0;
-	int status = 0;
+/*
+ * The program of a machine that is restored is a child before its job is
+ * there: it waits at its stdin, for a byte that says so, or for the end of
+ * file, and ends. It shares our memory, so it finds the job.
+ */
+static struct {
+	const struct job *job;
+	long pid, fds[3], stdin; /* the last: our end */
+} waiting;
 
+static void child_wait(void)
+{
+	char byte;
+
+	sys_close(waiting.stdin);
+	child_begin(waiting.fds, 0);
+	if (sys_read(0, &byte, 1) == 1) {
+		if (waiting.job->merged != NULL)
+			sys3(SYS_dup3, 1, 2, 0);
+		if (old_root > 0) {
+			sys1(SYS_chdir, (long)"/..");
+			sys1(SYS_chroot, (long)".");
+		}
+		child_become(waiting.job);
+	}
+	for (;;)
+		sys1(SYS_exit, 0);
+}
+
+static void child_prepare(const struct job *job, struct flow *flows)
+{
+	static long stack[1024] __attribute__((aligned(16)));
+	int i;
+
+	waiting.job = job;
+	streams_make(job, flows, waiting.fds);
+	waiting.stdin = flows[FLOW_IN].to;
+	waiting.pid = child_clone(child_wait, stack + 1024);
+	for (i = 0; i < 3; i++)
+		sys_close(waiting.fds[i]);
+}
+
+/* The child that waits becomes the program, unless that has a terminal. */
+static long program_start(const struct job *job, struct flow *flows)
+{
+	long fds[3], program = waiting.pid;
+
+	waiting.pid = 0;
+	if (program > 0 && (job->merged != NULL || job->tty != NULL))
+		flow_close(&flows[FLOW_ERR]);
+	if (program > 0 && job->tty == NULL) {
+		sys_write(waiting.stdin, "", 1);
+		return program;
+	}
+	if (program > 0) {
+		sys_close(waiting.stdin);
+		flow_close(&flows[FLOW_OUT]);
+	}
 	streams_make(job, flows, fds);
-	program = program_pid = child_start(job, fds);
+	program = child_start(job, fds);
 	if (terminal == 0) {
 		sys_close(fds[0]);
 		sys_close(fds[1]);
 		if (!job->merged)
 			sys_close(fds[2]);
 	}
+	return program;
+}
+
+/* Runs the program with pipes or a terminal between it and the vports; returns
+ * its status as soon as it has ended, whatever else still runs. */
+static int program_run(const struct job *job, struct flow *flows)
+{
+	long program = program_pid = program_start(job, flows);
+	int64_t type_at = 0;
+	int status = 0;
+
 	for (;;) {
 		flows_turn(flows, 0, type_at != 0 ? RETYPE :
 		    flow_open(&flows[FLOW_IN]) || flows[FLOW_IN].to < 0 ? -1 : 0);
@@ -2795,13 +2934,15 @@ static int program_run(const struct job *job, struct flow *flows)
  * host's to judge.
  * ====================================================================== */
 
+static long taint_file;         /* open for each look: there are two */
+
 static uint64_t taint_read(void)
 {
-	char line[64];
+	char line[64] = "";
 	const char *s = line;
 
-	return file_line("/proc/sys/kernel/tainted", line, sizeof line) == 0 ?
-	    str_number(&s, 10, 20) : 0;
+	sys4(SYS_pread64, taint_file, (long)line, sizeof line - 1, 0);
+	return str_number(&s, 10, 20);
 }
 
 /* Before the job is there, once for all restored machines. All that is logged
@@ -2834,10 +2975,13 @@ static void log_drain(struct flow *log)
 {
 	struct limit limit;
 
+	log_flush(log);
+	if (log->from < 0 || !flow_read_log(log))
+		return;
 	limit_begin(&limit, LOG_WAIT);
 	do
 		log_flush(log);
-	while (log->from >= 0 && !limit_passed(&limit) && flow_read_log(log));
+	while (!limit_passed(&limit) && flow_read_log(log));
 	log_flush(log);
 }
 
@@ -2909,8 +3053,10 @@ static void processes_kill(void)
 {
 	struct limit limit;
 	int32_t how;
-	long pid;
+	long pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0);
 
+	if (pid == -ECHILD && !in_image) /* all are our descendants */
+		return;
 	limit_begin(&limit, REAP_WAIT);
 	sys2(SYS_kill, in_image ? -program_pid : -1, SIGKILL);
 	for (;;) {
@@ -2940,6 +3086,8 @@ static void memory_free(void)
 	if (in_image || (sys1(SYS_sysinfo, (long)&info) == 0 &&
 	    info.free >= MEMORY_LOW))
 		return;
+	if (reserve != NULL)
+		sys_unmap(reserve, RESERVE);
 	for (m = mount_table; m < mount_table + MOUNTS; m++)
 		if (str_equal(m->type, "tmpfs"))
 			sys2(SYS_umount2, (long)m->path, MNT_DETACH);
@@ -2953,10 +3101,12 @@ static void memory_free(void)
 /* Empties the pipes into the vports, however slow their reader is. */
 static void flows_drain(struct flow *flows)
 {
-	flow_close(&flows[FLOW_IN]);
+	flow_end(&flows[FLOW_IN]);
 	while (flow_open(&flows[FLOW_OUT]) || flow_open(&flows[FLOW_ERR]))
 		flows_turn(flows, 1, -1);
 }
+
+static long mounts_file;        /* 0: none */
 
 static void sync_child(void)
 {
@@ -2966,17 +3116,23 @@ static void sync_child(void)
 		sys1(SYS_exit, 0);
 }
 
-/* In a process of its own: a frozen filesystem holds it for ever. */
+/* In a process of its own: a frozen filesystem holds it for ever. Not where
+ * there is no disk of ours and mounts_file says that nothing was mounted since
+ * init had mounted what is memory; a disk of others that is written to without
+ * is synced when it is closed. */
 static void disks_sync(void)
 {
 	static __attribute__((aligned(16))) long stack[128];
+	struct pollfd mounts = {(int32_t)mounts_file, 0, 0};
 	struct limit limit;
 	long pid;
 	int status;
 
+	poll_events(&mounts, 1, 0);
+	if (mounts_file > 0 && mounts.revents == 0 && !has_disks)
+		return;
 	limit_begin(&limit, SYNC_WAIT);
-	stack[126] = (long)sync_child;
-	pid = sys_clone(stack + 126);
+	pid = child_clone(sync_child, stack + 128);
 	while (pid > 0 && !children_reap(pid, &status)) {
 		if (limit_passed(&limit)) {
 			pid = -ETIMEDOUT;
@@ -2999,7 +3155,7 @@ static void disks_sync(void)
 /* All of size bytes from the control port, as long as the host is there. */
 static void control_read(void *to, size_t size)
 {
-	struct pollfd vport[2] = {{(int32_t)control_port, POLLIN, 0}};
+	struct pollfd vport[3] = {{(int32_t)control_port, POLLIN, 0}};
 	char *at = to;
 	long n;
 
@@ -3014,6 +3170,8 @@ static void control_read(void *to, size_t size)
 	}
 }
 
+static long random_file;
+
 /* Bytes that nobody else has, for the random pool, which a machine that was
  * restored shares with every other that was. */
 static void random_seed(const void *seed)
@@ -3022,13 +3180,11 @@ static void random_seed(const void *seed)
 		int32_t bits, size;
 		char bytes[32];
 	} pool = {256, 32, ""};
-	long fd = sys_open("/dev/urandom", O_RDWR, 0);
 
 	memcpy(pool.bytes, seed, sizeof pool.bytes);
-	if ((sys3(SYS_ioctl, fd, RNDADDENTROPY, (long)&pool) |
-	    sys3(SYS_ioctl, fd, RNDRESEEDCRNG, 0)) != 0)
+	if ((sys3(SYS_ioctl, random_file, RNDADDENTROPY, (long)&pool) |
+	    sys3(SYS_ioctl, random_file, RNDRESEEDCRNG, 0)) != 0)
 		warn("cannot seed the random pool", NULL, 0);
-	sys_close(fd);
 }
 
 /* Takes the answer to 'h': the time, the seed and, if it is not there yet,
@@ -3053,9 +3209,7 @@ static void answer_take(struct archive *a, uint64_t *boot)
 	if (a->bytes != NULL)
 		return;
 	a->size = (size_t)answer.length;
-	a->bytes = sys_map(a->size, MAP_ANONYMOUS, -1);
-	if (a->bytes == NULL)
-		die("no memory for the job", NULL, 0);
+	a->bytes = memory_take(a->size);
 	control_read(a->bytes, a->size);
 	disks_each(BLKRRPART);
 	if (!control_send(MESSAGE_LIVE, "", 0))
@@ -3108,14 +3262,15 @@ static void streams_open(const struct job *job, struct flow *flows)
 	if (job->merged == NULL)
 		flows[FLOW_ERR].to = vport_open("ktest.stderr", NULL);
 	flows[FLOW_LOG].to = vport_open("ktest.log", NULL);
+	log_open(&flows[FLOW_LOG]);
 }
 
 /* Whatever the program does to memory: ours is there, and a little more for
  * the kernel to work with once it has ended. */
-static void *memory_hold(void)
+static void memory_hold(void)
 {
 	sys1(SYS_mlockall, MCL_CURRENT);
-	return sys_map(RESERVE, MAP_ANONYMOUS | MAP_POPULATE, -1);
+	reserve = sys_map(RESERVE, MAP_ANONYMOUS | MAP_POPULATE, -1);
 }
 
 /* Some time after boot the kernel takes the TSC for good, with timers that
@@ -3132,8 +3287,10 @@ static void clock_settle(void)
 		sleep_ms(10);
 }
 
+/* Before anything else than memory is mounted. */
 static void job_map(struct archive *a)
 {
+	mounts_file = sys_open("/proc/self/mounts", O_RDONLY, 0);
 	a->bytes = file_map(JOB_FILE, &a->size, &a->fd);
 	sys_unlink(JOB_FILE);
 	sys_rmdir(JOB_DIR);
@@ -3163,23 +3320,24 @@ static void run_job(void)
 	static struct flow flows[FLOWS];
 	static struct job job;
 	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
-	void *reserve = NULL;
 	uint64_t tainted;
 	int status;
 
 	if (!in_image)
 		job_map(&archive);
+	random_file = sys_open("/dev/urandom", O_RDWR, 0);
+	taint_file = sys_open("/proc/sys/kernel/tainted", O_RDONLY, 0);
 	if (archive.bytes != NULL)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
-	log_open(&flows[FLOW_LOG]);
 	tainted = taint_read();
 	loopback_raise();
+	nmi_prepare();
 	if (archive.bytes == NULL) { /* once for all restored machines */
-		reserve = memory_hold();
+		memory_hold();
+		child_prepare(&job, flows);
 		clock_settle();
 	}
-	nmi_prepare();
 	if (!control_send(MESSAGE_HELLO, "", 0))
 		restart();
 	job_take(&archive, &job, &flows[FLOW_IN]);
@@ -3187,18 +3345,17 @@ static void run_job(void)
 	if (job.network != NULL)
 		network_raise(job.network);
 	job_unpack(&archive);
-	sys_unmap(archive.bytes, archive.size);
+	if (archive.bytes != reserve)
+		sys_unmap(archive.bytes, archive.size);
 	job_mounts(&job);
 	if (job.copy != NULL && !file_exists(job.program))
 		job.program = job.copy;
 	if (reserve == NULL) {
 		sys_close(archive.fd);
-		reserve = memory_hold();
+		memory_hold();
 	}
 	leaks_forget(&job);
 	status = program_run(&job, flows);
-	if (reserve != NULL)
-		sys_unmap(reserve, RESERVE);
 	processes_kill();
 	memory_free();
 	flows_drain(flows);
@@ -3268,15 +3425,16 @@ int main(void)
 {
 	int program;
 
-	signals_prepare();
 	in_image = sys1(SYS_getpid, 0) != 1;
 	if (in_image)
 		image_enter();
 	else
 		machine_make();
+	signals_prepare();
 	program = in_image || file_exists(JOB_FILE);
 	if (!in_image)
 		modules_load();
+	has_disks = file_exists("/dev/vda");
 	vports_expect();
 	control_open(program ? NULL : "p1");
 	if (program)

@@ -9,13 +9,7 @@
  * stderr through, and exits with its status. With -DKTEST_LIB there is no
  * main(): fill a struct ktest_options, call ktest_run().
  *
- * Exit status (KTEST_* below; usage prints this table from exit_table[]):
- *     0..255  the program's own; 128+N when signal N ended it
- *     123     the kernel failed, and the program did not
- *     124     -timeout ran out
- *     125     ktest has no verdict; one line on stderr says why
- *     126     the program could not be executed
- *     127     the program was not found
+ * The exit status is the program's, or one of those in exit_table[].
  *
  * The rooms, in which data flows from top to bottom; each reads what those
  * above it made, by const pointer, and calls nothing below it:
@@ -181,7 +175,7 @@ struct ktest_options {
 };
 
 struct ktest_result {
-	int status;      /* the exit status, see the table above */
+	int status;      /* the exit status, see exit_table[] */
 	int signal;      /* not 0: the run was ended as if by this signal */
 	int qemu_status; /* QEMU's, as from waitpid(); -1: it never ran */
 	int warm;        /* not 0: the program ran in a restored machine */
@@ -326,7 +320,6 @@ enum { SANDBOX_OFF, SANDBOX_ON, SANDBOX_AUTO };
 static const char *const accel_names[] = { "auto", "kvm", "tcg", NULL };
 static const char *const machine_names[] = { "auto", "microvm", "q35", NULL };
 static const char *const acpi_names[] = { "auto", "on", "off", NULL };
-static const char *const unpack_names[] = { "auto", "on", "off", NULL };
 static const char *const sandbox_names[] = { "off", "on", "auto", NULL };
 static const char *const net_names[] = { "none", "user", NULL };
 enum { HEALTH_OFF, HEALTH_OOPS, HEALTH_WARN };
@@ -1243,11 +1236,27 @@ static bool same_file(int a, int b)
 	       && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
-static bool is_file(const char *path)
+/* What a path leads to, as S_IFREG and so on; 0: nothing. */
+static mode_t file_type(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+	return stat(path, &st) == 0 ? st.st_mode & S_IFMT : 0;
+}
+
+static bool is_file(const char *path)
+{
+	return file_type(path) == S_IFREG;
+}
+
+/* Reads the beginning of a file; its length, -1 if that cannot be done. */
+static ssize_t file_head(const char *path, char *to, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t n = fd >= 0 ? read(fd, to, size) : -1;
+
+	close_fd(&fd);
+	return n;
 }
 
 struct dir { /* a directory that is read */
@@ -1256,10 +1265,12 @@ struct dir { /* a directory that is read */
 	size_t len;            /* of the directory's own path in it */
 };
 
-/* Opens the directory at path[PATH_SIZE], which is used from now on; -1 and
- * errno if it cannot be read, and then nothing is found in it. */
-static int dir_open(struct dir *d, char *path)
+/* Opens the directory `from`, whose paths go to path[PATH_SIZE], which may be
+ * it; -1 and errno if it cannot be read, and then nothing is found in it. */
+static int dir_open(struct dir *d, const char *from, char *path)
 {
+	if (path != from)
+		(void)snprintf(path, PATH_SIZE, "%s", from);
 	*d = (struct dir){ opendir(path), path, strlen(path) };
 	return d->at != NULL ? 0 : -1;
 }
@@ -1396,23 +1407,6 @@ static bool path_search(const char *root, const char *name, char *out)
 	}
 }
 
-/* Finds what[len] in s[n]; Horspool's method, for kernels of 50 MB. */
-static const char *find_bytes(const char *s, size_t n, const char *what,
-			      size_t len)
-{
-	size_t skip[UCHAR_MAX + 1];
-
-	for (size_t i = 0; i <= UCHAR_MAX; i++)
-		skip[i] = len;
-	for (size_t i = 0; i + 1 < len; i++)
-		skip[(unsigned char)what[i]] = len - 1 - i;
-	for (size_t at = 0; n >= len && at <= n - len;
-	     at += skip[(unsigned char)s[at + len - 1]])
-		if (memcmp(s + at, what, len) == 0)
-			return s + at;
-	return NULL;
-}
-
 struct map { /* a file, readable in memory */
 	const char *at;
 	size_t size;
@@ -1502,6 +1496,24 @@ static const char *line_end(const char *p, const char *end)
 	const char *nl = memchr(p, '\n', (size_t)(end - p));
 
 	return nl != NULL ? nl : end;
+}
+
+struct magic { /* bytes by which a format is known */
+	const char *bytes;
+	size_t len, at;
+	const char *what;
+};
+
+/* What p[n] is by a table; NULL: nothing in it. */
+static const char *magic_find(const struct magic *m, size_t count, const char *p,
+			      size_t n)
+{
+	const char *what = NULL;
+
+	for (; count-- > 0; m++)
+		if (m->at + m->len <= n && memcmp(p + m->at, m->bytes, m->len) == 0)
+			what = m->what;
+	return what;
 }
 
 enum {
@@ -1628,217 +1640,178 @@ enum opt_kind {
 	OPT_MAYBE             /* a flag, or with '=' a string */
 };
 
-enum opt_path {               /* what of a value is a path */
-	PATH_NONE,
-	PATH_ALL,             /* it is one, or it begins with one */
-	PATH_NAME,            /* a name without a slash is something else */
-	PATH_OR_SIZE,         /* a size is something else */
-	PATH_TARGET           /* [NAME=]unix:PATH, NAME=FILE; no number */
+enum {
+	EMPTY = 1,            /* the value may be empty */
+	DASHES = 2,           /* values may look like options */
+	ONE = 4,              /* names what one machine can have */
+	PROGRAM = 8,          /* says something of a program */
+	MACHINE = 16,         /* ... of a machine that an image is not */
+	REASON = 32,          /* in a FILE, "#" and why may follow */
+	PATH_ALL = 64,        /* the value is a path, or begins with one */
+	PATH_NAME = 128,      /* the same, unless it is a name without a slash */
+	PATH_OR_SIZE = 256,   /* ... or a size */
+	PATH_TARGET = 512     /* [NAME=]unix:PATH, NAME=FILE; no number */
 };
 
 struct opt {
-	const char *name, *value, *help;
-	const char *def;              /* the default, NULL: nothing, off */
+	const char *name, *value;     /* no name: help is a title */
 	enum opt_kind kind;
-	enum opt_path path;
-	bool may_be_empty;
-	bool dashes;                  /* values may look like options */
-	bool one;                     /* names what one machine can have */
-	bool program;                 /* says something of a program */
-	bool machine;                 /* ... of one that an image is not */
-	bool reason;                  /* in a FILE, "#" and why may follow */
 	size_t offset;                /* in struct ktest_options */
+	unsigned is;                  /* EMPTY | ... */
+	const char *help;
+	const char *def;              /* the default, NULL: nothing, off */
 	const char *const *choices;   /* OPT_CHOICE */
 	long long min, max;           /* OPT_SIZE: MiB, OPT_COUNT */
 };
 
 #define AT(field) offsetof(struct ktest_options, field)
 static const struct opt opt_table[] = {
-	{ .name = NULL, .help = "The kernel" },
-	{ .name = "kernel-path", .value = "FILE", .kind = OPT_LIST,
-	  .offset = AT(kernels), .path = PATH_ALL,
+	{ .help = "The kernel" },
+	{ "kernel-path", "FILE", OPT_LIST, AT(kernels), PATH_ALL,
 	  .help = "its file, or its tree",
 	  .def = "$KTEST_KERNEL or this host's" },
-	{ .name = "jobs", .value = "N", .kind = OPT_COUNT,
-	  .offset = AT(jobs), .min = 1, .max = LIST_MAX,
+	{ "jobs", "N", OPT_COUNT, AT(jobs), 0,
 	  .help = "so many -kernel-path or -each at once",
-	  .def = "1; -each: CPUs" },
-	{ .name = "unpack", .value = "auto|on|off", .kind = OPT_CHOICE,
-	  .offset = AT(unpack), .choices = unpack_names, .machine = true,
+	  .def = "1; -each: CPUs", .min = 1, .max = LIST_MAX },
+	{ "unpack", "auto|on|off", OPT_CHOICE, AT(unpack), MACHINE,
 	  .help = "the kernel, by tools of ours; auto: under tcg",
-	  .def = "auto" },
-	{ .name = "initrd-path", .value = "FILE", .offset = AT(initrd_path),
-	  .may_be_empty = true, .path = PATH_ALL,
+	  .def = "auto", .choices = acpi_names },
+	{ "initrd-path", "FILE", OPT_STRING, AT(initrd_path), PATH_ALL | EMPTY,
 	  .help = "initramfs; ours is appended if there is a PROGRAM" },
-	{ .name = "cmdline", .value = "STRING", .kind = OPT_LIST,
-	  .offset = AT(cmdline), .may_be_empty = true, .dashes = true,
+	{ "cmdline", "STRING", OPT_LIST, AT(cmdline), EMPTY | DASHES,
 	  .help = "end of the kernel command line (repeatable)" },
-	{ .name = "modules", .value = "DIR", .offset = AT(modules_dir),
-	  .path = PATH_ALL, .program = true, .machine = true,
-	  .help = "where its modules are",
+	{ "modules", "DIR", OPT_STRING, AT(modules_dir),
+	  PATH_ALL | PROGRAM | MACHINE, .help = "where its modules are",
 	  .def = "found by kernel" },
-	{ .name = "module", .value = "NAME[:PARAM=VALUE]",
-	  .kind = OPT_LIST, .offset = AT(modules), .path = PATH_NAME,
-	  .machine = true, .program = true,
+	{ "module", "NAME[:PARAM=VALUE]", OPT_LIST, AT(modules),
+	  PATH_NAME | PROGRAM | MACHINE,
 	  .help = "load it, or FILE.ko (repeatable)" },
-	{ .name = NULL, .help = "The program" },
-	{ .name = "env", .value = "NAME[=VALUE]", .kind = OPT_LIST,
-	  .offset = AT(env), .program = true,
+	{ .help = "The program" },
+	{ "env", "NAME[=VALUE]", OPT_LIST, AT(env), PROGRAM,
 	  .help = "in its environment, ours if no VALUE (repeatable)" },
-	{ .name = "env-all", .kind = OPT_FLAG, .offset = AT(env_all),
-	  .program = true, .help = "all of our environment, before -env" },
-	{ .name = "user", .value = "UID[:GID]|NAME", .offset = AT(user),
-	  .program = true, .help = "whom it runs as; GID is UID if not given",
-	  .def = "root" },
-	{ .name = "cwd", .value = "DIR", .offset = AT(cwd), .path = PATH_ALL,
-	  .program = true, .help = "its working directory, made if missing",
-	  .def = "/" },
-	{ .name = "file", .value = "HOST[:GUEST]", .kind = OPT_LIST,
-	  .offset = AT(files), .path = PATH_ALL, .program = true,
+	{ "env-all", NULL, OPT_FLAG, AT(env_all), PROGRAM,
+	  .help = "all of our environment, before -env" },
+	{ "user", "UID[:GID]|NAME", OPT_STRING, AT(user), PROGRAM,
+	  .help = "whom it runs as; GID is UID if not given", .def = "root" },
+	{ "cwd", "DIR", OPT_STRING, AT(cwd), PATH_ALL | PROGRAM,
+	  .help = "its working directory, made if missing", .def = "/" },
+	{ "file", "HOST[:GUEST]", OPT_LIST, AT(files), PATH_ALL | PROGRAM,
 	  .help = "a file or tree to take along (repeatable)" },
-	{ .name = "mount", .value = "HOST[:GUEST][:rw]", .kind = OPT_LIST,
-	  .offset = AT(mounts), .path = PATH_ALL, .program = true,
+	{ "mount", "HOST[:GUEST][:rw]", OPT_LIST, AT(mounts),
+	  PATH_ALL | PROGRAM,
 	  .help = "a directory of ours to be seen there (repeatable)" },
-	{ .name = "rootfs", .value = "DIR[:rw]|FILE[:pN]",
-	  .offset = AT(rootfs), .path = PATH_ALL, .program = true,
-	  .machine = true,
+	{ "rootfs", "DIR[:rw]|FILE[:pN]", OPT_STRING, AT(rootfs),
+	  PATH_ALL | PROGRAM | MACHINE,
 	  .help = "its root: a directory, an image, or part of one" },
-	{ .name = "sysroot", .value = "DIR", .offset = AT(sysroot),
-	  .path = PATH_ALL, .program = true,
+	{ "sysroot", "DIR", OPT_STRING, AT(sysroot), PATH_ALL | PROGRAM,
 	  .help = "a foreign program's libraries",
 	  .def = "/usr/ARCH-linux-gnu" },
-	{ .name = "image", .value = "FILE[:rw]", .offset = AT(image),
-	  .path = PATH_ALL, .program = true,
+	{ "image", "FILE[:rw]", OPT_STRING, AT(image), PATH_ALL | PROGRAM,
 	  .help = "boot this disk, and run it there; rw: it may change" },
-	{ .name = "tty", .kind = OPT_FLAG, .offset = AT(tty), .one = true,
-	  .program = true,
+	{ "tty", NULL, OPT_FLAG, AT(tty), ONE | PROGRAM,
 	  .help = "on a terminal of its own; Enter ~ . leaves it" },
-	{ .name = "shell", .kind = OPT_FLAG, .offset = AT(shell), .one = true,
+	{ "shell", NULL, OPT_FLAG, AT(shell), ONE,
 	  .help = "$SHELL is the program: -tty, and -rootfs / if none" },
-	{ .name = "each", .kind = OPT_FLAG, .offset = AT(each),
+	{ "each", NULL, OPT_FLAG, AT(each), 0,
 	  .help = "each word is a PROGRAM; without any, stdin's lines" },
-	{ .name = "retries", .value = "N", .kind = OPT_COUNT,
-	  .offset = AT(retries), .max = 100,
-	  .help = "what failed runs again, up to N times", .def = "0" },
-	{ .name = "timeout", .value = "DURATION", .kind = OPT_DURATION,
-	  .offset = AT(timeout), .help = "end the guest after 90, 1m30s, 500ms",
-	  .def = "never" },
-	{ .name = NULL, .help = "The kernel's health" },
-	{ .name = "health", .value = "off|oops|warn", .kind = OPT_CHOICE,
-	  .offset = AT(health), .choices = health_names,
-	  .help = "what fails a run: an oops, or a warning, too",
-	  .def = "oops" },
-	{ .name = "health-ignore", .value = "TEXT", .kind = OPT_LIST,
-	  .offset = AT(health_ignore), .program = true, .reason = true,
+	{ "retries", "N", OPT_COUNT, AT(retries), 0,
+	  .help = "what failed runs again, up to N times", .def = "0",
+	  .max = 100 },
+	{ "timeout", "DURATION", OPT_DURATION, AT(timeout), 0,
+	  .help = "end the guest after 90, 1m30s, 500ms", .def = "never" },
+	{ .help = "The kernel's health" },
+	{ "health", "off|oops|warn", OPT_CHOICE, AT(health), 0,
+	  .help = "what fails a run: an oops, or a warning, too", .def = "oops",
+	  .choices = health_names },
+	{ "health-ignore", "TEXT", OPT_LIST, AT(health_ignore),
+	  PROGRAM | REASON,
 	  .help = "but not a report in which this stands (repeatable)" },
-	{ .name = "kmemleak", .kind = OPT_FLAG, .offset = AT(kmemleak),
-	  .program = true,
+	{ "kmemleak", NULL, OPT_FLAG, AT(kmemleak), PROGRAM,
 	  .help = "nor may there be memory that kmemleak finds lost" },
-	{ .name = "expect", .value = "panic|oops|warn|restart",
-	  .kind = OPT_CHOICE, .offset = AT(expect), .choices = expect_names,
-	  .program = true, .help = "0 if PROGRAM brings it about, else 123" },
-	{ .name = NULL, .help = "The machine" },
-	{ .name = "accel", .value = "auto|kvm|tcg", .kind = OPT_CHOICE,
-	  .offset = AT(accel), .choices = accel_names,
-	  .help = "auto: kvm where it works", .def = "auto" },
-	{ .name = "snapshot", .value = "FILE|auto|none", .offset = AT(snapshot),
-	  .path = PATH_NAME, .help = "restore the machine, or save it",
-	  .def = "$KTEST_SNAPSHOT" },
-	{ .name = "memory", .value = "SIZE", .kind = OPT_SIZE,
-	  .offset = AT(memory), .min = 32, .max = 1 << 20,
-	  .help = "32M to 1T, a bare number is in MiB", .def = "1G" },
-	{ .name = "cpus", .value = "N", .kind = OPT_COUNT,
-	  .offset = AT(cpus), .min = 1, .max = 255,
-	  .help = "processors, 1 to 255", .def = "1" },
-	{ .name = "machine", .value = "auto|microvm|q35", .kind = OPT_CHOICE,
-	  .offset = AT(machine), .choices = machine_names,
-	  .help = "q35: a PC with PCI; auto: if it takes one",
-	  .def = "auto" },
-	{ .name = "uefi", .kind = OPT_FLAG, .offset = AT(uefi),
+	{ "expect", "panic|oops|warn|restart", OPT_CHOICE, AT(expect), PROGRAM,
+	  .help = "0 if PROGRAM brings it about, else 123",
+	  .choices = expect_names },
+	{ .help = "The machine" },
+	{ "accel", "auto|kvm|tcg", OPT_CHOICE, AT(accel), 0,
+	  .help = "auto: kvm where it works", .def = "auto",
+	  .choices = accel_names },
+	{ "snapshot", "FILE|auto|none", OPT_STRING, AT(snapshot), PATH_NAME,
+	  .help = "restore the machine, or save it", .def = "$KTEST_SNAPSHOT" },
+	{ "memory", "SIZE", OPT_SIZE, AT(memory), 0,
+	  .help = "32M to 1T, a bare number is in MiB", .def = "1G", .min = 32,
+	  .max = 1 << 20 },
+	{ "cpus", "N", OPT_COUNT, AT(cpus), 0, .help = "processors, 1 to 255",
+	  .def = "1", .min = 1, .max = 255 },
+	{ "machine", "auto|microvm|q35", OPT_CHOICE, AT(machine), 0,
+	  .help = "q35: a PC with PCI; auto: if it takes one", .def = "auto",
+	  .choices = machine_names },
+	{ "uefi", NULL, OPT_FLAG, AT(uefi), 0,
 	  .help = "UEFI's firmware starts it: OVMF, or the -bios FILE" },
-	{ .name = "uefi-vars", .value = "FILE[:rw]", .offset = AT(uefi_vars),
-	  .path = PATH_ALL, .help = "its variables, changed here with rw",
-	  .def = "beside OVMF" },
-	{ .name = "tpm", .value = "[=DIR]", .kind = OPT_MAYBE, .offset = AT(tpm),
-	  .path = PATH_ALL, .may_be_empty = true,
+	{ "uefi-vars", "FILE[:rw]", OPT_STRING, AT(uefi_vars), PATH_ALL,
+	  .help = "its variables, changed here with rw", .def = "beside OVMF" },
+	{ "tpm", "[=DIR]", OPT_MAYBE, AT(tpm), PATH_ALL | EMPTY,
 	  .help = "a TPM 2.0; its state: a copy of swtpm's DIR", .def = "new" },
-	{ .name = "reboot", .kind = OPT_FLAG, .offset = AT(reboot),
-	  .machine = true,
-	  .program = true,
+	{ "reboot", NULL, OPT_FLAG, AT(reboot), PROGRAM | MACHINE,
 	  .help = "it may restart: PROGRAM is run anew, KTEST_BOOT=2 ..." },
-	{ .name = "acpi", .value = "auto|on|off", .kind = OPT_CHOICE,
-	  .offset = AT(acpi), .choices = acpi_names, .machine = true,
-	  .help = "how devices are announced", .def = "auto" },
-	{ .name = "sandbox", .value = "auto|on|off", .kind = OPT_CHOICE,
-	  .offset = AT(sandbox), .choices = sandbox_names,
-	  .help = "QEMU's seccomp filter; auto: if it has one", .def = "auto" },
-	{ .name = "qemu", .value = "PROGRAM", .offset = AT(qemu),
-	  .path = PATH_NAME, .help = "the emulator",
-	  .def = "$KTEST_QEMU or the kernel's" },
-	{ .name = "qemu-arg", .value = "ARG", .kind = OPT_LIST,
-	  .offset = AT(qemu_args), .dashes = true,
+	{ "acpi", "auto|on|off", OPT_CHOICE, AT(acpi), MACHINE,
+	  .help = "how devices are announced", .def = "auto",
+	  .choices = acpi_names },
+	{ "sandbox", "auto|on|off", OPT_CHOICE, AT(sandbox), 0,
+	  .help = "QEMU's seccomp filter; auto: if it has one", .def = "auto",
+	  .choices = sandbox_names },
+	{ "qemu", "PROGRAM", OPT_STRING, AT(qemu), PATH_NAME,
+	  .help = "the emulator", .def = "$KTEST_QEMU or the kernel's" },
+	{ "qemu-arg", "ARG", OPT_LIST, AT(qemu_args), DASHES,
 	  .help = "passed to QEMU as it is (repeatable)" },
-	{ .name = "bios", .value = "FILE", .offset = AT(bios),
-	  .path = PATH_NAME, .help = "firmware",
+	{ "bios", "FILE", OPT_STRING, AT(bios), PATH_NAME, .help = "firmware",
 	  .def = "bios/bios.bin beside ktest" },
-	{ .name = "init", .value = "FILE", .offset = AT(init), .path = PATH_ALL,
+	{ "init", "FILE", OPT_STRING, AT(init), PATH_ALL,
 	  .help = "process 1 of the guest", .def = "init beside ktest" },
-	{ .name = NULL, .help = "The network" },
-	{ .name = "net", .value = "none|user", .kind = OPT_CHOICE,
-	  .offset = AT(net), .choices = net_names,
-	  .help = "user: 10.42.0.0/24, this host is 10.42.0.2", .def = "none" },
-	{ .name = "port", .value = "[HOST:]GUEST", .kind = OPT_LIST,
-	  .offset = AT(ports),
+	{ .help = "The network" },
+	{ "net", "none|user", OPT_CHOICE, AT(net), 0,
+	  .help = "user: 10.42.0.0/24, this host is 10.42.0.2", .def = "none",
+	  .choices = net_names },
+	{ "port", "[HOST:]GUEST", OPT_LIST, AT(ports), 0,
 	  .help = "127.0.0.1:HOST is GUEST[/udp] (repeatable)",
 	  .def = "any HOST" },
-	{ .name = "port-file", .value = "FILE", .offset = AT(port_file),
-	  .path = PATH_ALL, .one = true,
+	{ "port-file", "FILE", OPT_STRING, AT(port_file), PATH_ALL | ONE,
 	  .help = "gets a line GUEST HOST for each -port, once bound" },
-	{ .name = "service", .value = "GUEST=HOST", .kind = OPT_LIST,
-	  .offset = AT(services),
+	{ "service", "GUEST=HOST", OPT_LIST, AT(services), 0,
 	  .help = "its IP:PORT is our IP:PORT (repeatable)" },
-	{ .name = "pcap", .value = "FILE", .offset = AT(pcap),
-	  .path = PATH_ALL, .one = true,
+	{ "pcap", "FILE", OPT_STRING, AT(pcap), PATH_ALL | ONE,
 	  .help = "all packets of the user network" },
-	{ .name = "netfd", .value = "N", .kind = OPT_LIST,
-	  .offset = AT(netfds), .one = true,
+	{ "netfd", "N", OPT_LIST, AT(netfds), ONE,
 	  .help = "the cable of one more interface (repeatable)" },
-	{ .name = "link", .value = "PATH", .kind = OPT_LIST,
-	  .offset = AT(links), .path = PATH_ALL, .one = true,
+	{ "link", "PATH", OPT_LIST, AT(links), PATH_ALL | ONE,
 	  .help = "a cable to the ktest with the same PATH (repeatable)" },
-	{ .name = NULL, .help = "More devices" },
-	{ .name = "chardev", .value = "NAME=TARGET", .kind = OPT_LIST,
-	  .offset = AT(chardevs), .path = PATH_TARGET, .one = true,
+	{ .help = "More devices" },
+	{ "chardev", "NAME=TARGET", OPT_LIST, AT(chardevs), PATH_TARGET | ONE,
 	  .help = "a vport: FD, FILE or unix:PATH (repeatable)" },
-	{ .name = "disk", .value = "FILE[:rw]|SIZE", .kind = OPT_LIST,
-	  .offset = AT(disks), .path = PATH_OR_SIZE,
+	{ "disk", "FILE[:rw]|SIZE", OPT_LIST, AT(disks), PATH_OR_SIZE,
 	  .help = "/dev/vda ...: an image, or an empty one (repeatable)" },
-	{ .name = "fw-cfg", .value = "NAME=FILE", .kind = OPT_LIST,
-	  .offset = AT(fw_cfgs), .path = PATH_TARGET,
+	{ "fw-cfg", "NAME=FILE", OPT_LIST, AT(fw_cfgs), PATH_TARGET,
 	  .help = "a blob of QEMU's fw_cfg device (repeatable)" },
-	{ .name = "gdb", .value = "PORT|unix:PATH", .offset = AT(gdb),
-	  .path = PATH_TARGET, .one = true, .machine = true,
+	{ "gdb", "PORT|unix:PATH", OPT_STRING, AT(gdb),
+	  PATH_TARGET | ONE | MACHINE,
 	  .help = "the guest waits there for a debugger" },
-	{ .name = "dump", .value = "FILE", .offset = AT(dump),
-	  .path = PATH_ALL, .one = true, .program = true,
+	{ "dump", "FILE", OPT_STRING, AT(dump), PATH_ALL | ONE | PROGRAM,
 	  .help = "its memory, if it panics, oopses or hangs, for crash" },
-	{ .name = NULL, .help = "What is shown" },
-	{ .name = "console", .kind = OPT_FLAG, .offset = AT(console),
+	{ .help = "What is shown" },
+	{ "console", NULL, OPT_FLAG, AT(console), 0,
 	  .help = "the kernel's console, live on stderr" },
-	{ .name = "v", .kind = OPT_FLAG, .offset = AT(verbose),
+	{ "v", NULL, OPT_FLAG, AT(verbose), 0,
 	  .help = "the steps and their times, and QEMU's arguments" },
-	{ .name = "tap", .kind = OPT_FLAG, .offset = AT(tap),
+	{ "tap", NULL, OPT_FLAG, AT(tap), 0,
 	  .help = "results as TAP on stdout" },
-	{ .name = "junit", .value = "FILE", .offset = AT(junit),
-	  .path = PATH_ALL, .help = "results as JUnit's XML" },
-	{ .name = "n", .kind = OPT_FLAG, .offset = AT(dry_run),
+	{ "junit", "FILE", OPT_STRING, AT(junit), PATH_ALL,
+	  .help = "results as JUnit's XML" },
+	{ "n", NULL, OPT_FLAG, AT(dry_run), 0,
 	  .help = "print the QEMU command line and exit" },
-	{ .name = "name", .value = "NAME", .offset = AT(name),
+	{ "name", "NAME", OPT_STRING, AT(name), 0,
 	  .help = "what -v calls the run", .def = "ktest" },
-	{ .name = "version", .kind = OPT_FLAG, .offset = AT(version),
+	{ "version", NULL, OPT_FLAG, AT(version), 0,
 	  .help = "print the version and exit" },
-	{ .name = "h", .kind = OPT_FLAG, .offset = AT(help),
-	  .help = "print this and exit" },
+	{ "h", NULL, OPT_FLAG, AT(help), 0, .help = "print this and exit" },
 };
 
 static const char *const exit_table[] = {
@@ -2065,25 +2038,24 @@ static int opt_set(struct ktest *k, struct ktest_options *o,
 
 	if (opt->kind == OPT_FLAG)
 		return opt_flag(k, opt, value, field);
-	if (opt->kind == OPT_MAYBE) {
-		*(const char **)field = value != NULL ? value : "";
-		return value == NULL || strlen(value) < PATH_SIZE ? 0
-		       : fail(k, "-%s %.100s...: is too long (limit %d bytes)",
-			      opt->name, value, PATH_SIZE - 1);
-	}
+	if (opt->kind == OPT_MAYBE && value == NULL)
+		value = "";
 	if (value == NULL)
 		return fail(k, "-%s: needs a value: %s", opt->name,
 			    opt->value);
-	if (value[0] == '\0' && !opt->may_be_empty)
+	if (value[0] == '\0' && (opt->is & EMPTY) == 0)
 		return fail(k, "-%s: the value is empty, it should be %s",
 			    opt->name, opt->value);
-	if ((opt->kind == OPT_STRING || opt->path == PATH_ALL)
+	if ((opt->kind == OPT_STRING || (opt->is & PATH_ALL) != 0)
 	    && strlen(value) >= PATH_SIZE)
 		return fail(k, "-%s %.100s...: is too long (limit %d bytes)",
 			    opt->name, value, PATH_SIZE - 1);
 	switch (opt->kind) {
 	case OPT_STRING:
 		*(const char **)field = value[0] != '\0' ? value : NULL;
+		return 0;
+	case OPT_MAYBE:
+		*(const char **)field = value;
 		return 0;
 	case OPT_LIST:
 		if (list->count == LIST_MAX)
@@ -2150,13 +2122,11 @@ static char *words_next(struct words *w)
 /* Cuts off what follows a '#' behind a blank, and the blanks. */
 static void words_reason(char *value)
 {
-	for (char *p = value; (p = strchr(p, '#')) != NULL; p++)
-		if (p > value && (p[-1] == ' ' || p[-1] == '\t')) {
-			while (p > value && (p[-1] == ' ' || p[-1] == '\t'))
-				p--;
-			*p = '\0';
-			return;
-		}
+	for (size_t n; (value = strpbrk(value, " \t")) != NULL; value += n) {
+		n = strspn(value, " \t");
+		if (value[n] == '#')
+			*value = '\0';
+	}
 }
 
 /* A value in which a path begins at p, NULL: nowhere. A relative one is made
@@ -2240,11 +2210,11 @@ static const char *opt_path(const struct opt *opt, const char *value)
 	const char *equals = strchr(value, '=');
 	long long mib;
 
-	if (opt->path == PATH_NONE
-	    || (opt->path == PATH_OR_SIZE && parse_size(value, &mib))
-	    || (opt->path == PATH_NAME && value[strcspn(value, "/:")] != '/'))
+	if ((opt->is & (PATH_ALL | PATH_NAME | PATH_OR_SIZE | PATH_TARGET)) == 0
+	    || (opt->is & PATH_OR_SIZE && parse_size(value, &mib))
+	    || (opt->is & PATH_NAME && value[strcspn(value, "/:")] != '/'))
 		return NULL;
-	if (opt->path != PATH_TARGET)
+	if ((opt->is & PATH_TARGET) == 0)
 		return value;
 	if (equals != NULL && strncmp(value, "unix:", 5) != 0)
 		value = equals + 1;
@@ -2276,10 +2246,10 @@ static int opt_option(struct ktest *k, struct ktest_options *o,
 	o->last_option = opt->name;
 	o->last_value = name[len] == '\0' ? value : NULL;
 	if (o->last_value != NULL && value[0] == '-' && value[1] != '\0'
-	    && !opt->dashes)
+	    && (opt->is & DASHES) == 0)
 		return fail(k, "-%s: needs a value: %s; -%s=%.100s if that is"
 			    " meant", opt->name, opt->value, opt->name, value);
-	if (value != NULL && w->file != NULL && opt->reason)
+	if (value != NULL && w->file != NULL && opt->is & REASON)
 		words_reason(value);
 	if (value != NULL && (value = words_path(k, o, w, value,
 					opt_path(opt, value))) == NULL)
@@ -2356,6 +2326,15 @@ static bool opt_given(const struct ktest_options *o, const struct opt *opt)
 	       ? *(const int *)field != 0 : *(const char *const *)field != NULL;
 }
 
+/* Fails for an option that is such a one. */
+static int opt_refuse(struct ktest *k, unsigned is, const char *why)
+{
+	for (size_t i = 0; i < COUNT(opt_table); i++)
+		if (opt_table[i].is & is && opt_given(k->o, &opt_table[i]))
+			return fail(k, "-%s: %s", opt_table[i].name, why);
+	return 0;
+}
+
 /* One machine's things cannot be those of several. */
 static int opt_kernels(struct ktest *k, struct ktest_options *o)
 {
@@ -2369,13 +2348,10 @@ static int opt_kernels(struct ktest *k, struct ktest_options *o)
 		return fail(k, "-snapshot %s: is for one machine, not for %zu"
 			    " -kernel-path (say auto)", o->snapshot,
 			    o->kernels.count);
-	for (size_t i = 0; (o->each || o->kernels.count > 1)
-			   && i < COUNT(opt_table); i++)
-		if (opt_table[i].one && opt_given(o, &opt_table[i]))
-			return fail(k, "-%s: is for one machine, not for %s",
-				    opt_table[i].name, o->each ? "-each"
-				    : "several -kernel-path");
-	return 0;
+	return o->each ? opt_refuse(k, ONE, "is for one machine, not for -each")
+	       : o->kernels.count < 2 ? 0
+	       : opt_refuse(k, ONE, "is for one machine, not for several"
+				    " -kernel-path");
 }
 
 /* Reads the command line into *o; what is left of it is the program. */
@@ -2535,15 +2511,25 @@ static int child_start(struct ktest *k, char *const *argv, char *const *envp,
 	return 0;
 }
 
+/* Waits for the end of a child, if there is one; -1 and errno as waitpid(). */
+static pid_t child_wait(pid_t pid, int *status)
+{
+	pid_t result;
+
+	do
+		result = pid > 0 ? waitpid(pid, status, 0) : 0;
+	while (result < 0 && errno == EINTR);
+	return result;
+}
+
 /* Waits for its end; returns its exit status, 128+N for a signal. */
 static int child_end(struct child *c)
 {
 	int status;
 
 	close_fd(&c->out);
-	while (waitpid(c->pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return 127;
+	if (child_wait(c->pid, &status) < 0)
+		return 127;
 	return WIFEXITED(status) ? WEXITSTATUS(status)
 				 : 128 + WTERMSIG(status);
 }
@@ -2556,22 +2542,15 @@ enum { PACK_MAGIC = 6 };
 /* The tool for what begins with p[n]; NULL: it is not packed. */
 static const char *packed_with(const char *p, size_t n)
 {
-	static const struct {
-		const char *magic;
-		size_t len;
-		const char *tool;
-	} packers[] = {
-		{ "\x1f\x8b", 2, "gzip" }, { "\xfd" "7zXZ", 5, "xz" },
-		{ "\x28\xb5\x2f\xfd", 4, "zstd" },
-		{ "\x02\x21\x4c\x18", 4, "lz4" }, { "BZh", 3, "bzip2" },
-		{ "\x5d\0\0", 3, "xz" /* lzma */ }, { "\x89LZO", 4, "lzop" },
+	static const struct magic packers[] = {
+		{ "\x1f\x8b", 2, 0, "gzip" }, { "\xfd" "7zXZ", 5, 0, "xz" },
+		{ "\x28\xb5\x2f\xfd", 4, 0, "zstd" },
+		{ "\x02\x21\x4c\x18", 4, 0, "lz4" }, { "BZh", 3, 0, "bzip2" },
+		{ "\x5d\0\0", 3, 0, "xz" /* lzma */ },
+		{ "\x89LZO", 4, 0, "lzop" },
 	};
 
-	for (size_t i = 0; i < COUNT(packers); i++)
-		if (n >= packers[i].len
-		    && memcmp(p, packers[i].magic, packers[i].len) == 0)
-			return packers[i].tool;
-	return NULL;
+	return magic_find(packers, COUNT(packers), p, n);
 }
 
 /* What the tool makes of the fd `in`, from where that stands; -1 and k->error,
@@ -2735,7 +2714,6 @@ static bool guest_is_native(const struct guest *g)
 	return strcmp(u.machine, guest_machine(g)->arch) == 0;
 }
 
-/* The emulator for it. */
 static const char *guest_qemu(const struct ktest_options *o,
 			      const struct guest *g)
 {
@@ -2789,12 +2767,9 @@ static bool guest_runs(const struct guest *g, const char *path,
 	char head[64] = "";
 	const struct map m = { head, sizeof head };
 	const struct machine *own = guest_machine(g), *is;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	unsigned number;
 
-	if (fd >= 0)
-		(void)!read(fd, head, sizeof head);
-	close_fd(&fd);
+	(void)file_head(path, head, sizeof head);
 	is = elf_machine(&m);
 	number = (unsigned)elf_get(head, ELF_MACHINE, 2);
 	*arch = is != NULL ? is->arch : "";
@@ -2850,19 +2825,18 @@ static void kernel_messages(struct kernel *kernel, const char *s, size_t n)
 	static const char banner[] = "Linux version ",
 		acpi[] = "Unable to load the System Description",
 		pci[] = "No config space access function";
-	const char *end = s + n,
-		   *p = find_bytes(s, n, banner, sizeof banner - 1);
+	const char *end = s + n, *p = memmem(s, n, banner, sizeof banner - 1);
 
 	while (p != NULL && p + sizeof banner <= end
 	       && !isdigit((unsigned char)p[sizeof banner - 1]))
-		p = find_bytes(p + 1, (size_t)(end - p) - 1, banner,
-			       sizeof banner - 1);
+		p = memmem(p + 1, (size_t)(end - p) - 1, banner,
+			   sizeof banner - 1);
 	if (p == NULL)
 		return;
 	n = (size_t)(end - p);
 	kernel_version(kernel, p + sizeof banner - 1, n - sizeof banner + 1);
-	kernel->no_acpi = find_bytes(p, n, acpi, sizeof acpi - 1) == NULL;
-	kernel->no_pci = find_bytes(p, n, pci, sizeof pci - 1) == NULL;
+	kernel->no_acpi = memmem(p, n, acpi, sizeof acpi - 1) == NULL;
+	kernel->no_pci = memmem(p, n, pci, sizeof pci - 1) == NULL;
 }
 
 static int kernel_elf(struct ktest *k, const char *path, const struct map *m,
@@ -2967,27 +2941,17 @@ static bool kernel_uki(const struct map *m, struct map *linux_at)
 /* What a file that is no kernel of ours is instead, by its first bytes. */
 static const char *kernel_other(const struct map *m)
 {
-	static const struct {
-		size_t at;
-		const char *magic;
-		size_t len;
-		const char *what;
-	} others[] = {
-		{ 0, "\x27\x05\x19\x56", 4, "a U-Boot image (take what it"
-		  " was made of)" },
-		{ 0, "070701", 6, "an initramfs (cpio), not a kernel" },
-		{ 0, "#!", 2, "a script, not a kernel" },
-		{ 0, "MZ", 2, "an EFI program without a Linux header" },
+	static const struct magic others[] = {
+		{ "\x27\x05\x19\x56", 4, 0, "a U-Boot image (take what it was"
+		  " made of)" },
+		{ "070701", 6, 0, "an initramfs (cpio), not a kernel" },
+		{ "#!", 2, 0, "a script, not a kernel" },
+		{ "MZ", 2, 0, "an EFI program without a Linux header" },
 	};
+	const char *what = magic_find(others, COUNT(others), m->at, m->size);
 
-	if (m->size == 0)
-		return "empty";
-	for (size_t i = 0; i < COUNT(others); i++)
-		if (m->size >= others[i].at + others[i].len
-		    && memcmp(m->at + others[i].at, others[i].magic,
-			      others[i].len) == 0)
-			return others[i].what;
-	return "neither a bzImage nor an Image nor an ELF vmlinux";
+	return m->size == 0 ? "empty" : what != NULL ? what
+	       : "neither a bzImage nor an Image nor an ELF vmlinux";
 }
 
 static bool kernel_is_bzimage(const struct map *m)
@@ -3082,13 +3046,15 @@ static int kernel_parse(struct ktest *k, const char *path,
 	return 0;
 }
 
+/* fd -1: the file at path. */
 static int kernel_read(struct ktest *k, const char *path, int fd,
 		       struct kernel *kernel)
 {
 	struct map m;
 	int result;
 
-	if (map_fd(k, "-kernel-path", path, fd, &m) < 0)
+	if ((fd < 0 ? map_file(k, "-kernel-path", path, &m)
+	     : map_fd(k, "-kernel-path", path, fd, &m)) < 0)
 		return -1;
 	result = kernel_parse(k, path, &m, kernel);
 	unmap_file(&m);
@@ -3235,13 +3201,11 @@ static int kernel_of_tree(struct ktest *k, char *path)
 static int kernel_find(struct ktest *k, char *path)
 {
 	struct utsname u;
-	struct stat st;
 
 	if (k->o->kernel_path != NULL) {
 		if (path_set(k, path, "%s", k->o->kernel_path) < 0)
 			return -1;
-		return stat(path, &st) == 0 && S_ISDIR(st.st_mode)
-		       ? kernel_of_tree(k, path) : 0;
+		return file_type(path) == S_IFDIR ? kernel_of_tree(k, path) : 0;
 	}
 	(void)uname(&u);
 	if (path_set(k, path, "/boot/vmlinuz-%s", u.release) < 0)
@@ -3282,14 +3246,11 @@ static int guest_kernel(struct ktest *k, struct guest *g)
 	char *path = g->kernel_path;
 	const char *image;
 	enum machine_row row;
-	struct map m;
 	int result, fd;
 
-	if (kernel_find(k, path) < 0
-	    || map_file(k, "-kernel-path", path, &m) < 0)
+	if (kernel_find(k, path) < 0)
 		return -1;
-	result = kernel_parse(k, path, &m, kernel);
-	unmap_file(&m);
+	result = kernel_read(k, path, -1, kernel);
 	if (result == 0 && kernel->wrapped && kernel->tool != NULL
 	    && kernel_named(kernel, path)) {
 		row = kernel_peek(k, path, kernel);
@@ -3365,10 +3326,9 @@ static bool module_is(const char *p, const char *end, const char *name)
 		if (*q == '/')
 			p = q + 1;
 	p = name_skip(p, end, name);
-	if (p != NULL && end - p == 2 && memcmp(p, ".o", 2) == 0)
-		return true;
-	return p != NULL && end - p >= 3 && memcmp(p, ".ko", 3) == 0
-	       && (end - p == 3 || p[3] == '.');
+	return p != NULL && ((end - p == 2 && memcmp(p, ".o", 2) == 0)
+			     || (end - p >= 3 && memcmp(p, ".ko", 3) == 0
+				 && (end - p == 3 || p[3] == '.')));
 }
 
 /* The line of a module in modules.dep or another list of paths. */
@@ -3412,7 +3372,7 @@ static bool modinfo_next(const struct map *m, const char *key, const char **at,
 	const char *stop = m->at + m->size, *p;
 
 	do { /* what text is before it is another string */
-		p = find_bytes(*at, (size_t)(stop - *at), key, strlen(key));
+		p = memmem(*at, (size_t)(stop - *at), key, strlen(key));
 		if (p == NULL)
 			return false;
 		*at = p + strlen(key);
@@ -3541,9 +3501,7 @@ static int modules_walk(struct ktest *k, const char *top, int to)
 	const size_t len = strlen(top) + 1;
 	struct stat st;
 
-	if (path_set(k, path, "%s", top) < 0)
-		return -1;
-	if (dir_open(d, path) < 0)
+	if (dir_open(d, top, path) < 0)
 		return fail(k, "-modules %s:", top);
 	while (d >= level) {
 		const char *name = dir_next(d);
@@ -3554,7 +3512,7 @@ static int modules_walk(struct ktest *k, const char *top, int to)
 			(void)dprintf(to, "%s\n", path + len);
 		else if (d + 1 < level + MODULES_DEPTH && lstat(path, &st) == 0
 			 && S_ISDIR(st.st_mode))
-			d += dir_open(d + 1, path) == 0;
+			d += dir_open(d + 1, path, path) == 0;
 	}
 	return 0;
 }
@@ -3749,6 +3707,19 @@ static bool plan_own(struct plan *p, const char *name, char *path)
 	return false;
 }
 
+/* The line of g->modules behind the one at p, whose file's path is put in path;
+ * NULL if that is too long. */
+static const char *module_next(struct ktest *k, const struct guest *g,
+			       const char *p, char *path)
+{
+	const char *end = p + strcspn(p, "\n"), *at = p + (*p == '-');
+	const int n = (int)strcspn(at, "\t\n");
+
+	return (at[0] == '/' ? path_set(k, path, "%.*s", n, at)
+		: path_set(k, path, "%s/%.*s", g->modules_dir, n, at)) < 0
+	       ? NULL : end + 1;
+}
+
 /* Puts a module on the stack, what it needs above it, and what is to follow
  * below. */
 static int plan_module(struct plan *p, char kind, const char *what)
@@ -3773,20 +3744,18 @@ static int plan_module(struct plan *p, char kind, const char *what)
 		what = memcpy(beside, full, sizeof full);
 	if (line == NULL && what[0] != '/')
 		return plan_other(p, kind, name);
+	at = line != NULL ? line : what;
 	end = line == NULL ? what + strlen(what)
 			   : line_end(line, p->list.at + p->list.size);
 	if (line != NULL)
 		colon = memchr(line, ':', (size_t)(end - line));
-	at = line != NULL ? line : what;
 	n = (int)((colon != NULL ? colon : end) - at);
 	object = n > 2 && memcmp(at + n - 2, ".o", 2) == 0; /* of a build */
 	if (path_set(p->k, path, "%.*s%s", n - object, at, object ? "ko" : "")
 			< 0)
 		return -1;
 	if (colon == NULL && (line != NULL || path[0] == '/'))
-		result = path_set(p->k, full, "%s%s%s", path[0] == '/' ? ""
-				  : p->g->modules_dir, path[0] == '/' ? ""
-				  : "/", path) < 0
+		result = module_next(p->k, p->g, path, full) == NULL
 			 || (fd = open_unpacked(p->k, full)) < 0
 			 ? -1 : map_fd(p->k, "-module", full, fd, &m);
 	close_fd(&fd);
@@ -3865,13 +3834,10 @@ static int plan_asked(struct plan *p, const char *asked)
 /* What -rootfs FILE may hold, by its magic: Linux's uapi/linux/magic.h, and the
  * superblocks of fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, fs/btrfs/,
  * fs/squashfs/squashfs_fs.h and fs/erofs/erofs_fs.h. */
-static const struct filesystem {
-	const char *name, *magic;
-	size_t at;
-} filesystems[] = {
-	{ "ext4", "\x53\xef", 1080 }, { "xfs", "XFSB", 0 },
-	{ "btrfs", "_BHRfS_M", 65600 }, { "squashfs", "hsqs", 0 },
-	{ "erofs", "\xe2\xe1\xf5\xe0", 1024 },
+static const struct magic filesystems[] = {
+	{ "\x53\xef", 2, 1080, "ext4" }, { "XFSB", 4, 0, "xfs" },
+	{ "_BHRfS_M", 8, 65600, "btrfs" }, { "hsqs", 4, 0, "squashfs" },
+	{ "\xe2\xe1\xf5\xe0", 4, 1024, "erofs" },
 };
 #define FILESYSTEMS "ext4,xfs,btrfs,squashfs,erofs" /* it is any of them */
 
@@ -3896,8 +3862,8 @@ static size_t modules_ours(const struct ktest_options *o,
 	if (g->disk_count > 0)
 		ours[n++] = "virtio_blk";
 	for (size_t i = 0; g->image_fs != NULL && i < COUNT(filesystems); i++)
-		if (strstr(g->image_fs, filesystems[i].name) != NULL)
-			ours[n++] = filesystems[i].name;
+		if (strstr(g->image_fs, filesystems[i].what) != NULL)
+			ours[n++] = filesystems[i].what;
 	if (g->mount_count > 0 || g->image_fs != NULL)
 		ours[n++] = "overlay";
 	if (o->dump != NULL || o->fw_cfgs.count > 0 || o->reboot)
@@ -3945,19 +3911,6 @@ static int modules_plan(struct ktest *k, struct guest *g)
 	for (size_t i = 0; i < COUNT(more); i++)
 		unmap_file(maps[i]);
 	return result;
-}
-
-/* The line of g->modules behind the one at p, whose file's path is put in path;
- * NULL if that is too long. */
-static const char *module_next(struct ktest *k, const struct guest *g,
-			       const char *p, char *path)
-{
-	const char *end = p + strcspn(p, "\n"), *at = p + (*p == '-');
-	const int n = (int)strcspn(at, "\t\n");
-
-	return (at[0] == '/' ? path_set(k, path, "%.*s", n, at)
-		: path_set(k, path, "%s/%.*s", g->modules_dir, n, at)) < 0
-	       ? NULL : end + 1;
 }
 
 static void modules_step(struct ktest *k, const struct guest *g)
@@ -4175,16 +4128,12 @@ static int guest_image(struct ktest *k, struct guest *g)
 	if (part > 0)
 		at = partition_at(&m, part);
 	known = !d->qcow2 && (part == 0 || at > 0);
-	for (size_t i = 0; known && i < COUNT(filesystems); i++) {
-		const struct filesystem *fs = &filesystems[i];
-		const size_t len = strlen(fs->magic);
-
-		if (at < m.size && m.size - at >= fs->at + len
-		    && memcmp(m.at + at + fs->at, fs->magic, len) == 0)
-			g->image_fs = fs->name;
-	}
+	if (known)
+		g->image_fs = at > m.size ? NULL
+			      : magic_find(filesystems, COUNT(filesystems),
+					   m.at + at, m.size - at);
 	unmap_file(&m);
-	if (known && strcmp(g->image_fs, FILESYSTEMS) == 0)
+	if (g->image_fs == NULL)
 		return fail(k, "-rootfs %s: has no filesystem in it (" FILESYSTEMS
 			    "; FILE:pN is in partition N)", k->o->rootfs);
 	(void)snprintf(g->image + strlen(g->image), sizeof g->image
@@ -4237,9 +4186,7 @@ static bool self_directory(char *out)
 	char *slash;
 	ssize_t n = readlink("/proc/self/exe", out, PATH_SIZE - 1);
 
-	if (n <= 0)
-		return false; /* then only the installed place is searched */
-	out[n] = '\0';
+	out[n > 0 ? n : 0] = '\0'; /* then only the installed place is searched */
 	slash = strrchr(out, '/');
 	if (slash != NULL)
 		*slash = '\0';
@@ -4248,14 +4195,12 @@ static bool self_directory(char *out)
 
 static int find_own(struct ktest *k, const char *name, char *out)
 {
+	static const char *const beside[] = { "", "/../libexec/ktest" };
 	char dir[PATH_SIZE];
+	const size_t places = self_directory(dir) ? COUNT(beside) : 0;
 
-	if (self_directory(dir)) {
-		if (path_set(k, out, "%s/%s", dir, name) < 0)
-			return -1;
-		if (is_file(out))
-			return 0;
-		if (path_set(k, out, "%s/../libexec/ktest/%s", dir, name) < 0)
+	for (size_t i = 0; i < places; i++) {
+		if (path_set(k, out, "%s%s/%s", dir, beside[i], name) < 0)
 			return -1;
 		if (is_file(out))
 			return 0;
@@ -4411,10 +4356,9 @@ static int guest_bios(struct ktest *k, struct guest *g)
  * follows, unless all of it is a name here: then NULL. */
 static char *guest_part(char *s)
 {
-	struct stat st;
 	char *colon = NULL;
 
-	if (stat(s, &st) < 0)
+	if (file_type(s) == 0)
 		for (char *p = s; (p = strstr(p, ":/")) != NULL; p++)
 			colon = p;
 	if (colon != NULL)
@@ -4479,28 +4423,23 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 	struct mount *m = &g->mount[g->mount_count];
 	char host[PATH_SIZE], at[PATH_SIZE];
 	const char *guest = is_root ? "/" : NULL;
-	size_t len = strlen(value);
-	struct stat st;
 
 	if (g->mount_count++ == most)
 		return fail(k, "-%s %.100s: is one too many (limit %zu beside"
 			    " the other devices)", option, value, most);
-	m->rw = false;
-	if (len > 3 && value[len - 3] == ':' && value[len - 2] == 'r'
-	    && stat(value, &st) < 0) {
-		m->rw = value[len - 1] == 'w';
-		len -= m->rw || value[len - 1] == 'o' ? 3 : 0;
-	}
-	if (path_set(k, host, "%.*s", (int)len, value) < 0)
+	if (path_set(k, host, "%s", value) < 0)
 		return -1;
+	m->rw = value_cut(host, "rw", NULL);
+	if (!m->rw)
+		(void)value_cut(host, "ro", NULL);
 	if (!is_root)
 		guest = guest_part(host);
 	if (guest != NULL && strchr(guest, ':') != NULL)
 		return fail(k, "-%s %s: is not HOST[:GUEST][:rw]", option,
 			    value);
-	if (realpath(host, m->host) == NULL || stat(m->host, &st) < 0)
+	if (realpath(host, m->host) == NULL)
 		return fail(k, "-%s %s:", option, value);
-	if (!S_ISDIR(st.st_mode))
+	if (file_type(m->host) != S_IFDIR)
 		return fail(k, "-%s %s: is not a directory", option, value);
 	if (access(m->host, R_OK | X_OK) < 0)
 		return fail(k, "-%s %s:", option, value);
@@ -4514,7 +4453,7 @@ static int guest_mount(struct ktest *k, struct guest *g, const char *option,
 			    m->guest);
 	if (root_is_dir(k->o, g) && !guest_hides(m->guest)
 	    && root_path(g->mount[0].host, m->guest, at)
-	    && (stat(at, &st) < 0 || !S_ISDIR(st.st_mode)))
+	    && file_type(at) != S_IFDIR)
 		return fail(k, "-mount %s: %s in the guest is not a"
 			    " directory", value, m->guest);
 	return 0;
@@ -4574,27 +4513,24 @@ static int guest_modules(struct ktest *k, struct guest *g)
 static bool program_interpreter(const struct map *m, char *out, char *word,
 				bool *script)
 {
+	const char *end = m->at + m->size, *p = word;
 	struct elf_segment s;
-	size_t n, len;
-	const char *p;
+	size_t len;
 
 	*script = m->size > 2 && memcmp(m->at, "#!", 2) == 0;
 	word[0] = '\0';
 	if (*script) {
-		n = (size_t)(line_end(m->at, m->at + m->size) - m->at);
-		for (p = m->at + 2, n -= 2; n > 0 && (*p == ' ' || *p == '\t');
-		     p++)
-			n--;
-		for (len = 0; len < n && p[len] != ' ' && p[len] != '\t';)
-			len++;
-		if (len == 0 || n >= PATH_SIZE)
+		len = (size_t)(line_end(m->at, end) - m->at) - 2;
+		if (len >= PATH_SIZE)
 			return false;
+		(void)snprintf(word, PATH_SIZE, "%.*s", (int)len, m->at + 2);
+		p += strspn(p, " \t");
+		len = strcspn(p, " \t");
 		(void)snprintf(out, PATH_SIZE, "%.*s", (int)len, p);
-		for (; len < n && (p[len] == ' ' || p[len] == '\t'); len++)
-			;
-		(void)snprintf(word, PATH_SIZE, "%.*s", (int)(n - len),
-			       p + len);
-		return true;
+		p += len;
+		p += strspn(p, " \t");
+		memmove(word, p, strlen(p) + 1);
+		return out[0] != '\0';
 	}
 	for (size_t i = 0; elf_segment(m->at, m->size, i, &s); i++)
 		if (s.type == PT_INTERP_TYPE && s.offset < m->size
@@ -4604,6 +4540,14 @@ static bool program_interpreter(const struct map *m, char *out, char *word,
 			return true;
 		}
 	return false;
+}
+
+/* Whether one of n patterns fits. */
+static bool path_matches(const char *const *patterns, size_t n, const char *path)
+{
+	while (n > 0 && fnmatch(patterns[n - 1], path, 0) != 0)
+		n--;
+	return n > 0;
 }
 
 /* Whether an interpreter is a dynamic loader that we know, and no program that
@@ -4618,21 +4562,11 @@ static bool loader_known(const char *path, char *real)
 		"ld-musl-*.so.1", "libc.so" /* musl's, by its real name */,
 		"ld64.so.[0-9]*", "ld.so.[0-9]*", "ld-[0-9].[0-9]*.so" };
 	char magic[4] = "";
-	size_t place = 0, name = 0;
-	int fd;
 
-	if (realpath(path, real) == NULL || !is_file(real))
-		return false;
-	while (place < COUNT(places) && fnmatch(places[place], real, 0) != 0)
-		place++;
-	while (name < COUNT(names)
-	       && fnmatch(names[name], strrchr(real, '/') + 1, 0) != 0)
-		name++;
-	fd = open(real, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		(void)!read(fd, magic, sizeof magic);
-	close_fd(&fd);
-	return place < COUNT(places) && name < COUNT(names)
+	return realpath(path, real) != NULL && is_file(real)
+	       && path_matches(places, COUNT(places), real)
+	       && path_matches(names, COUNT(names), strrchr(real, '/') + 1)
+	       && file_head(real, magic, sizeof magic) > 0
 	       && memcmp(magic, "\177ELF", 4) == 0;
 }
 
@@ -4826,15 +4760,13 @@ static int env_set(struct ktest *k, struct guest *g, const char *s)
 	return 0;
 }
 
-/* The variable with that name here, as NAME=VALUE; NULL: it is not set. */
+/* The variable with that name here, as NAME=VALUE, of which getenv() gives the
+ * end; NULL: it is not set. */
 static const char *env_ours(const char *name)
 {
-	size_t len = strlen(name);
+	const char *value = getenv(name);
 
-	for (char **e = environ; *e != NULL; e++)
-		if (strncmp(*e, name, len) == 0 && (*e)[len] == '=')
-			return *e;
-	return NULL;
+	return value != NULL ? value - strlen(name) - 1 : NULL;
 }
 
 /* The environment: nothing of ours but what -env and -env-all ask for. A
@@ -4949,20 +4881,16 @@ static int guest_cwd(struct ktest *k, struct guest *g)
 }
 
 /* Whether a file at -initrd-path begins as what Linux unpacks: cpio, or packed;
- * zeros before it are skipped (init/initramfs.c). A pipe is believed. */
+ * zeros before it are skipped (init/initramfs.c). A pipe is believed, and who
+ * reads a file that cannot be read says why not. */
 static int guest_initrd(struct ktest *k)
 {
 	char magic[PACK_MAGIC] = "";
 	const char *path = k->o->initrd_path;
-	struct stat st;
-	ssize_t n = -1;
-	int fd;
+	ssize_t n = 0;
 
-	if (path == NULL || stat(path, &st) < 0 || !S_ISREG(st.st_mode)
-	    || (fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-		return 0; /* who reads it says why not */
-	n = pread(fd, magic, sizeof magic, 0);
-	(void)close(fd);
+	if (path != NULL && is_file(path))
+		n = file_head(path, magic, sizeof magic);
 	if (n <= 0 || magic[0] == '\0' || memcmp(magic, "07070", 5) == 0
 	    || packed_with(magic, (size_t)n) != NULL)
 		return 0;
@@ -4977,10 +4905,8 @@ static int guest_system(struct ktest *k, struct guest *g)
 
 	if (o->argv == NULL)
 		return fail(k, "-image: needs a PROGRAM");
-	for (size_t i = 0; i < COUNT(opt_table); i++)
-		if (opt_table[i].machine && opt_given(o, &opt_table[i]))
-			return fail(k, "-%s: is not for an -image",
-				    opt_table[i].name);
+	if (opt_refuse(k, MACHINE, "is not for an -image") < 0)
+		return -1;
 	if (o->kernel_path == NULL && (o->cmdline.count > 0
 				       || o->initrd_path != NULL))
 		return fail(k, "-%s: an -image needs -kernel-path for it",
@@ -4999,11 +4925,7 @@ static int guest_monogon(struct ktest *k)
 	if (k->o->initrd_path == NULL)
 		return fail(k, "PROGRAM is missing (or -initrd-path with a"
 			    " /tester in it); ktest -h explains");
-	for (size_t i = 0; i < COUNT(opt_table); i++)
-		if (opt_table[i].program && opt_given(k->o, &opt_table[i]))
-			return fail(k, "-%s: needs a PROGRAM",
-				    opt_table[i].name);
-	return 0;
+	return opt_refuse(k, PROGRAM, "needs a PROGRAM");
 }
 
 /* Whether what the kernel did before the program counts: with -module it is
@@ -5140,15 +5062,13 @@ static unsigned long tick_khz(struct ktest *k)
 #if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) \
 	|| defined(__arm__)
 	uint64_t ticks, ns, wait = TICK_MEASURE_MS * 1000000u;
-	struct timespec nap = { 0 }, grain;
+	struct timespec grain;
 
 	if (clock_getres(CLOCK_MONOTONIC, &grain) < 0 || grain.tv_nsec > 1000)
 		return 0;
 	ns = clock_ns(CLOCK_MONOTONIC) - k->tick_start_ns;
-	if (ns < wait) {
-		nap.tv_nsec = (long)(wait - ns);
-		(void)nanosleep(&nap, NULL);
-	}
+	if (ns < wait)
+		(void)usleep((useconds_t)((wait - ns) / 1000 + 1));
 	tick_read(&ticks, &ns);
 	ns -= k->tick_start_ns;
 	ticks = ((ticks - k->tick_start) * 10000 + ns / 2) / ns;
@@ -5171,13 +5091,7 @@ static void terminal_take(struct ktest *k)
 	    || tcgetpgrp(fd) != getpgrp())
 		return;
 	t = v->terminal;
-	t.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR
-				 | IGNCR | ICRNL | IXON);
-	t.c_oflag &= ~(tcflag_t)OPOST;
-	t.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
-	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
-	t.c_cc[VMIN] = 1;
-	t.c_cc[VTIME] = 0;
+	cfmakeraw(&t);
 	v->raw = terminal_set(fd, &t) == 0;
 	v->typed = 1; /* as if Enter had been pressed */
 }
@@ -5461,11 +5375,8 @@ static int unix_address(struct ktest *k, const char *option, const char *path,
 /* What a wire to path is, before it is opened. */
 static enum wire_kind wire_kind_of(const char *path)
 {
-	struct stat st;
-
 	return unix_path(path) != NULL ? WIRE_SOCKET
-	       : stat(path, &st) == 0 && S_ISCHR(st.st_mode) ? WIRE_TTY
-	       : WIRE_FILE;
+	       : file_type(path) == S_IFCHR ? WIRE_TTY : WIRE_FILE;
 }
 
 static int chardev_read(struct ktest *k, struct guest *g, const char *value)
@@ -5578,7 +5489,6 @@ static int unix_connect(struct ktest *k, int fd, const struct sockaddr_un *a)
 static int wire_open(struct ktest *k, struct wire *w)
 {
 	struct sockaddr_un a;
-	struct stat st;
 
 	if (w->kind == WIRE_SOCKET) {
 		if (unix_address(k, "chardev", unix_path(w->path), &a) < 0
@@ -5592,16 +5502,9 @@ static int wire_open(struct ktest *k, struct wire *w)
 	/* O_RDWR: a FIFO without a reader does not hold us up */
 	w->fd = open(w->path, O_CLOEXEC | (w->kind == WIRE_TTY
 		? O_RDWR | O_NOCTTY
-		: stat(w->path, &st) == 0 && S_ISFIFO(st.st_mode) ? O_RDWR
+		: file_type(w->path) == S_IFIFO ? O_RDWR
 		: O_WRONLY | O_CREAT | O_TRUNC), 0666);
 	return w->fd >= 0 ? 0 : fail(k, "-chardev %s=%.200s:", w->name, w->path);
-}
-
-static bool is_socket(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
 /* A cable between the two that come with one path. The first lays a socket
@@ -5628,7 +5531,7 @@ static int link_open(struct ktest *k, struct wire *w)
 		if (k->end != END_NONE)
 			return -1;
 		w->fd = -1;
-		if (errno == ECONNREFUSED && !is_socket(w->path))
+		if (errno == ECONNREFUSED && file_type(w->path) != S_IFSOCK)
 			(void)fail(k, "-link %s: is not a socket", w->path);
 		else if (errno != ENOENT)
 			(void)fail(k, "-link %s: is there already, and nobody"
@@ -5657,7 +5560,6 @@ static void link_listen_end(struct wire *w)
 	close_fd(&w->listen);
 }
 
-/* Somebody has connected. */
 static int link_accept(struct ktest *k, struct wire *w)
 {
 	w->fd = accept4(w->listen, NULL, NULL, SOCK_CLOEXEC);
@@ -5734,7 +5636,6 @@ static int claim(struct ktest *k)
 	const struct ktest_options *o = k->o;
 	struct guest *g = &k->guest;
 	struct port gdb = { .fd = -1 };
-	struct stat st;
 	int fd;
 
 	if (fcntl(o->stdin_fd, F_GETFD) < 0 || fcntl(o->stdout_fd, F_GETFD) < 0
@@ -5749,8 +5650,7 @@ static int claim(struct ktest *k)
 				|| (!o->dry_run && dump_claim(k) < 0)))
 		return k->error[0] != '\0' ? -1 : fail(k, "-dump %s:", o->dump);
 	/* a FIFO's reader would take this for its end */
-	if (o->pcap != NULL && !o->dry_run
-	    && (stat(o->pcap, &st) < 0 || !S_ISFIFO(st.st_mode))) {
+	if (o->pcap != NULL && !o->dry_run && file_type(o->pcap) != S_IFIFO) {
 		fd = open(o->pcap, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 		if (fd < 0)
 			return fail(k, "-pcap %s:", o->pcap);
@@ -5782,7 +5682,6 @@ static void part_remove(struct snapshot *s)
 	close_fd(&s->part);
 }
 
-/* Gives back all that a run has taken. */
 static void claim_undo(struct ktest *k)
 {
 	struct guest *g = &k->guest;
@@ -5822,6 +5721,7 @@ struct cpio {
 	int fd;
 	uint64_t at;           /* bytes written, buffered ones included */
 	size_t buffered;       /* in k->scratch */
+	bool failed;           /* so does all that follows */
 	uint32_t ino;
 	const char *file;      /* the -file that is being added, or NULL */
 	bool setuid_said;
@@ -5845,6 +5745,9 @@ static int cpio_flush(struct cpio *c)
 	const char *p = k->scratch;
 	struct pollfd none;
 
+	if (c->failed)
+		return -1;
+	c->failed = true;
 	if (run_poll(k, &none, 1, now_ms()) < 0)
 		return -1;
 	if (c->at / 1024 * 3 > (uint64_t)k->o->memory * 1024)
@@ -5863,12 +5766,13 @@ static int cpio_flush(struct cpio *c)
 			c->buffered -= (size_t)n;
 		}
 	}
+	c->failed = false;
 	return 0;
 }
 
-static int cpio_write(struct cpio *c, const char *s, size_t n)
+static void cpio_write(struct cpio *c, const char *s, size_t n)
 {
-	while (n > 0) {
+	while (n > 0 && !c->failed) {
 		size_t room = sizeof c->k->scratch - c->buffered;
 		size_t part = n < room ? n : room;
 
@@ -5877,15 +5781,14 @@ static int cpio_write(struct cpio *c, const char *s, size_t n)
 		c->at += part;
 		s += part;
 		n -= part;
-		if (c->buffered == sizeof c->k->scratch && cpio_flush(c) < 0)
-			return -1;
+		if (c->buffered == sizeof c->k->scratch)
+			(void)cpio_flush(c);
 	}
-	return 0;
 }
 
-static int cpio_pad(struct cpio *c)
+static void cpio_pad(struct cpio *c)
 {
-	return cpio_write(c, "\0\0\0", (size_t)(-c->at & 3));
+	cpio_write(c, "\0\0\0", (size_t)(-c->at & 3));
 }
 
 /* All of a file, from an open fd. */
@@ -5911,8 +5814,8 @@ static int cpio_copy(struct cpio *c, const char *name, int fd)
 
 /* Starts a member. mode is a st_mode. A size that is not known yet may be
  * anything: cpio_end() corrects it. */
-static int cpio_begin(struct cpio *c, struct member *m, const char *name,
-		      unsigned mode, time_t mtime, uint64_t size)
+static void cpio_begin(struct cpio *c, struct member *m, const char *name,
+		       unsigned mode, time_t mtime, uint64_t size)
 {
 	const uint32_t console = S_ISCHR(mode); /* the one device: 5, 1 */
 	const uint32_t len = (uint32_t)strlen(name) + 1;
@@ -5926,19 +5829,18 @@ static int cpio_begin(struct cpio *c, struct member *m, const char *name,
 	struct text t;
 
 	if (strcmp(name, TRAILER) == 0 && mode != 0)
-		return fail(c->k, "/%s: a file of that name would end the"
-			    " initramfs", name);
+		c->failed = fail(c->k, "/%s: a file of that name would end the"
+				 " initramfs", name) < 0;
 	m->header_at = c->at;
 	m->size = size;
 	text_init(&t, header, sizeof header);
 	text_add(&t, "070701");
 	for (size_t i = 0; i < COUNT(number); i++)
 		text_printf(&t, "%08lx", (unsigned long)number[i]);
-	if (cpio_write(c, t.at, t.len) < 0 || cpio_write(c, name, len) < 0
-	    || cpio_pad(c) < 0)
-		return -1;
+	cpio_write(c, t.at, t.len);
+	cpio_write(c, name, len);
+	cpio_pad(c);
 	m->data_at = c->at;
-	return 0;
 }
 
 static int cpio_end(struct cpio *c, const struct member *m, const char *name)
@@ -5947,19 +5849,15 @@ static int cpio_end(struct cpio *c, const struct member *m, const char *name)
 	char digits[9];
 
 	if (size > UINT32_MAX)
-		return fail(c->k, "%s: is larger than 4 GiB, the limit of an"
-			    " initramfs", name);
-	if (size != m->size) {
-		(void)snprintf(digits, sizeof digits, "%08lx",
-			       (unsigned long)size);
-		if (cpio_flush(c) < 0)
-			return -1;
-		/* size is the 7th number of the header */
-		if (pwrite(c->fd, digits, 8,
-			   (off_t)m->header_at + 6 + 6 * 8) != 8)
-			return fail(c->k, "temporary file for the initramfs:");
-	}
-	return cpio_pad(c);
+		c->failed = fail(c->k, "%s: is larger than 4 GiB, the limit of"
+				 " an initramfs", name) < 0;
+	(void)snprintf(digits, sizeof digits, "%08lx", (unsigned long)size);
+	/* size is the 7th number of the header */
+	if (size != m->size && cpio_flush(c) == 0
+	    && pwrite(c->fd, digits, 8, (off_t)m->header_at + 6 + 6 * 8) != 8)
+		c->failed = fail(c->k, "temporary file for the initramfs:") < 0;
+	cpio_pad(c);
+	return c->failed ? -1 : 0;
 }
 
 static int cpio_member(struct cpio *c, const char *name, unsigned mode,
@@ -5967,15 +5865,16 @@ static int cpio_member(struct cpio *c, const char *name, unsigned mode,
 {
 	struct member m;
 
-	if (cpio_begin(c, &m, name, mode, mtime, n) < 0
-	    || cpio_write(c, data, n) < 0)
-		return -1;
+	cpio_begin(c, &m, name, mode, mtime, n);
+	cpio_write(c, data, n);
 	return cpio_end(c, &m, name);
 }
 
-static int cpio_trailer(struct cpio *c)
+/* What the machine or the run needs has no date. */
+static int cpio_text(struct cpio *c, const char *name, unsigned mode,
+		     const char *text)
 {
-	return cpio_member(c, TRAILER, 0, 0, "", 0);
+	return cpio_member(c, name, mode, 0, text, strlen(text));
 }
 
 /* The mode of a file that goes along: all is root's in the guest, and what is
@@ -5994,36 +5893,36 @@ static unsigned cpio_mode(struct cpio *c, const char *path, unsigned mode)
 	return mode & ~(unsigned)(S_ISUID | S_ISGID);
 }
 
-/* A regular file of the host as the member name. */
-static int cpio_file(struct cpio *c, const char *path, const char *name,
-		     unsigned mode)
+/* A file, which is closed then, as the member name; a mode that is not 0 is in
+ * place of its own, and of its date. */
+static int cpio_fd(struct cpio *c, const char *path, int fd, const char *name,
+		   unsigned mode)
 {
 	struct member m;
-	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC), result = -1;
+	struct stat st = { 0 };
+	int result = -1;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		(void)fail(c->k, "%s:", path);
-	else if (cpio_begin(c, &m, name, mode != 0 ? mode
-			    : cpio_mode(c, path, st.st_mode), st.st_mtime,
-			    (uint64_t)st.st_size) == 0
-		 && cpio_copy(c, path, fd) == 0)
+	if (fd < 0)
+		return -1;
+	(void)fstat(fd, &st);
+	if (mode != 0)
+		st.st_mtime = 0;
+	else
+		mode = cpio_mode(c, path, st.st_mode);
+	cpio_begin(c, &m, name, mode, st.st_mtime, (uint64_t)st.st_size);
+	if (cpio_copy(c, path, fd) == 0)
 		result = cpio_end(c, &m, path);
-	close_fd(&fd);
+	(void)close(fd);
 	return result;
 }
 
-/* -- The machine's part -- */
-static int initramfs_module(struct cpio *c, const char *path,
-			    const char *name)
+static int cpio_file(struct cpio *c, const char *path, const char *name,
+		     unsigned mode)
 {
-	struct member m;
-	int fd = open_unpacked(c->k, path), result;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	result = fd < 0 || cpio_begin(c, &m, name, S_IFREG | 0644, 0, 0) < 0
-		 || cpio_copy(c, path, fd) < 0 ? -1 : cpio_end(c, &m, path);
-	close_fd(&fd);
-	return result;
+	return fd < 0 ? fail(c->k, "%s:", path)
+		      : cpio_fd(c, path, fd, name, mode);
 }
 
 /* The modules, and their list for init. */
@@ -6041,22 +5940,24 @@ static int initramfs_modules(struct cpio *c, const struct guest *g)
 		base = path + path_base(path);
 		if (path_set(c->k, name, ".ktest/%.*s.ko",
 			     (int)strcspn(base, "."), base) < 0
-		    || initramfs_module(c, path, name) < 0)
+		    || cpio_fd(c, path, open_unpacked(c->k, path), name,
+			       S_IFREG | 0644) < 0)
 			return -1;
 		text_printf(&list, "%s%.*s%s%.*s\n", *p == '-' ? "-" : "",
 			    (int)strcspn(base, "."), base, *tab == '\t' ? " "
 			    : "", *tab == '\t' ? (int)(next - tab) - 2 : 0,
 			    tab + 1);
 	}
-	return cpio_member(c, ".ktest/modules", S_IFREG | 0644, 0, list.at,
-			   list.len);
+	return cpio_text(c, ".ktest/modules", S_IFREG | 0644, list.at);
 }
 
-/* -- The run's part: the job -- */
-static int job_string(struct cpio *c, const char *tag, const char *value)
+/* Nothing for a value that is NULL. */
+static void job_string(struct cpio *c, const char *tag, const char *value)
 {
-	return cpio_write(c, tag, strlen(tag)) < 0
-	       || cpio_write(c, value, strlen(value) + 1) < 0 ? -1 : 0;
+	if (value == NULL)
+		return;
+	cpio_write(c, tag, strlen(tag));
+	cpio_write(c, value, strlen(value) + 1);
 }
 
 static void limit_text(char out[24], rlim_t limit)
@@ -6068,21 +5969,19 @@ static void limit_text(char out[24], rlim_t limit)
 }
 
 /* What the network and the extra vports add to the record. */
-static int job_devices(struct cpio *c, const struct guest *g)
+static void job_devices(struct cpio *c, const struct guest *g)
 {
 	const struct ktest_options *o = c->k->o;
 	char value[64], old[MAC_SIZE], new[MAC_SIZE];
 
-	if (o->net && job_string(c, "n", KTEST_HOST_MAC " 0a002a0a 00ffffff"
-				 " 02002a0a") < 0)
-		return -1;
+	job_string(c, "n", o->net ? KTEST_HOST_MAC " 0a002a0a 00ffffff 02002a0a"
+			   : NULL);
 	for (size_t i = 0; i < g->port_count; i++) {
 		const struct port *p = &g->port[i];
 
 		(void)snprintf(value, sizeof value, "KTEST_PORT_%d%s=%d",
 			       p->guest, p->udp ? "_UDP" : "", p->host);
-		if (job_string(c, "e", value) < 0)
-			return -1;
+		job_string(c, "e", value);
 	}
 	for (size_t i = 0; i < g->wire_count; i++) {
 		const struct wire *w = &g->wire[i];
@@ -6090,25 +5989,20 @@ static int job_devices(struct cpio *c, const struct guest *g)
 		cable_mac((unsigned)i, old);
 		cable_mac(cable_number(w), new);
 		(void)snprintf(value, sizeof value, "%s %s", old, new);
-		if ((w->kind == WIRE_CABLE && c->k->attempt.boot != BOOT_COLD
-		     && job_string(c, "l", value) < 0)
-		    || (w->name[0] != '\0'
-			&& job_string(c, "v", w->name) < 0))
-			return -1;
+		if (w->kind == WIRE_CABLE && c->k->attempt.boot != BOOT_COLD)
+			job_string(c, "l", value);
+		job_string(c, "v", w->name[0] != '\0' ? w->name : NULL);
 	}
-	if ((g->image_fs != NULL && job_string(c, "r", g->image) < 0)
-	    || (root_is_dir(o, g) && guest_root(o, g) == NULL
-		&& guest_hides(g->cwd) && job_string(c, "b", g->cwd) < 0))
-		return -1;
+	job_string(c, "r", g->image_fs != NULL ? g->image : NULL);
+	if (root_is_dir(o, g) && guest_root(o, g) == NULL)
+		job_string(c, "b", guest_hides(g->cwd) ? g->cwd : NULL);
 	for (size_t i = 0; i < g->mount_count; i++) {
 		const struct mount *m = &g->mount[i];
 
 		(void)snprintf(value, sizeof value, "h%zu%c", i,
 			       m->rw ? 'w' : 'r');
-		if (job_string(c, value, m->guest) < 0)
-			return -1;
+		job_string(c, value, m->guest);
 	}
-	return 0;
 }
 
 static int job_record(struct cpio *c, const struct guest *g)
@@ -6118,7 +6012,6 @@ static int job_record(struct cpio *c, const struct guest *g)
 	unsigned size[2];
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	struct member m;
-	int result = cpio_begin(c, &m, "job", S_IFREG | 0600, 0, 0);
 
 	(void)getrlimit(RLIMIT_CORE, &limit);
 	limit_text(soft, limit.rlim_cur);
@@ -6126,28 +6019,25 @@ static int job_record(struct cpio *c, const struct guest *g)
 	(void)snprintf(core, sizeof core, "%s:%s", soft, hard);
 	terminal_size(o->stdin_fd, size);
 	(void)snprintf(tty, sizeof tty, "%u %u", size[0], size[1]);
-	if (result < 0
-	    || job_string(c, "p", g->copy[0] != '\0' && o->argv[0][0] != '/'
-			  ? g->copy : g->program) < 0
-	    || (g->copy[0] != '\0' && job_string(c, "i", g->copy) < 0)
-	    || job_string(c, "d", g->cwd) < 0
-	    || job_string(c, "c", core) < 0
-	    || (g->user[0] != '\0' && job_string(c, "u", g->user) < 0)
-	    || (o->tty && job_string(c, "t", tty) < 0)
-	    || (g->merged && job_string(c, "m", "") < 0)
-	    || (health_asked(o) && job_string(c, "k", health_boot(o)
-					      ? "b" : "") < 0)
-	    || (o->kmemleak && job_string(c, "s", "") < 0)
-	    || (g->by_env && job_string(c, "a", g->program) < 0))
-		return -1;
+	cpio_begin(c, &m, "job", S_IFREG | 0600, 0, 0);
+	job_string(c, "p", g->copy[0] != '\0' && o->argv[0][0] != '/'
+			   ? g->copy : g->program);
+	job_string(c, "i", g->copy[0] != '\0' ? g->copy : NULL);
+	job_string(c, "d", g->cwd);
+	job_string(c, "c", core);
+	job_string(c, "u", g->user[0] != '\0' ? g->user : NULL);
+	job_string(c, "t", o->tty ? tty : NULL);
+	job_string(c, "m", g->merged ? "" : NULL);
+	job_string(c, "k", !health_asked(o) ? NULL : health_boot(o) ? "b" : "");
+	job_string(c, "s", o->kmemleak ? "" : NULL);
+	job_string(c, "a", g->by_env ? g->program : NULL);
 	for (size_t i = 0; o->argv[i] != NULL; i++)
-		if (job_string(c, "a", i == 0 && g->name[0] != '\0' ? g->name
-				: o->argv[i]) < 0)
-			return -1;
+		job_string(c, "a", i == 0 && g->name[0] != '\0' ? g->name
+				   : o->argv[i]);
 	for (size_t i = 0; g->env[i] != NULL; i++)
-		if (job_string(c, "e", g->env[i]) < 0)
-			return -1;
-	return job_devices(c, g) < 0 ? -1 : cpio_end(c, &m, "job");
+		job_string(c, "e", g->env[i]);
+	job_devices(c, g);
+	return cpio_end(c, &m, "job");
 }
 
 /* A file of the host at its own absolute path, once. */
@@ -6221,13 +6111,9 @@ static int job_libraries(struct cpio *c, const char *program, char *loader,
 		return c->k->end != END_NONE ? -1 : fail(c->k, "%s:", loader);
 	if (len == sizeof c->libraries - 1)
 		return fail(c->k, "%s: has too many libraries", program);
-	for (line = text; *line != '\0'; line = next) {
-		next = line + strcspn(line, "\n");
-		if (*next != '\0')
-			*next++ = '\0';
+	for (; (line = strtok_r(text, "\n", &next)) != NULL; text = NULL)
 		if (job_library(c, program, line) < 0)
 			return -1;
-	}
 	if (status != 0 && !c->optional)
 		return fail(c->k, "%s: its interpreter %s --list ended with"
 			    " status %d", program, loader, status);
@@ -6401,40 +6287,29 @@ static int job_entry(struct cpio *c, const char *host, const char *guest,
 	return 0;
 }
 
-/* Adds the tree at host[PATH_SIZE] as guest[PATH_SIZE]. Both paths are always
- * those of what it is at, so that a level costs but a few bytes of stack. */
-static int job_tree(struct cpio *c, char *host, char *guest)
+/* Adds the tree at host[PATH_SIZE] as top. host is always the path of what it is
+ * at, so that a level costs but a few bytes of stack. */
+static int job_tree(struct cpio *c, char *host, const char *top)
 {
-	struct {
-		struct dir dir;
-		size_t guest;  /* length of its path there */
-	} level[TREE_DEPTH], *l = level;
-	int result = job_entry(c, host, guest, true);
+	struct dir level[TREE_DEPTH], *d = level;
+	char guest[PATH_SIZE];
+	const size_t len = strlen(host);
+	int result = job_entry(c, host, top, true);
 
-	for (;;) {
-		const char *name;
-		size_t room;
-
-		if (result > 0 && l == level + TREE_DEPTH)
+	while (result > 0 || (result == 0 && d > level)) {
+		if (result > 0 && d == level + TREE_DEPTH) {
 			result = fail(c->k, "-file %s: is too deep (limit %d"
 				      " directories in each other)", host,
 				      TREE_DEPTH);
-		if (result > 0) {
-			l->guest = strlen(guest);
-			result = dir_open(&l->dir, host) == 0 ? 0
+		} else if (result > 0) {
+			result = dir_open(d, host, host) == 0 ? 0
 				 : fail(c->k, "-file %s:", host);
-			l += result == 0;
-		}
-		if (result < 0 || l == level)
-			break;
-		guest[l[-1].guest] = '\0';
-		room = PATH_SIZE - l[-1].guest;
-		name = dir_next(&l[-1].dir);
-		if (name == NULL) {
+			d += result == 0;
+		} else if (dir_next(&d[-1]) == NULL) {
 			result = errno == 0 ? 0 : fail(c->k, "-file %s:", host);
-			dir_close(&(--l)->dir);
-		} else if (snprintf(guest + PATH_SIZE - room, room, "/%s", name)
-			   >= (int)room) {
+			dir_close(--d);
+		} else if (snprintf(guest, sizeof guest, "%s%s", top, host + len)
+			   >= (int)sizeof guest) {
 			result = fail(c->k, "-file %s: its path in the guest is"
 				      " too long (limit %d bytes)", host,
 				      PATH_SIZE - 1);
@@ -6442,8 +6317,8 @@ static int job_tree(struct cpio *c, char *host, char *guest)
 			result = job_entry(c, host, guest, false);
 		}
 	}
-	while (l > level)
-		dir_close(&(--l)->dir);
+	while (d > level)
+		dir_close(--d);
 	return result;
 }
 
@@ -6451,7 +6326,6 @@ static int job_tree(struct cpio *c, char *host, char *guest)
 static int job_file(struct cpio *c, const char *value)
 {
 	char host[PATH_SIZE], guest[PATH_SIZE], real[PATH_SIZE];
-	struct stat st;
 	const char *to;
 
 	if (strlen(value) >= PATH_SIZE)
@@ -6459,10 +6333,10 @@ static int job_file(struct cpio *c, const char *value)
 			    " bytes)", value, PATH_SIZE - 1);
 	(void)path_set(c->k, host, "%s", value);
 	to = guest_part(host);
-	if (stat(host, &st) < 0 && strchr(host, '/') == NULL
+	if (file_type(host) == 0 && strchr(host, '/') == NULL
 	    && path_search(NULL, host, real))
 		memcpy(host, real, sizeof host);
-	if (stat(host, &st) < 0)
+	if (file_type(host) == 0)
 		return fail(c->k, "-file %s%s:", value, strchr(value, ':')
 			    != NULL && to == NULL
 			    ? " (GUEST has to be absolute)" : "");
@@ -6484,62 +6358,69 @@ static int job_file(struct cpio *c, const char *value)
 /* A directory that the run needs, where nothing of the host is touched. */
 static int job_dir(struct cpio *c, const struct guest *g, const char *path)
 {
-	if (path[1] == '\0' || (root_is_dir(c->k->o, g) && g->mount[0].rw
-				&& !guest_hides(path)))
-		return 0;
-	return cpio_member(c, path + 1, S_IFDIR | 0755, 0, "", 0);
+	return path[1] == '\0' || (root_is_dir(c->k->o, g) && g->mount[0].rw
+				   && !guest_hides(path)) ? 0
+	       : cpio_text(c, path + 1, S_IFDIR | 0755, "");
 }
 
 /* The root's own directories that lead to others here, as in a merged /usr, do
  * so there: what is named by such a path is found by it. */
-static int job_links(struct cpio *c)
+static const char *const root_links[] = { "/bin", "/lib", "/lib32", "/lib64",
+	"/libx32", "/sbin" };
+
+/* Where one of them leads, "" if it does not. */
+static size_t root_link(size_t i, char link[PATH_SIZE])
 {
-	static const char *const names[] = { "/bin", "/lib", "/lib32",
-		"/lib64", "/libx32", "/sbin" };
-	char link[PATH_SIZE];
+	const ssize_t n = readlink(root_links[i], link, PATH_SIZE - 1);
+	const bool leads = n > 0 && link[0] != '/' && link[0] != '.';
 
-	for (size_t i = 0; i < COUNT(names); i++) {
-		const ssize_t n = readlink(names[i], link, sizeof link - 1);
-
-		if (n <= 0 || link[0] == '/' || link[0] == '.')
-			continue;
-		link[n] = '\0';
-		if (cpio_member(c, link, S_IFDIR | 0755, 0, "", 0) < 0
-		    || cpio_member(c, names[i] + 1, S_IFLNK | 0777, 0, link,
-				   (size_t)n) < 0)
-			return -1;
-	}
-	return 0;
+	link[leads ? n : 0] = '\0';
+	return leads ? (size_t)n : 0;
 }
 
-/* What the program finds around it. */
+/* What every program finds around it; the kernel makes no parents. */
+static void initramfs_skeleton(struct cpio *c)
+{
+	char link[PATH_SIZE];
+
+	for (size_t i = 0; i < COUNT(root_links); i++) {
+		const size_t n = root_link(i, link);
+
+		for (size_t at = 0; at++ < n; )
+			if (at == n || link[at] == '/') {
+				const char end = link[at];
+
+				link[at] = '\0';
+				(void)cpio_text(c, link, S_IFDIR | 0755, "");
+				link[at] = end;
+			}
+		if (n > 0)
+			(void)cpio_text(c, root_links[i] + 1, S_IFLNK | 0777,
+					link);
+	}
+	(void)cpio_text(c, "root", S_IFDIR | 0700, "");
+	(void)cpio_text(c, "etc", S_IFDIR | 0755, "");
+	(void)cpio_text(c, "etc/hosts", S_IFREG | 0644, "127.0.0.1 localhost"
+			" ktest\n::1 localhost\n");
+}
+
+/* What this program finds around it. */
 static int job_skeleton(struct cpio *c, const struct guest *g)
 {
-	static const char dns[] = "nameserver 10.42.0.3\n",
-		hosts[] = "127.0.0.1 localhost ktest\n::1 localhost\n";
 	const struct ktest_options *o = c->k->o;
 	char link[PATH_SIZE];
 
-	if (o->rootfs == NULL && o->image == NULL
-	    && (cpio_member(c, "root", S_IFDIR | 0700, 0, "", 0) < 0
-		|| (o->initrd_path == NULL
-		    && (job_links(c) < 0
-			|| cpio_member(c, "etc/hosts", S_IFREG | 0644, 0,
-				       hosts, sizeof hosts - 1) < 0))))
-		return -1;
+	if (o->initrd_path != NULL && o->rootfs == NULL)
+		(void)cpio_text(c, "root", S_IFDIR | 0700, "");
 	if (o->net && o->image == NULL
-	    && (!root_is_dir(o, g) || !g->mount[0].rw)
-	    && cpio_member(c, "etc/resolv.conf", S_IFREG | 0644, 0, dns,
-			   sizeof dns - 1) < 0)
-		return -1;
+	    && (!root_is_dir(o, g) || !g->mount[0].rw))
+		(void)cpio_text(c, "etc/resolv.conf", S_IFREG | 0644,
+				"nameserver 10.42.0.3\n");
 	for (size_t i = 0; i < g->mount_count; i++)
-		if (job_dir(c, g, g->mount[i].guest) < 0)
-			return -1;
+		(void)job_dir(c, g, g->mount[i].guest);
 	(void)snprintf(link, sizeof link, "lib/modules/%s", g->kernel.version);
-	if (g->modules_link[0] != '\0'
-	    && cpio_member(c, link, S_IFLNK | 0777, 0, g->modules_link,
-			   strlen(g->modules_link)) < 0)
-		return -1;
+	if (g->modules_link[0] != '\0')
+		(void)cpio_text(c, link, S_IFLNK | 0777, g->modules_link);
 	return job_dir(c, g, g->cwd);
 }
 
@@ -6566,14 +6447,7 @@ static int job_write(struct cpio *c, const struct guest *g)
 			return -1;
 	}
 	c->k->job_said = true;
-	return cpio_trailer(c);
-}
-
-/* Returns its fd, which the caller owns. */
-static int archive_done(struct cpio *c, const char *what)
-{
-	step(c->k, "%s: %llu bytes", what, (unsigned long long)c->at);
-	return c->fd;
+	return cpio_text(c, TRAILER, 0, "");
 }
 
 /* The user's -initrd-path. One that is no file but, say, a FIFO can be read
@@ -6604,43 +6478,47 @@ static int initramfs_base(struct cpio *c)
 				result = fail(k, "-initrd-path %s: temporary"
 					      " file:", path);
 	}
-	return result < 0 ? -1 : cpio_pad(c);
+	cpio_pad(c);
+	return result;
 }
 
-/* Writes the initramfs. The job of a machine that is to be saved is empty:
- * init waits for one. */
-static int initramfs_build(struct ktest *k, const struct guest *g)
+/* The initramfs. The job of a machine that is to be saved is empty: init waits
+ * for one. */
+static int initramfs_write(struct cpio *c, const struct guest *g)
 {
-	struct cpio c = { .k = k, .fd = temporary_file(k) };
 	struct member job;
 
-	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
-	if (c.fd < 0
-	    || (k->o->initrd_path != NULL && initramfs_base(&c) < 0)
-	    || cpio_member(&c, "dev", S_IFDIR | 0755, 0, "", 0) < 0
-	    || cpio_member(&c, "dev/console", S_IFCHR | 0600, 0, "", 0) < 0
-	    || cpio_file(&c, g->init, "init", S_IFREG | 0755) < 0
-	    || cpio_member(&c, ".ktest", S_IFDIR | 0700, 0, "", 0) < 0
-	    || initramfs_modules(&c, g) < 0
-	    || cpio_begin(&c, &job, ".ktest/job", S_IFREG | 0600, 0, 0) < 0
-	    || (k->attempt.boot == BOOT_COLD && job_write(&c, g) < 0)
-	    || cpio_end(&c, &job, ".ktest/job") < 0
-	    || cpio_trailer(&c) < 0 || cpio_flush(&c) < 0) {
-		close_fd(&c.fd);
+	if (c->k->o->initrd_path == NULL)
+		initramfs_skeleton(c);
+	else if (initramfs_base(c) < 0)
 		return -1;
-	}
-	return archive_done(&c, "initramfs");
+	(void)cpio_text(c, "dev", S_IFDIR | 0755, "");
+	(void)cpio_text(c, "dev/console", S_IFCHR | 0600, "");
+	if (cpio_file(c, g->init, "init", S_IFREG | 0755) < 0
+	    || cpio_text(c, ".ktest", S_IFDIR | 0700, "") < 0
+	    || initramfs_modules(c, g) < 0)
+		return -1;
+	cpio_begin(c, &job, ".ktest/job", S_IFREG | 0600, 0, 0);
+	if ((c->k->attempt.boot == BOOT_COLD && job_write(c, g) < 0)
+	    || cpio_end(c, &job, ".ktest/job") < 0)
+		return -1;
+	return cpio_text(c, TRAILER, 0, "");
 }
 
-/* The job alone, for a machine that waits for it. */
-static int job_build(struct ktest *k, const struct guest *g)
+/* An archive, or the job alone, for a machine that waits for it; its fd is the
+ * caller's. */
+static int archive_build(struct ktest *k, const struct guest *g,
+			 const char *what,
+			 int (*content)(struct cpio *, const struct guest *))
 {
 	struct cpio c = { .k = k, .fd = temporary_file(k) };
 
 	text_init(&c.seen, c.seen_at, sizeof c.seen_at);
-	if (c.fd >= 0 && (job_write(&c, g) < 0 || cpio_flush(&c) < 0))
+	if (c.fd < 0 || content(&c, g) < 0 || cpio_flush(&c) < 0)
 		close_fd(&c.fd);
-	return c.fd < 0 ? -1 : archive_done(&c, "job");
+	else
+		step(k, "%s: %llu bytes", what, (unsigned long long)c.at);
+	return c.fd;
 }
 
 /* ==== 11. QEMU argv =====================================================
@@ -7212,21 +7090,6 @@ static void log_begin(struct ktest *k, int fd, bool first)
 	show(k, fd, line, strlen(line), true);
 }
 
-static void log_lines(struct ktest *k, int fd, const char *s)
-{
-	bool first = true;
-
-	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
-		n = strcspn(s, "\n");
-		if (n == 0)
-			continue;
-		log_begin(k, fd, first);
-		show(k, fd, s, n, false);
-		show(k, fd, "\n", 1, true);
-		first = false;
-	}
-}
-
 /* One option a line: an argument that starts with '-' begins one. */
 static void log_args(struct ktest *k, int fd, const char *name,
 		     char *const *argv)
@@ -7236,10 +7099,11 @@ static void log_args(struct ktest *k, int fd, const char *name,
 	show(k, fd, name, strlen(name), false);
 	show(k, fd, ":\n", 2, true);
 	for (size_t i = 0; argv[i] != NULL; i++) {
-		if (i <= 1 || argv[i][0] == '-')
+		const bool begins = i <= 1 || argv[i][0] == '-';
+
+		if (begins)
 			log_begin(k, fd, false);
-		show(k, fd, i <= 1 || argv[i][0] == '-' ? "  " : " ",
-		     i <= 1 || argv[i][0] == '-' ? 2 : 1, true);
+		show(k, fd, "  ", 1 + begins, true);
 		show(k, fd, argv[i], strlen(argv[i]), false);
 		if (i == 0 || argv[i + 1] == NULL || argv[i + 1][0] == '-')
 			show(k, fd, "\n", 1, true);
@@ -7248,13 +7112,22 @@ static void log_args(struct ktest *k, int fd, const char *name,
 
 void ktest_log(int fd, const char *fmt, ...)
 {
-	char buf[MESSAGE_SIZE];
+	char buf[MESSAGE_SIZE], *s = buf;
+	bool first = true;
 	va_list ap;
 
 	va_start(ap, fmt);
 	(void)vsnprintf(buf, sizeof buf, fmt, ap);
 	va_end(ap);
-	log_lines(NULL, fd, buf);
+	for (size_t n; *s != '\0'; s += n + (s[n] != '\0')) {
+		n = strcspn(s, "\n");
+		if (n == 0)
+			continue;
+		log_begin(NULL, fd, first);
+		show(NULL, fd, s, n, false);
+		show(NULL, fd, "\n", 1, true);
+		first = false;
+	}
 }
 
 void ktest_log_args(int fd, const char *name, char *const *argv)
@@ -7343,29 +7216,30 @@ static int input_add(struct ktest *k, const char *what, const char *path)
 
 static int inputs_find(struct ktest *k, const struct guest *g)
 {
-	const struct ktest_options *o = k->o;
-	const char *qemu = guest_qemu(o, g);
+	const struct ktest_list *blobs = &k->o->fw_cfgs;
+	const char *initrd = k->o->initrd_path, *qemu = guest_qemu(k->o, g);
 	struct snapshot *s = &k->snapshot;
 	char path[PATH_SIZE];
+	const struct {
+		const char *what, *path; /* "": there is none */
+	} files[] = {
+		{ "the kernel", g->kernel_path }, { "init", g->init },
+		{ "the firmware", strchr(g->bios, '/') != NULL ? g->bios : "" },
+		{ "UEFI's variables", g->vars },
+		{ "the initrd", initrd != NULL ? initrd : "" },
+		{ "QEMU", strchr(qemu, '/') != NULL ? qemu : path },
+	};
 
 	text_init(&s->paths, s->paths_at, sizeof s->paths_at);
-	if (input_add(k, "the kernel", g->kernel_path) < 0
-	    || input_add(k, "init", g->init) < 0
-	    || (strchr(g->bios, '/') != NULL
-		&& input_add(k, "the firmware", g->bios) < 0)
-	    || (g->vars[0] != '\0'
-		&& input_add(k, "UEFI's variables", g->vars) < 0)
-	    || (o->initrd_path != NULL
-		&& input_add(k, "the initrd", o->initrd_path) < 0))
-		return -1;
-	for (size_t i = 0; i < o->fw_cfgs.count; i++)
-		if (input_add(k, "-fw-cfg", strchr(o->fw_cfgs.item[i], '=') + 1)
-				< 0)
-			return -1;
 	if (strchr(qemu, '/') == NULL && !path_search(NULL, qemu, path))
 		return fail(k, "-qemu %s: is not found", qemu);
-	if (input_add(k, "QEMU", strchr(qemu, '/') != NULL ? qemu : path) < 0)
-		return -1;
+	for (size_t i = 0; i < COUNT(files); i++)
+		if (files[i].path[0] != '\0'
+		    && input_add(k, files[i].what, files[i].path) < 0)
+			return -1;
+	for (size_t i = 0; i < blobs->count; i++)
+		if (input_add(k, "-fw-cfg", strchr(blobs->item[i], '=') + 1) < 0)
+			return -1;
 	for (const char *p = g->modules; *p != '\0';)
 		if ((p = module_next(k, g, p, path)) == NULL
 		    || input_add(k, strrchr(path, '/') + 1, path) < 0)
@@ -7422,19 +7296,19 @@ static uint64_t cpu_hash(int accel)
 	}
 #elif defined(__aarch64__)
 	char id[32] = ""; /* MIDR_EL1, as text */
-	int fd = accel != ACCEL_KVM ? -1 : open("/sys/devices/system/cpu/cpu0"
-			"/regs/identification/midr_el1", O_RDONLY | O_CLOEXEC);
 
-	if (fd >= 0)
-		(void)!read(fd, id, sizeof id);
-	close_fd(&fd);
+	if (accel == ACCEL_KVM)
+		(void)file_head("/sys/devices/system/cpu/cpu0/regs/"
+				"identification/midr_el1", id, sizeof id);
 	h = hash_bytes(h, id, sizeof id);
 #endif
 	return h;
 }
 
 /* QEMU's arguments for saving this machine, but for paths of files whose
- * content counts. The clock's rate is not measured yet. */
+ * content counts, and what initramfs_skeleton() finds
+ * here. The clock's rate is not
+ * measured yet. */
 static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
 	const struct attempt a = {
@@ -7443,9 +7317,14 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 	};
 	const struct qemu *q = &k->qemu;
 	const char *before = "";
+	char link[PATH_SIZE];
 	int result = qemu_build(k, &a);
 
 	*hash = hash_string(k->guest.kernel.unpack, k->guest.modules);
+	for (size_t i = 0; i < COUNT(root_links); i++) {
+		(void)root_link(i, link);
+		*hash = hash_string(*hash, link);
+	}
 	for (size_t i = 1; result == 0 && i < q->argc; i++) {
 		if (strcmp(before, "-kernel") != 0
 		    && (strcmp(before, "-bios") != 0
@@ -7456,10 +7335,15 @@ static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 	return result;
 }
 
-static enum qemu_age saved_age(const struct trailer *saved)
+/* The attempt that a saved machine is restored by. */
+static struct attempt saved_attempt(const struct trailer *saved)
 {
-	return saved->age < 0 || saved->age > QEMU_BEFORE_6 ? QEMU_ANY
-		: (enum qemu_age)saved->age;
+	return (struct attempt){
+		.boot = BOOT_RESTORE, .accel = (int)saved->accel,
+		.acpi = (int)saved->acpi, .sandbox = saved->sandbox != 0,
+		.age = saved->age < 0 || saved->age > QEMU_BEFORE_6 ? QEMU_ANY
+		       : (enum qemu_age)saved->age,
+	};
 }
 
 /* Whether the saved machine is what this run would save; *why: what differs.
@@ -7468,10 +7352,7 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 {
 	struct snapshot *s = &k->snapshot;
 	const struct trailer *saved = &s->saved, *now = &s->now;
-	const struct attempt a = {
-		.accel = (int)saved->accel, .acpi = (int)saved->acpi,
-		.sandbox = saved->sandbox != 0, .age = saved_age(saved),
-	};
+	const struct attempt a = saved_attempt(saved);
 	uint64_t args;
 
 	*why = saved->format != now->format ? "ktest's version"
@@ -7501,11 +7382,8 @@ static bool snapshot_fits(struct ktest *k, bool deep, const char **why)
 static uint64_t host_boot(void)
 {
 	char id[64] = "";
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 
-	if (fd >= 0)
-		(void)!read(fd, id, sizeof id);
-	close_fd(&fd);
+	(void)file_head("/proc/sys/kernel/random/boot_id", id, sizeof id);
 	return hash_bytes(0, id, sizeof id);
 }
 
@@ -7545,7 +7423,6 @@ static int image_read(struct ktest *k, int from, int to, uint64_t size,
 	*hash = size;
 	for (uint64_t at = 0, part; at < size; at += part) {
 		ssize_t n;
-#ifdef SEEK_DATA
 		off_t data = lseek(from, (off_t)at, SEEK_DATA);
 
 		if (data < 0 && errno == ENXIO)
@@ -7554,7 +7431,6 @@ static int image_read(struct ktest *k, int from, int to, uint64_t size,
 			at = (uint64_t)data & ~(uint64_t)(PAGE - 1);
 		if (at >= size)
 			break;
-#endif
 		n = pread(from, p, size - at < STREAM_SIZE
 			  ? (size_t)(size - at) : STREAM_SIZE, (off_t)at);
 		if (n <= 0)
@@ -7690,6 +7566,11 @@ static int auto_directory(struct ktest *k, char *dir)
 #define SNAPSHOT_NAME "snapshot-"
 #define SNAPSHOT_PART ".ktest-" /* and six letters: one that is written */
 
+static bool auto_has(const char *name)
+{
+	return strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0;
+}
+
 /* Looks through the directory for one that fits. */
 static void auto_search(struct ktest *k, bool deep)
 {
@@ -7697,11 +7578,9 @@ static void auto_search(struct ktest *k, bool deep)
 	const char *name;
 	struct dir d;
 
-	memcpy(s->path, s->dir, sizeof s->path);
-	(void)dir_open(&d, s->path);
+	(void)dir_open(&d, s->dir, s->path);
 	while (s->fd < 0 && (name = dir_next(&d)) != NULL)
-		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
-		    && strstr(name, SNAPSHOT_PART) == NULL)
+		if (auto_has(name) && strstr(name, SNAPSHOT_PART) == NULL)
 			snapshot_try(k, s->path, deep);
 	k->error[0] = '\0';
 	s->refused = false; /* one that others can write is passed over */
@@ -7720,8 +7599,7 @@ static int parts_look(const struct snapshot *s)
 	struct dir d;
 	int found = -1;
 
-	memcpy(path, s->dir, sizeof path);
-	(void)dir_open(&d, path);
+	(void)dir_open(&d, s->dir, path);
 	while ((name = dir_next(&d)) != NULL) {
 		const size_t len = strlen(name) < end ? 0 : strlen(name) - end;
 		const bool ours = len == strlen(base)
@@ -7730,8 +7608,7 @@ static int parts_look(const struct snapshot *s)
 
 		if (memcmp(name + len, SNAPSHOT_PART, strlen(SNAPSHOT_PART))
 				!= 0
-		    || (!ours && (!s->automatic || strncmp(name, SNAPSHOT_NAME,
-						strlen(SNAPSHOT_NAME)) != 0)))
+		    || (!ours && (!s->automatic || !auto_has(name))))
 			continue;
 		fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
@@ -7755,11 +7632,9 @@ static bool auto_room(const struct snapshot *s)
 	struct dir d;
 	int count = 0;
 
-	memcpy(path, s->dir, sizeof path);
-	(void)dir_open(&d, path);
+	(void)dir_open(&d, s->dir, path);
 	while ((name = dir_next(&d)) != NULL)
-		if (strncmp(name, SNAPSHOT_NAME, strlen(SNAPSHOT_NAME)) == 0
-		    && strstr(name, SNAPSHOT_PART) == NULL
+		if (auto_has(name) && strstr(name, SNAPSHOT_PART) == NULL
 		    && stat(path, &st) == 0
 		    && (count++ == 0 || st.st_mtime < oldest_time)) {
 			oldest_time = st.st_mtime;
@@ -7841,12 +7716,9 @@ static int snapshot_write(struct ktest *k)
 	while (s->automatic && !auto_room(s))
 		;
 	if (image_read(k, s->memory, s->part, t->memory + t->state,
-		       &t->content) < 0 || trailer_write(k, s->part) < 0) {
-		part_remove(s);
-		return -1;
-	}
-	if (rename(s->part_path, s->target) < 0) {
-		(void)fail(k, "%s:", s->target);
+		       &t->content) < 0 || trailer_write(k, s->part) < 0
+	    || (rename(s->part_path, s->target) < 0
+		&& fail(k, "%s:", s->target) < 0)) {
 		part_remove(s);
 		return -1;
 	}
@@ -7860,7 +7732,7 @@ static int snapshot_write(struct ktest *k)
 /* This run goes on as if there were no snapshots. */
 static void snapshot_off(struct ktest *k)
 {
-	const size_t n = k->vm.pid == 0 ? 0 : find_bytes(k->said, k->said_len,
+	const size_t n = k->vm.pid == 0 ? 0 : memmem(k->said, k->said_len,
 		"\n", 1) != NULL ? strcspn(k->said, "\n") : k->said_len;
 
 	warn(k, "-snapshot: starting cold: %s%s%.*s", k->error,
@@ -7915,12 +7787,10 @@ static int snapshot_search(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
 
-	if (s->automatic) {
-		auto_search(k, false);
-		if (s->fd < 0)
-			auto_search(k, true);
+	for (int deep = 0; s->automatic && s->fd < 0 && deep < 2; deep++)
+		auto_search(k, deep);
+	if (s->automatic)
 		return 0;
-	}
 	memcpy(s->path, s->target, sizeof s->path);
 	snapshot_try(k, s->path, true);
 	return k->error[0] != '\0' ? -1 : 0;
@@ -7945,14 +7815,20 @@ static int snapshot_room(struct ktest *k)
 /* The machine of the file that fits is restored. */
 static void snapshot_take(struct ktest *k)
 {
-	const struct trailer *t = &k->snapshot.saved;
-
 	step(k, "snapshot %s: fits", k->snapshot.path);
-	k->attempt = (struct attempt){
-		.boot = BOOT_RESTORE, .accel = (int)t->accel,
-		.acpi = (int)t->acpi, .sandbox = t->sandbox != 0,
-		.age = saved_age(t),
-	};
+	k->attempt = saved_attempt(&k->snapshot.saved);
+}
+
+/* Waits for a lock, which another ktest may have, not for ever. */
+static void lock_await(struct ktest *k, int fd, int how)
+{
+	const long long end = now_ms() + WRITER_WAIT_MS;
+	struct pollfd p[1];
+
+	while (flock(fd, how | LOCK_NB) < 0 && errno == EWOULDBLOCK
+	       && now_ms() < end
+	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
+		;
 }
 
 /* Somebody else saves this machine; fd is its file. As long as nothing is in
@@ -7960,16 +7836,12 @@ static void snapshot_take(struct ktest *k)
  * than a boot. */
 static void snapshot_await(struct ktest *k, int fd)
 {
-	const long long end = now_ms() + WRITER_WAIT_MS;
-	struct pollfd p[1];
 	struct stat st;
 
 	if (fstat(fd, &st) == 0 && st.st_size > 0) {
 		step(k, "snapshot %s: waiting for who writes it",
 		     k->snapshot.target);
-		while (flock(fd, LOCK_SH | LOCK_NB) < 0 && now_ms() < end
-		       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
-			;
+		lock_await(k, fd, LOCK_SH);
 		if (snapshot_search(k) == 0 && k->snapshot.fd >= 0) {
 			snapshot_take(k);
 			return;
@@ -7986,8 +7858,6 @@ static void snapshot_await(struct ktest *k, int fd)
 static void snapshot_reserve(struct ktest *k)
 {
 	struct snapshot *s = &k->snapshot;
-	const long long end = now_ms() + WRITER_WAIT_MS;
-	struct pollfd p[1];
 	int other, dir;
 	bool failed;
 
@@ -7995,10 +7865,7 @@ static void snapshot_reserve(struct ktest *k)
 	if (k->o->dry_run)
 		return;
 	dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	while (dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) < 0
-	       && errno == EWOULDBLOCK && now_ms() < end
-	       && run_poll(k, p, 1, now_ms() + WRITER_TICK_MS) >= 0)
-		;
+	lock_await(k, dir, LOCK_EX);
 	other = parts_look(s);
 	failed = other < 0 && part_open(k) < 0;
 	close_fd(&dir); /* before a line is said, whose reader may pause */
@@ -8154,12 +8021,6 @@ static int warden_start(struct ktest *k)
 	return 0;
 }
 
-/* What a child could not do, for its parent: errno, and what it was. */
-struct spawn_error {
-	int why;
-	bool fds;
-};
-
 /* In the child, between fork and exec: source[i] becomes fd FD_FIRST + i, and
  * every other fd but 0, 1 and 2 is closed. -1: there is no room for them. */
 static int spawn_fds(int *source, int count, int *error)
@@ -8187,24 +8048,25 @@ static int spawn_fds(int *source, int count, int *error)
 	return 0;
 }
 
-/* The child: never returns. Its log is the stdout and stderr of argv. */
+/* The child: never returns. Its log is the stdout and stderr of argv; error gets
+ * errno if it does not become argv, less than 0 if there was no room for fds. */
 static void spawn_child(char *const *argv, int *source, int count, int log,
 			int error, pid_t group)
 {
-	struct spawn_error e = { 0, false };
 	const int first_error = error;
-	int null = open("/dev/null", O_RDONLY);
+	int why = 0, null = open("/dev/null", O_RDONLY);
 
 	child_signals();
 	(void)dup2(null, 0);
 	(void)dup2(log, 1);
 	(void)dup2(log, 2);
-	e.fds = spawn_fds(source, count, &error) < 0;
-	if (!e.fds && setpgid(0, group) == 0) /* else ktest is gone already */
+	if (spawn_fds(source, count, &error) < 0)
+		why = errno == EINVAL ? -EMFILE : -errno;
+	else if (setpgid(0, group) == 0) /* else ktest is gone already */
 		(void)execvp(argv[0], argv);
-	e.why = errno;
-	write_all(error >= 0 ? error : first_error, (const char *)&e,
-		  sizeof e);
+	why = why != 0 ? why : errno;
+	write_all(error >= 0 ? error : first_error, (const char *)&why,
+		  sizeof why);
 	_exit(127);
 }
 
@@ -8232,27 +8094,18 @@ static int tpm_start(struct ktest *k, int log, int error, int *theirs)
 	return v->tpm > 0 ? 0 : fail(k, "fork:");
 }
 
-static int spawn_socket(struct ktest *k, int *ours, int *theirs)
+/* A socket, a pipe to QEMU, or one from it: as large as an unprivileged user may
+ * make it. */
+static int spawn_pair(struct ktest *k, enum fd_kind kind, int *ours, int *theirs)
 {
+	const bool to_qemu = kind == FD_TO_QEMU;
 	int fd[2];
 
-	if (ktest_socket_pair(fd) < 0)
+	if (kind == FD_SOCKET && ktest_socket_pair(fd) < 0)
 		return fail(k, "socketpair:");
-	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	*ours = fd[0];
-	*theirs = fd[1];
-	return 0;
-}
-
-/* A pipe to QEMU, or one from it: as large as an unprivileged user may make
- * it. */
-static int spawn_pipe(struct ktest *k, int *ours, int *theirs, bool to_qemu)
-{
-	int fd[2];
-
-	if (make_pipe(k, fd) < 0)
+	if (kind != FD_SOCKET && make_pipe(k, fd) < 0)
 		return -1;
-	if (!to_qemu)
+	if (kind == FD_FROM_QEMU)
 		(void)fcntl(fd[0], F_SETPIPE_SZ, CONSOLE_PIPE_SIZE);
 	*ours = fd[to_qemu];
 	*theirs = fd[!to_qemu];
@@ -8277,18 +8130,15 @@ static int vm_open(struct ktest *k, int *source)
 	for (int i = 0; i < FD_END; i++) {
 		const enum fd_kind kind = fd_kind_of(&k->guest, &k->attempt, i);
 
-		if (kind == FD_SOCKET
-		    ? spawn_socket(k, &v->fd[i], &source[i]) < 0
-		    : (kind == FD_FROM_QEMU || kind == FD_TO_QEMU)
-		      && spawn_pipe(k, &v->fd[i], &source[i],
-				    kind == FD_TO_QEMU) < 0)
-			return -1;
 		if (kind == FD_FILE)
 			source[i] = i == FD_INITRAMFS ? k->initramfs
 				    : i == FD_KERNEL ? k->kernel
 				    : save ? s->memory : s->fd;
+		else if (kind != FD_NONE
+			 && spawn_pair(k, kind, &v->fd[i], &source[i]) < 0)
+			return -1;
 	}
-	return spawn_pipe(k, &v->fd[FD_LOG], &source[FD_END], false);
+	return spawn_pair(k, FD_FROM_QEMU, &v->fd[FD_LOG], &source[FD_END]);
 }
 
 /* The streams between the caller and QEMU. Without a program the console is
@@ -8296,6 +8146,7 @@ static int vm_open(struct ktest *k, int *source)
 static void vm_streams(struct ktest *k)
 {
 	struct vm *v = &k->vm;
+	struct stat in, null;
 
 	v->out.to = k->out.fd;
 	v->out.chunk = k->out.chunk;
@@ -8311,27 +8162,28 @@ static void vm_streams(struct ktest *k)
 	v->in.to = v->fd[FD_STDIN];
 	v->in.from = k->o->reboot ? -1 : k->o->stdin_fd; /* has one life */
 	v->in.data[v->in.len++] = 'i'; /* "connected", see init.c */
+	if (fstat(v->in.from, &in) == 0 && stat("/dev/null", &null) == 0
+	    && S_ISCHR(in.st_mode) && in.st_rdev == null.st_rdev) {
+		v->in.data[0] = 'e'; /* "empty" */
+		v->in.from = -1;
+	}
 }
 
 /* Hears of the child whether it became QEMU. */
 static int spawn_result(struct ktest *k, int error)
 {
-	struct spawn_error e;
-	ssize_t n;
+	int why = 0;
 
-	do
-		n = read(error, &e, sizeof e);
-	while (n < 0 && errno == EINTR);
-	if (n != sizeof e)
+	while (read(error, &why, sizeof why) < 0 && errno == EINTR)
+		;
+	if (why == 0)
 		return 0;
-	errno = e.why == EINVAL && e.fds ? EMFILE : e.why;
-	if (!e.fds && errno == ENOENT && k->o->qemu == NULL)
+	errno = abs(why);
+	if (why == ENOENT && k->o->qemu == NULL)
 		return fail(k, "%s is not installed (Debian: %s)",
 			    k->qemu.argv[0], guest_machine(&k->guest)->package);
-	return e.fds ? fail(k, "-qemu %s: no room for its fds (ulimit -n):",
-			    k->qemu.argv[0])
-		     : fail(k, "-qemu %s: cannot be executed:",
-			    k->qemu.argv[0]);
+	return fail(k, "-qemu %s: %s:", k->qemu.argv[0], why < 0
+		    ? "no room for its fds (ulimit -n)" : "cannot be executed");
 }
 
 /* Ends QEMU and its group, and waits for them. A wrapper may have left that
@@ -8343,17 +8195,11 @@ static void vm_end(struct vm *v)
 	if (v->pid > 0 && !v->ended) {
 		(void)kill(-v->pid, SIGKILL);
 		(void)kill(v->pid, SIGKILL);
+		(void)child_wait(v->pid, &v->wait_status);
 	}
-	while (v->pid > 0 && !v->ended
-	       && waitpid(v->pid, &v->wait_status, 0) < 0 && errno == EINTR)
-		;
-	while (v->warden > 0 && waitpid(v->warden, NULL, 0) < 0
-	       && errno == EINTR)
-		;
-	v->warden = 0;
-	while (v->tpm > 0 && waitpid(v->tpm, NULL, 0) < 0 && errno == EINTR)
-		;
-	v->tpm = 0;
+	(void)child_wait(v->warden, NULL);
+	(void)child_wait(v->tpm, NULL);
+	v->warden = v->tpm = 0;
 	tpm_remove(v->tpm_dir);
 }
 
@@ -8543,7 +8389,7 @@ static const char *line_copy(const char *s, const char *end, char *out,
 static bool find_line(const char *s, size_t n, const char *what, char *out,
 		      size_t size)
 {
-	const char *p = find_bytes(s, n, what, strlen(what));
+	const char *p = memmem(s, n, what, strlen(what));
 
 	out[0] = '\0';
 	if (p != NULL)
@@ -9054,8 +8900,8 @@ static const struct stage *image_stage(struct ktest *k)
 	const size_t n = ring_text(&k->console, k->scratch);
 	size_t i = COUNT(stages) - 1;
 
-	while (i > 0 && find_bytes(k->scratch, n, stages[i].text,
-				   strlen(stages[i].text)) == NULL)
+	while (i > 0 && memmem(k->scratch, n, stages[i].text,
+			       strlen(stages[i].text)) == NULL)
 		i--;
 	return &stages[i];
 }
@@ -9496,12 +9342,10 @@ static void control_answer(struct ktest *k, int job)
 	struct vm *v = &k->vm;
 	struct stream *s = &v->job;
 	struct stat st = { 0 };
-	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 
 	ports_report(k);
-	if (fd < 0 || read(fd, s->data + 8, 32) != 32)
+	if (file_head("/dev/urandom", s->data + 8, 32) != 32)
 		(void)fail(k, "/dev/urandom:");
-	close_fd(&fd);
 	if (job >= 0 && (fstat(job, &st) < 0 || lseek(job, 0, SEEK_SET) < 0))
 		(void)fail(k, "the job:");
 	if (k->error[0] != '\0')
@@ -9567,7 +9411,7 @@ static int monitor_give_state(struct ktest *k)
 {
 	int theirs, result;
 
-	if (spawn_pipe(k, &k->vm.fd[FD_STATE], &theirs, false) < 0)
+	if (spawn_pair(k, FD_FROM_QEMU, &k->vm.fd[FD_STATE], &theirs) < 0)
 		return -1;
 	result = monitor_send(k, "{'execute': 'getfd', 'arguments':"
 			      " {'fdname': 'state'}}\n", theirs);
@@ -9682,7 +9526,6 @@ static void guest_reset(struct ktest *k)
 		monitor_ask(k, "{'execute': 'quit'}\n", -1);
 }
 
-/* How many bytes there are to be read. */
 static uint64_t unread(int fd)
 {
 	int n = 0;
@@ -10401,33 +10244,33 @@ static void control_verdict(struct ktest *k, const char *message)
 static void control_byte(struct ktest *k, char c)
 {
 	struct vm *v = &k->vm;
+	char is;
 
 	if (k->end != END_NONE || v->phase == PHASE_OUTPUT)
 		return;
 	if (v->message_len < sizeof v->message)
 		v->message[v->message_len++] = c;
-	if (v->message[0] == 'h' && v->phase == PHASE_BOOT) {
+	is = v->message[0];
+	if ((is == 'e' || (is == 't' && v->phase == PHASE_RUN)) && c != '\n')
+		return; /* a line, which has not ended */
+	if (is == 'h' && v->phase == PHASE_BOOT) {
 		v->message_len = 0;
 		control_hello(k);
-	} else if (v->message[0] == 'h' && v->phase == PHASE_RUN
-		   && k->o->reboot) {
+	} else if (is == 'h' && v->phase == PHASE_RUN && k->o->reboot) {
 		v->message_len = 0;
 		v->restarts = true;
-	} else if (v->message[0] == 'l' && v->phase == PHASE_JOB) {
+	} else if (is == 'l' && v->phase == PHASE_JOB) {
 		v->message_len = 0;
 		v->phase = PHASE_RUN;
 		deadline_set(k, END_LIFELESS, 0);
 		step(k, "init has the job");
-	} else if (v->message[0] == 'e') {
-		if (c == '\n')
-			run_stop(k, END_INIT);
-	} else if (v->message[0] == 't' && v->phase == PHASE_RUN) {
-		if (c == '\n') {
-			v->message[v->message_len - 1] = '\0';
-			v->message_len = 0;
-			explain_told(k, v->message + 1);
-		}
-	} else if (v->message[0] != 'x' || v->phase != PHASE_RUN) {
+	} else if (is == 'e') {
+		run_stop(k, END_INIT);
+	} else if (is == 't' && v->phase == PHASE_RUN) {
+		v->message[v->message_len - 1] = '\0';
+		v->message_len = 0;
+		explain_told(k, v->message + 1);
+	} else if (is != 'x' || v->phase != PHASE_RUN) {
 		run_stop(k, END_GARBAGE);
 	} else if (v->message_len == VERDICT_SIZE) {
 		control_verdict(k, v->message);
@@ -10960,7 +10803,7 @@ static void last_words(struct ktest *k)
 		explain_show(k);
 	/* its first line was in ours already */
 	if (!k->o->verbose && k->said_len > 0
-	    && find_bytes(k->said, k->said_len - 1, "\n", 1) != NULL) {
+	    && memmem(k->said, k->said_len - 1, "\n", 1) != NULL) {
 		warn(k, "QEMU said");
 		show_text(k, k->said, k->said_len);
 	}
@@ -10986,7 +10829,7 @@ static enum remedy_word remedy_ports(struct ktest *k, struct attempt *a)
 
 	for (size_t i = 0; i < g->port_count; i++) {
 		port_rule(&g->port[i], rule);
-		if (find_bytes(k->said, k->said_len, rule, strlen(rule)) == NULL)
+		if (memmem(k->said, k->said_len, rule, strlen(rule)) == NULL)
 			continue;
 		k->error[0] = '\0';
 		if (!g->port[i].any || a->port_tries == PORT_TRIES) {
@@ -11208,18 +11051,15 @@ static int attempt_files(struct ktest *k)
 	if (k->guest.mode == MODE_MONOGON || k->o->dry_run
 	    || boot == BOOT_RESTORE)
 		return 0;
-	if (k->o->image != NULL) {
-		k->initramfs = job_build(k, &k->guest);
-		return k->initramfs < 0 ? -1 : 0;
-	}
 	/* what is wrong with the job costs no boot */
-	if (boot == BOOT_SAVE && k->o->argv != NULL) {
-		k->initramfs = job_build(k, &k->guest);
-		if (k->initramfs < 0)
-			return -1;
+	if (k->o->image != NULL || (boot == BOOT_SAVE && k->o->argv != NULL)) {
+		k->initramfs = archive_build(k, &k->guest, "job", job_write);
+		if (k->initramfs < 0 || k->o->image != NULL)
+			return k->initramfs < 0 ? -1 : 0;
 		close_fd(&k->initramfs);
 	}
-	k->initramfs = initramfs_build(k, &k->guest);
+	k->initramfs = archive_build(k, &k->guest, "initramfs",
+				     initramfs_write);
 	if (k->initramfs < 0 || boot == BOOT_COLD)
 		return k->initramfs < 0 ? -1 : 0;
 	s->memory = k->o->argv != NULL ? temporary_file(k)
@@ -11268,7 +11108,8 @@ static int run_attempts(struct ktest *k)
 			     unix_path(gdb) != NULL ? unix_path(gdb) : gdb);
 		/* the job of a restored machine, while QEMU starts */
 		if (a->boot == BOOT_RESTORE
-		    && (k->initramfs = job_build(k, &k->guest)) < 0)
+		    && (k->initramfs = archive_build(k, &k->guest, "job",
+						     job_write)) < 0)
 			run_stop(k, END_OUTPUT);
 		vm_supervise(k);
 	} while (attempt_next(k));
@@ -11557,6 +11398,7 @@ struct runs {
 	struct sink notes, junit; /* the end's lines so far, and -junit's */
 	char junit_path[PATH_SIZE];
 	struct run slowest[SLOWEST];
+	struct ktest_result result; /* the last run's here */
 };
 
 /* How much of the kernels' paths is the same, and not worth repeating. */
@@ -11985,8 +11827,6 @@ static void run_judge(struct runs *rs, struct run *r,
  * the parent, which tells all its children. */
 static int run_child(struct runs *rs, struct run *r, pid_t parent)
 {
-	static struct ktest_result result;
-
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
 	(void)dup2(r->out, 1);
@@ -12001,12 +11841,12 @@ static int run_child(struct runs *rs, struct run *r, pid_t parent)
 	do {
 		r->start = now_ms();
 		r->at = lseek(1, 0, SEEK_END);
-		(void)ktest_run(rs->o, &result);
-		run_judge(rs, r, &result);
+		(void)ktest_run(rs->o, &rs->result);
+		run_judge(rs, r, &rs->result);
 		r->ms = now_ms() - r->start;
-	} while (r->fate >= FATE_FAILED && result.signal == 0 && r->program != NULL
-		 && r->tries++ < rs->o->retries);
-	die_by(result.signal);
+	} while (r->fate >= FATE_FAILED && rs->result.signal == 0
+		 && r->program != NULL && r->tries++ < rs->o->retries);
+	die_by(rs->result.signal);
 	return r->status;
 }
 
@@ -12025,14 +11865,12 @@ static void runs_start(struct runs *rs)
 
 	run_find(rs, rs->started, r);
 	if (rs->o->dry_run) {
-		static struct ktest_result result;
-
 		if (run_options(rs, r) < 0) {
 			rs->k->over = END_OUTPUT;
 			return;
 		}
-		(void)ktest_run(rs->o, &result);
-		rs->status = rs->status != 0 ? rs->status : result.status;
+		(void)ktest_run(rs->o, &rs->result);
+		rs->status = rs->status != 0 ? rs->status : rs->result.status;
 		rs->printed = ++rs->started;
 		return;
 	}
@@ -12152,9 +11990,8 @@ static void runs_summary(struct runs *rs)
 
 static int runs_all(struct ktest_options *o)
 {
-	static struct ktest_result result;
 	static struct runs rs;
-	struct ktest *k = run_begin(o, &result);
+	struct ktest *k = run_begin(o, &rs.result);
 
 	if (k == NULL)
 		return KTEST_NO_VERDICT;
@@ -12183,8 +12020,8 @@ static int runs_all(struct ktest_options *o)
 		say_line(k, k->error);
 		rs.status = KTEST_NO_VERDICT;
 	}
-	run_end(k, &result);
-	die_by(result.signal);
+	run_end(k, &rs.result);
+	die_by(rs.result.signal);
 	return rs.status;
 }
 

@@ -10,9 +10,10 @@
 #	start	QEMU with that machine and kernel and -S, told to quit by its
 #		monitor
 #
-# Medians and ratios; the processor time of ktest alone when cold. Then, warm
-# on the first kernel: by memory; eight at once against one after another;
-# QEMU's memory. The same rows with the host's root over 9p, where bare QEMU has
+# First, by blocks.sh, the blocks of guest code that QEMU translates when warm, a
+# measure that noise does not touch, by phase. Medians and ratios; the processor
+# time of ktest alone when cold. Then, warm on the first kernel: by memory; eight
+# at once against one after another; QEMU's memory. The same rows with the host's root over 9p, where bare QEMU has
 # that device, too, but runs nothing from it, and how fast files are that way
 # (files.c). Sizes of ktest and init. Prints tables; the figures are for
 # comparing, so the exit status says only whether all of it ran.
@@ -177,6 +178,17 @@ memory() { # KERNEL SNAPSHOT
 }
 
 program="$GUEST exit 0"
+blocks() { # NAME KERNEL
+	[ ! -f "$2" ] || { printf '%s, ' "$1"; sh "$here/blocks.sh" "$2"; }
+}
+blocks cloud "${KTEST_CLOUD:-}"
+blocks full "${KTEST_FULL:-}"
+blocks tiny "${KTEST_TINY:-}"
+command -v aarch64-linux-gnu-gcc >/dev/null &&
+    make -s -C "$top" init-aarch64 >/dev/null 2>&1 && (
+	export ARCH=aarch64
+	blocks arm64 "$(sh "$here/kernels.sh" path arm64)"
+)
 echo "medians of $runs runs, milliseconds, -accel $ACCEL"
 printf '%-7s %8s %8s %6s %8s | %7s %7s %10s %10s\n' kernel cold boot ratio \
     "its CPU" warm start warm/cold warm/start

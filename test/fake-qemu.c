@@ -19,7 +19,7 @@
  *	clock		reads the 56 bytes that answer it
  *	keep=N:FILE	reads the answer, the job that it brings and N bytes
  *			more, and writes them into FILE
- *	go		reads the first byte of stdin, which is 'i'
+ *	go		reads the first byte of stdin, which is 'i' or 'e'
  *	say=PORT:TEXT	writes TEXT; PORT may also be qemu, which is its stderr
  *	many=PORT:N	writes N bytes, lines of 63 digits
  *	line		reads stdin up to the end of a line
@@ -422,8 +422,10 @@ step(char *name)
 	else if (!strcmp(name, "keep")) keep(text, atol(value));
 	else if (!strcmp(name, "go")) {
 		get(port("stdin", 5), &c, 1);
-		if (c != 'i')
-			die("stdin does not begin with i");
+		if (c == 'e') /* nothing will follow */
+			shutdown(port("stdin", 5)->fd, SHUT_RD);
+		else if (c != 'i')
+			die("stdin does not begin with i or e");
 	}
 	else if (!strcmp(name, "line")) {
 		do

@@ -240,9 +240,9 @@ like "$err" '^ktest: after [0-9.]+ s: the program sleeps in pipe_read$' \
 like "$out" 'two' 'SIGQUIT: what comes then'
 
 # -- crash opens a dump, given the kernel with its symbols --
-vmlinux=/usr/lib/debug/boot/vmlinux-$version
-if ! command -v crash >/dev/null || [ ! -f "$vmlinux" ]; then
-	skip "no crash, or no $vmlinux (linux-image-$version-dbg)" 'crash'
+vmlinux=$(sh "$here/kernels.sh" path symbols 2>/dev/null)
+if ! command -v crash >/dev/null || [ "${vmlinux##*/}" != "vmlinux-$version" ]; then
+	skip "\`make health\` has crash, and the symbols of $version" 'crash'
 else
 	printf 'bt\nquit\n' | crash -s "$vmlinux" "$T/panic.dump" >"$T/crash" 2>&1
 	like "$T/crash" 'PID: .*COMMAND: "guest"' 'crash: the task that panicked'

@@ -9,6 +9,7 @@
 #		source with the fragment tiny.config
 #	debug	the same with debug.config merged over it: sanitizers, lock
 #		debugging, and triggers for whatever a kernel can suffer from
+#	symbols	cloud's, for crash; half a gigabyte
 #	arm64, riscv64, s390x	Debian 13's kernels of these architectures, from
 #		the mirror that apt uses here, without most drivers
 #
@@ -19,6 +20,7 @@
 #	build/kernels/cloud/lib/modules/VERSION/
 #	build/kernels/full/		likewise
 #	build/kernels/arm64/		likewise, and so on
+#	build/kernels/symbols/vmlinux-VERSION
 #	build/kernels/tiny/vmlinux	and vmlinux.config, what it was built from
 #	build/kernels/debug/		likewise, and two modules
 #	build/kernels/NAME/from		the package it came from, or packages
@@ -155,6 +157,14 @@ unpack() {
 	    fail "$package: depmod failed"
 }
 
+unpack_symbols() {
+	fetch linux-image-cloud-amd64-dbg
+	mkdir "$new"
+	dpkg-deb --fsys-tarfile "$work"/*.deb | tar -xC "$new" --wildcards \
+	    --strip-components=5 './usr/lib/debug/boot/vmlinux-*' ||
+	    fail 'symbols: cannot unpack'
+}
+
 # unpack_foreign ARCHITECTURE: without what QEMU has nothing of, most of it
 unpack_foreign() {
 	package=linux-image-$1
@@ -246,6 +256,8 @@ kernel() {
 		    echo "$dir/vmlinux" ;;
 	cloud | full | arm64 | riscv64 | s390x)
 		[ -f "$dir/from" ] && ls "$dir"/boot/vmlinu[xz]-* ;;
+	symbols)
+		[ -f "$dir/from" ] && ls "$dir"/vmlinux-* ;;
 	*)
 		die "there is no kernel called $1" ;;
 	esac
@@ -257,6 +269,7 @@ make_kernel() {
 	case $1 in
 	cloud) unpack linux-image-cloud-amd64 ;;
 	full) unpack linux-image-amd64 ;;
+	symbols) unpack_symbols ;;
 	arm64 | riscv64 | s390x)
 		foreign "$1"
 		unpack_foreign "$1"
@@ -277,7 +290,7 @@ make_kernel() {
 build=yes
 [ "${1:-}" != path ] || { build= && shift; }
 [ $# -gt 0 ] || die "usage: test/kernels.sh [path] $(:
-    )cloud|full|tiny|debug|arm64|riscv64|s390x..."
+    )cloud|full|tiny|debug|symbols|arm64|riscv64|s390x..."
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 for name; do

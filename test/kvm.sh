@@ -5,7 +5,19 @@
 #
 #	KTEST_KVM_RESTORES=200 make kvm
 #
-# restores more often than the usual 10 times.
+# restores 200 times and not just 10.
+#
+# That emulation is not perfect (target/i386/tcg/sysemu/svm_helper.c in QEMU):
+# - helper_vmrun() does not load the interrupt shadow that do_vmexit() saved. If
+#   the guest of KVM is stopped between its idle loop's sti and hlt, an interrupt
+#   comes before the hlt, which then sleeps although there is work. A guest whose
+#   clock always ticks (nohz=off) goes on with the next tick.
+# - Both change a processor's pending interrupts without a lock. If one is lost
+#   in the outer guest, the next tick makes up for it, too: no nohz, no highres.
+# - Once in some hundred runs an outer guest of two processors stopped as a whole,
+#   spinning. So it has one, works in parts, and a part whose outer guest stopped
+#   is tried again, twice at most. A guest of KVM that hangs is none of that:
+#   ktest in the outer guest ends it much earlier, and that is a result.
 . "$(dirname "$0")/tap.sh"
 
 need_ktest
@@ -14,16 +26,17 @@ need_cloud
 [ -f "${KTEST_TINY:-}" ] || skip_all 'no KTEST_TINY'
 unset KTEST_SNAPSHOT
 # shellcheck disable=SC2034 # for tap.sh
-guard=$((1600 + 10 * ${KTEST_KVM_RESTORES:-10}))
+guard=500
 
-# What runs in the outer guest. Lines "NAME: GOT: WANT" are the results.
+# What runs in the outer guest, a part at a time: a function each. Lines
+# "NAME: GOT: WANT" are the results.
 cat >"$T/inner.sh" <<'end'
 tiny() {
-	"$KTEST" -timeout 5m -accel kvm -memory 256M -kernel-path "$KTEST_TINY" \
+	"$KTEST" -timeout 2m -accel kvm -memory 256M -kernel-path "$KTEST_TINY" \
 	    "$@" 2>"$tmp/err"
 }
 cloud() {
-	"$KTEST" -timeout 5m -accel kvm -memory 512M -kernel-path \
+	"$KTEST" -timeout 2m -accel kvm -memory 512M -kernel-path \
 	    "$KTEST_CLOUD" "$@" 2>"$tmp/err"
 }
 is() { # NAME GOT WANT
@@ -33,86 +46,137 @@ is() { # NAME GOT WANT
 sum() {
 	cksum | cut -d ' ' -f 1
 }
+exits() {
+	for n in 0 1 42 126 255; do
+		tiny -- "$GUEST" exit $n
+		is "exit $n" $? $n
+	done
+}
+ends() {
+	tiny -- "$GUEST" raise 9
+	is 'signal 9' $? 137
+	tiny -- "$GUEST" sysrq c
+	is 'panic, status' $? 123
+	is 'panic, told' "$(grep -c '^ktest: the guest panicked' "$tmp/err")" 1
+	tiny -timeout 12 -- "$GUEST" hang
+	is 'timeout' $? 124
+}
+streams() {
+	tiny -- "$GUEST" random 1000000 7 >"$tmp/out"
+	is 'output, status' $? 0
+	is 'output, bytes' "$(sum <"$tmp/out")" \
+	    "$("$GUEST" random 1000000 7 | sum)"
+	"$GUEST" random 1000000 8 >"$tmp/in"
+	is 'stdin, bytes' "$(tiny -- "$GUEST" cat <"$tmp/in" | sum)" \
+	    "$(sum <"$tmp/in")"
+}
+roots() {
+	tiny -rootfs / -- sh -c 'echo "$0"; exit 4' root >"$tmp/out"
+	is '-rootfs /, status' $? 4
+	is '-rootfs /, its shell' "$(cat "$tmp/out")" root
+	tiny -net user -rootfs / -- sh -c 'cat /proc/net/route' >"$tmp/out"
+	is '-net user, a route' "$(grep -c '^eth0.00000000' "$tmp/out")" 1
+}
+sizes() {
+	for n in 2 4; do
+		tiny -cpus $n -- "$GUEST" cpus $n >"$tmp/out"
+		is "$n processors" $? 0
+	done
+	for size in 2G 3584M; do
+		"$KTEST" -timeout 2m -accel kvm -memory $size -kernel-path \
+		    "$KTEST_TINY" -- "$GUEST" exit 3 2>"$tmp/err"
+		is "-memory $size" $? 3
+	done
+}
+took() { # WHAT: how long it is since the last time
+	then=${now:-}
+	now=$(date +%s%N)
+	[ -z "$1" ] || echo "# $1: $(((now - then) / 1000000)) ms"
+}
+restores() {
+	took ''
+	cloud -- "$GUEST" exit 7
+	is 'cloud, cold' $? 7
+	took cold
+	cloud -- "$GUEST" timers >"$tmp/out"
+	is 'cloud, timers' $? 0
+	took 'cold, timers'
+	cloud -snapshot "$tmp/snap" -- "$GUEST" exit 7
+	is 'cloud, saved' $? 7
+	took saved
+	cloud -snapshot "$tmp/snap" -- "$GUEST" exit 7
+	is 'cloud, restored once' $? 7
+	took restored
+	n=0 right=0
+	while [ $n -lt 10 ]; do
+		n=$((n + 1))
+		cloud -v -snapshot "$tmp/snap" -- "$GUEST" timers >"$tmp/out" &&
+		    grep -q fits "$tmp/err" && right=$((right + 1)) ||
+		    sed 's/^/# /' "$tmp/err"
+	done
+	is 'cloud, restored' "$right" 10
+	took 'restored 10 times, timers'
+}
+choice() {
+	"$KTEST" -v -timeout 2m -memory 256M -kernel-path "$KTEST_TINY" -- \
+	    "$GUEST" exit 5 2>"$tmp/err"
+	is '-accel auto, status' $? 5
+	is '-accel auto, kvm' \
+	    "$(grep -c 'QEMU runs: .*, kvm,' "$tmp/err")" 1
+	is '-gdb, tcg' "$("$KTEST" -n -gdb 1234 -kernel-path "$KTEST_TINY" \
+	    -- "$GUEST" exit 5 2>"$tmp/err" | grep -c -e '-accel tcg')" 1
+	chmod 600 /dev/kvm
+	setpriv --reuid 65534 --regid 65534 --clear-groups "$KTEST" -n \
+	    -kernel-path "$KTEST_TINY" -- "$GUEST" exit 5 >"$tmp/out" \
+	    2>"$tmp/err"
+	is 'no permission, tcg' "$(grep -c -e '-accel tcg' "$tmp/out")" 1
+	is 'no permission, told' "$(tr : ';' <"$tmp/err")" \
+	    'ktest; using tcg, because kvm failed; /dev/kvm; Permission denied'
+}
 tmp=$(mktemp -d)
 chmod 755 "$tmp"
 [ -w /dev/kvm ] || { echo "kvm: none: a /dev/kvm"; exit; }
-for n in 0 1 42 126 255; do
-	tiny -- "$GUEST" exit $n
-	is "exit $n" $? $n
-done
-tiny -- "$GUEST" raise 9
-is 'signal 9' $? 137
-tiny -- "$GUEST" random 1000000 7 >"$tmp/out"
-is 'output, status' $? 0
-is 'output, bytes' "$(sum <"$tmp/out")" "$("$GUEST" random 1000000 7 | sum)"
-"$GUEST" random 1000000 8 >"$tmp/in"
-is 'stdin, bytes' "$(tiny -- "$GUEST" cat <"$tmp/in" | sum)" "$(sum <"$tmp/in")"
-tiny -- "$GUEST" sysrq c
-is 'panic, status' $? 123
-is 'panic, told' "$(grep -c '^ktest: the guest panicked' "$tmp/err")" 1
-tiny -timeout 12 -- "$GUEST" hang
-is 'timeout' $? 124
-for n in 2 4; do
-	tiny -cpus $n -- "$GUEST" cpus $n >"$tmp/out"
-	is "$n processors" $? 0
-done
-for size in 2G 3584M; do
-	"$KTEST" -timeout 5m -accel kvm -memory $size -kernel-path \
-	    "$KTEST_TINY" -- "$GUEST" exit 3 2>"$tmp/err"
-	is "-memory $size" $? 3
-done
-tiny -rootfs / -- sh -c 'echo "$0"; exit 4' root >"$tmp/out"
-is '-rootfs /, status' $? 4
-is '-rootfs /, its shell' "$(cat "$tmp/out")" root
-tiny -net user -rootfs / -- sh -c 'cat /proc/net/route' >"$tmp/out"
-is '-net user, a route' "$(grep -c '^eth0.00000000' "$tmp/out")" 1
-cloud -- "$GUEST" timers >"$tmp/out"
-is 'cloud, cold' $? 0
-cloud -snapshot "$tmp/snap" -- "$GUEST" exit 7
-is 'cloud, saved' $? 7
-n=0 right=0
-while [ $n -lt "$RESTORES" ]; do
-	n=$((n + 1))
-	cloud -v -snapshot "$tmp/snap" -- "$GUEST" timers >"$tmp/out" &&
-	    grep -q fits "$tmp/err" && right=$((right + 1)) ||
-	    sed 's/^/# /' "$tmp/err"
-done
-is 'cloud, restored' "$right" "$RESTORES"
-"$KTEST" -v -memory 256M -kernel-path "$KTEST_TINY" -- "$GUEST" exit 5 \
-    2>"$tmp/err"
-is '-accel auto, status' $? 5
-is '-accel auto, kvm' "$(grep -c 'QEMU runs: .*, kvm,' "$tmp/err")" 1
-is '-gdb, tcg' "$("$KTEST" -n -gdb 1234 -kernel-path "$KTEST_TINY" -- \
-    "$GUEST" exit 5 2>"$tmp/err" | grep -c -e '-accel tcg')" 1
-chmod 600 /dev/kvm
-setpriv --reuid 65534 --regid 65534 --clear-groups "$KTEST" -n -kernel-path \
-    "$KTEST_TINY" -- "$GUEST" exit 5 >"$tmp/out" 2>"$tmp/err"
-is 'no permission, tcg' "$(grep -c -e '-accel tcg' "$tmp/out")" 1
-is 'no permission, told' "$(tr : ';' <"$tmp/err")" \
-    'ktest; using tcg, because kvm failed; /dev/kvm; Permission denied'
+"$1"
 echo 'end: reached: reached'
 end
 cp "$GUEST" "$T/guest"
-# A vCPU that enters or leaves a nested guest changes its pending interrupts
-# without a lock (helper_vmrun() and do_vmexit() in QEMU's
-# target/i386/tcg/sysemu/svm_helper.c), and loses one now and then: for ever,
-# if it was the one that would have set the timer anew. A clock that ticks by
-# itself, without nohz and highres, makes up for it.
 cd "$top" || exit 1	# it is seen in the guest, even if it is in /tmp
-run "$KTEST" -accel tcg -cpus 2 -memory 6G -timeout $((guard - 60)) \
-    -kernel-path "$KTEST_FULL" \
-    -rootfs / -mount "$T" -module kvm-amd -cmdline 'nohz=off highres=off' \
-    -env KTEST="$KTEST" -env GUEST="$T/guest" \
-    -env KTEST_TINY="$KTEST_TINY" -env KTEST_CLOUD="$KTEST_CLOUD" \
-    -env RESTORES="${KTEST_KVM_RESTORES:-10}" -- sh "$T/inner.sh"
-is "$status" 0 'the outer guest: status'
-[ "$(grep -c '^end: ' "$out")" = 1 ] || show "$out"
-like "$out" '^end: reached' 'the outer guest: all was tried'
-grep -v -e '^end: ' -e '^# ' "$out" >"$T/results"
-ok 'the outer guest: nothing but results' [ "$(grep -vc ': .*: ' \
-    "$T/results")" = 0 ]
-while IFS=: read -r name got want; do
-	is "$got" "$want" "kvm: $name"
-done <"$T/results"
-grep '^# ' "$out"
+
+# part NAME: runs that part in an outer guest, judges its results
+part() {
+	tries=1
+	while
+		run "$KTEST" -v -accel tcg -memory 6G -timeout 400 -snapshot \
+		    "$T/outer" -kernel-path "$KTEST_FULL" -rootfs / -mount "$T" \
+		    -module kvm-amd -cmdline 'nohz=off highres=off' \
+		    -env KTEST="$KTEST" -env GUEST="$T/guest" \
+		    -env KTEST_TINY="$KTEST_TINY" \
+		    -env KTEST_CLOUD="$KTEST_CLOUD" \
+		    -env KTEST_OPTIONS='-cmdline nohz=off' -- sh "$T/inner.sh" "$1"
+		[ "$status" = 124 ] && [ "$tries" -lt 3 ]
+	do
+		diag "$1: the outer guest hung, try $tries"
+		show "$out"
+		show "$err"
+		tries=$((tries + 1))
+	done
+	is "$status" 0 "$1: status"
+	like "$out" '^end: reached' "$1: all was tried"
+	grep -v -e '^end: ' -e '^# ' "$out" >"$T/results"
+	ok "$1: nothing but results" [ "$(grep -vc ': .*: ' "$T/results")" = 0 ]
+	while IFS=: read -r name got want; do
+		is "$got" "$want" "$1: $name"
+	done <"$T/results"
+	grep '^# ' "$out"
+	diag "$1: $((wall_us / 1000000)) s"
+}
+
+for part in exits ends streams roots sizes choice; do
+	part $part
+done
+restored=0
+while [ $restored -lt "${KTEST_KVM_RESTORES:-10}" ]; do
+	part restores
+	restored=$((restored + 10))
+done
 finish

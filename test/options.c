@@ -25,8 +25,8 @@ int main(int argc, char **argv)
 			continue;
 		if (argc < 2) {
 			(void)printf("%s %s%s\n", opt->name, kinds[opt->kind],
-				     opt->may_be_empty ? "+" : "");
-		} else if (!opt->may_be_empty
+				     (opt->is & EMPTY) != 0 ? "+" : "");
+		} else if ((opt->is & EMPTY) == 0
 			   && strcmp(argv[1], kinds[opt->kind]) == 0) {
 			(void)printf("%s\n", opt->name);
 			return 0;

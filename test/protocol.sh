@@ -110,14 +110,16 @@ is "$status $(cat "$out") $(cat "$err")" '7 ab cde' \
 # A copy of ktest that notes in $SITES which of the places that write a letter
 # it has come by: new ones need an option below that leads there.
 awk -v all="$T/sites.all" '
-/^static int job_string\(/ {
-	print "static void site(int n)\n{"
+/^static void job_string\(/ {
+	print "static int site_at;\n"
+	print "static void site(void)\n{"
 	print "\tFILE *f = fopen(getenv(\"SITES\"), \"a\");\n"
-	print "\tif (f != NULL && fprintf(f, \"%d\\n\", n) > 0)"
+	print "\tif (f != NULL && fprintf(f, \"%d\\n\", site_at) > 0)"
 	print "\t\t(void)fclose(f);\n}\n"
 }
+/cpio_write\(c, tag, / { print "\tsite();" } # there is a value
 {
-	while (sub(/job_string\(c, /, "(site(" n + 1 "), job_string)(c, "))
+	while (sub(/job_string\(c, /, "job_string((site_at = " n + 1 ", c), "))
 		print ++n >all
 	print
 }' "$top/ktest.c" >"$T/sites.c"

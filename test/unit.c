@@ -307,36 +307,6 @@ static void test_text_bounds(void)
 	is_true(HERE, inside, "text: stays inside its buffer");
 }
 
-static void test_find_bytes(void)
-{
-	char where[40], what[6];
-	bool same = true;
-
-	for (int round = 0; round < 20000 && same; round++) {
-		size_t n = next_random() % sizeof where;
-		size_t len = 1 + next_random() % sizeof what, i;
-		unsigned letters = 1 + next_random() % 3;
-		struct map m;
-
-		for (i = 0; i < n; i++)
-			where[i] = (char)(0x7f + next_random() % letters);
-		for (i = 0; i < len; i++)
-			what[i] = (char)(0x7f + next_random() % letters);
-		m = map_copy(where, n);
-		for (i = 0; i + len <= n; i++)
-			if (memcmp(where + i, what, len) == 0)
-				break;
-		same = find_bytes(m.at, n, what, len)
-		       == (i + len <= n ? m.at + i : NULL);
-		map_free(&m);
-	}
-	is_true(HERE, same, "find_bytes: as a plain search, 20000 times");
-	is_true(HERE, find_bytes("abc", 3, "", 0) != NULL,
-		"find_bytes: nothing is found in everything");
-	is_true(HERE, find_bytes("", 0, "a", 1) == NULL,
-		"find_bytes: nothing holds nothing");
-}
-
 static void test_path_set(void)
 {
 	static char out[PATH_SIZE];
@@ -823,10 +793,10 @@ static const struct {
 
 static const char *bad_error(size_t i, const struct opt *opt)
 {
-	if (opt->may_be_empty && bad_values[i].value != NULL
+	if ((opt->is & EMPTY) != 0 && bad_values[i].value != NULL
 	    && bad_values[i].value[0] == '\0')
 		return NULL;
-	if (opt->dashes && bad_values[i].value != NULL
+	if ((opt->is & DASHES) != 0 && bad_values[i].value != NULL
 	    && bad_values[i].value[0] == '-')
 		return NULL;
 	switch (opt->kind) {
@@ -871,7 +841,7 @@ static void test_opt_long(const struct opt *opt)
 	(void)snprintf(at + head, sizeof at - (size_t)head, "%s",
 		       many('1', PATH_SIZE));
 	result = opt_parse(&k, &o, argv);
-	is_int(HERE, result, opt->kind == OPT_LIST && opt->path != PATH_ALL
+	is_int(HERE, result, opt->kind == OPT_LIST && (opt->is & PATH_ALL) == 0
 	       ? 0 : -1, name);
 	is_true(HERE, strlen(k.error) < 300, name);
 	if (opt->kind != OPT_STRING)
@@ -2185,11 +2155,11 @@ static void test_cpio_members(void)
 	for (size_t i = 0; i < 7; i++)
 		(void)cpio_member(&c, name + i, S_IFREG | 0640, (time_t)i + 1,
 				  data + 6 - i, i + 1);
-	(void)cpio_begin(&c, &m, "big", S_IFREG | 0600, 0, 0);
+	cpio_begin(&c, &m, "big", S_IFREG | 0600, 0, 0);
 	for (int i = 0; i < 5; i++)
-		(void)cpio_write(&c, many('b', 50000), 50000);
+		cpio_write(&c, many('b', 50000), 50000);
 	is_int(HERE, cpio_end(&c, &m, "big"), 0, "cpio: a size told late");
-	is_int(HERE, cpio_trailer(&c), 0, "cpio: trailer");
+	is_int(HERE, cpio_text(&c, TRAILER, 0, ""), 0, "cpio: trailer");
 	(void)cpio_flush(&c);
 	got = read_fd(c.fd, &n);
 	read_archive(&a, got, n);
@@ -2210,7 +2180,7 @@ static void test_cpio_errors(void)
 	struct member m;
 
 	cpio_start(&c);
-	(void)cpio_begin(&c, &m, "huge", S_IFREG, 0, 0);
+	cpio_begin(&c, &m, "huge", S_IFREG, 0, 0);
 	c.at += 1ull << 32;
 	is_int(HERE, cpio_end(&c, &m, "huge"), -1, "cpio: 4 GiB");
 	is_error(HERE, "huge: is larger than 4 GiB", "cpio: 4 GiB");
@@ -2297,7 +2267,7 @@ static void test_setuid(void)
 		k.log = (struct sink){ temporary_file(&k), false, SIZE_MAX };
 		(void)job_same_file(&c, "setuid");
 		(void)cpio_file(&c, "setuid", "n", 0);
-		(void)cpio_trailer(&c);
+		(void)cpio_text(&c, TRAILER, 0, "");
 		(void)cpio_flush(&c);
 		got = read_fd(c.fd, &n);
 		read_archive(&a, got, n);
@@ -2638,6 +2608,11 @@ static void make_run(struct guest *g, const char *scratch)
 	is_int(HERE, guest_program(&k, g), 0, "initramfs: program");
 }
 
+static int built(const struct guest *g)
+{
+	return archive_build(&k, g, "initramfs", initramfs_write);
+}
+
 static void check_machine(const struct archive *a)
 {
 	const struct entry *e = find_entry(a, "dev/console");
@@ -2692,7 +2667,7 @@ static void test_initramfs(const char *scratch, const char *copy)
 	int fd;
 
 	make_run(&g, scratch);
-	fd = initramfs_build(&k, &g);
+	fd = built(&g);
 	if (!is_true(HERE, fd >= 0, "initramfs: is built")) {
 		tap_value("error", k.error);
 		return;
@@ -2740,19 +2715,19 @@ static void test_initramfs_errors(const char *scratch)
 			o.files.item[o.files.count++] = broken_table[i].file;
 		if (broken_table[i].module != NULL)
 			(void)strcpy(g.modules, broken_table[i].module);
-		fd = initramfs_build(&k, &g);
+		fd = built(&g);
 		is_int(HERE, fd, -1, name_of("initramfs: error %zu", i));
 		is_error(HERE, broken_table[i].error,
 			 name_of("initramfs: error %zu", i));
 	}
 	make_run(&g, scratch);
 	o.files.item[o.files.count++] = many('f', PATH_SIZE);
-	is_int(HERE, initramfs_build(&k, &g), -1, "initramfs: a long -file");
+	is_int(HERE, built(&g), -1, "initramfs: a long -file");
 	is_error(HERE, "fff...: is too long (limit 4095", "initramfs: a long"
 		 " -file");
 	make_run(&g, scratch);
 	o.initrd_path = "no";
-	is_int(HERE, initramfs_build(&k, &g), -1, "initramfs: no -initrd-path");
+	is_int(HERE, built(&g), -1, "initramfs: no -initrd-path");
 	is_error(HERE, "-initrd-path no: No such file",
 		 "initramfs: no -initrd-path");
 }
@@ -3391,7 +3366,7 @@ static void test_control_answer(void)
 
 	fresh();
 	as_in(true, false, false);
-	(void)spawn_socket(&k, &k.vm.fd[FD_CONTROL], &theirs);
+	(void)spawn_pair(&k, FD_SOCKET, &k.vm.fd[FD_CONTROL], &theirs);
 	control_bytes(&k, "hx", 2);
 	is_int(HERE, (long long)k.vm.job.len, ANSWER_SIZE,
 	       "control: the answer");
@@ -3691,7 +3666,7 @@ static void test_streams(void)
 	is_error(HERE, "stderr: No space left on device", "stream: no space");
 	close_fd(&v->err.to);
 	fresh();
-	(void)spawn_socket(&k, &v->in.to, &theirs);
+	(void)spawn_pair(&k, FD_SOCKET, &v->in.to, &theirs);
 	v->in.from = open("empty", O_RDONLY);
 	stream_move(&k, &v->in);
 	is_true(HERE, v->in.from == -1 && v->in.to >= 0
@@ -5275,7 +5250,6 @@ static void test_all(const char *scratch, const char *copy)
 {
 	test_visible();
 	test_text_bounds();
-	test_find_bytes();
 	test_path_set();
 	test_path_absolute(scratch);
 	test_path_search();

@@ -236,7 +236,7 @@ failure() {
 	aarch64) line='Internal error: Oops' loop='\0\0\0\024' skip=8 ;;
 	riscv64) line='Oops' loop='\157\0\0\0' skip=8
 		worst=panic ;;
-	s390x) line='illegal operation: ' loop='\247\364\0\0' skip=0 ;;
+	s390x) line='illegal operation: ' loop='\247\364\0\0' skip=6 ;;
 	esac
 }
 

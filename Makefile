@@ -85,6 +85,7 @@ check:
 
 arch:
 	@sh test/setup.sh check
+	@sh test/setup.sh arch
 	@sh test/kernels.sh $(FOREIGN) >/dev/null
 	@$(MAKE) --no-print-directory all
 	@KTEST_ARCH=all sh test/run.sh -t 7200 test/arch.sh

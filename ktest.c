@@ -732,7 +732,7 @@ struct ktest {
 	struct qemu qemu;
 	struct vm vm;
 	struct explanation explain;
-	char scratch[STREAM_SIZE];
+	char scratch[STREAM_SIZE + PAGE]; /* an Image's head, as well */
 };
 
 /* ==== 3. Utilities ======================================================
@@ -2618,6 +2618,7 @@ static const struct machine {
 	const char *type[3];   /* -M under each ACCEL_... */
 	const char *monogon;   /* the same in Monogon mode under KVM, or NULL */
 	const char *cpu[3];    /* -cpu under each; NULL: see qemu_cpu() */
+	const char *cpu_net;   /* ... under TCG with a network, or NULL */
 	const char *bus;       /* what the names of virtio devices end in */
 	const char *module;    /* of the kernel, for that bus */
 	size_t slots;          /* for virtio devices */
@@ -2630,6 +2631,7 @@ static const struct machine {
 	bool tsc;              /* TCG's clock is the host's tick counter */
 	bool fw_cfg;           /* for vmcoreinfo */
 	bool settles;          /* saving it loses interrupts that are pending */
+	const char *uefi;      /* firmware, and Debian's name for it; or NULL */
 } machines[MACHINES] = {
 	/* Under KVM Monogon's, but that a program's has an RTC, for which a
 	 * kernel that looks for one would wait 1 to 3 s (cmos_init()); under TCG
@@ -2662,7 +2664,8 @@ static const struct machine {
 		.bus = "pci", .module = "virtio_pci", .slots = 24,
 		.serial = { "-device", "isa-serial,chardev=early0" },
 		.early = "earlyprintk=serial", .restart = "reboot=t",
-		.cmdline_max = 2047, .tsc = true, .fw_cfg = true },
+		.cmdline_max = 2047, .tsc = true, .fw_cfg = true,
+		.uefi = "OVMF here (Debian: ovmf)" },
 	/* "max" takes twice as long as this, for its pointer authentication. */
 	[ARM64] = { .name = "virt", .arch = "aarch64", .elf = { 183, 40 },
 		.image = "arch/arm64/boot/Image",
@@ -2672,7 +2675,8 @@ static const struct machine {
 		.cpu = { [ACCEL_TCG] = "cortex-a76", [ACCEL_KVM] = "host" },
 		.bus = "device", .module = "virtio_mmio", .slots = 32,
 		.serial = { "-serial", "chardev:early0" }, .early = "earlycon",
-		.cmdline_max = 2047, .fw_cfg = true },
+		.cmdline_max = 2047, .fw_cfg = true,
+		.uefi = "AAVMF here (Debian: qemu-efi-aarch64)" },
 	[RISCV64] = { .name = "virt", .arch = "riscv64", .elf = { 243 },
 		.image = "arch/riscv/boot/Image",
 		.qemu = "qemu-system-riscv64", .package = "qemu-system-misc",
@@ -2681,12 +2685,14 @@ static const struct machine {
 		.bus = "device", .module = "virtio_mmio", .slots = 8,
 		.serial = { "-serial", "chardev:early0" },
 		.early = "earlycon=sbi", .cmdline_max = 1023 },
+	/* With QEMU 7.2's vectors Linux 6.12 gets checksums of packets wrong. */
 	[S390X] = { .name = "s390-ccw-virtio", .arch = "s390x", .elf = { 22 },
 		.image = "arch/s390/boot/bzImage",
 		.qemu = "qemu-system-s390x", .package = "qemu-system-misc",
 		.type = { [ACCEL_TCG] = "s390-ccw-virtio",
 			  [ACCEL_KVM] = "s390-ccw-virtio" },
 		.cpu = { [ACCEL_TCG] = "max", [ACCEL_KVM] = "host" },
+		.cpu_net = "max,vx=off",
 		.bus = "ccw", .module = "virtio_ccw", .slots = 32,
 		.serial = { "-device", "sclpconsole,chardev=early0" },
 		.early = "earlyprintk", .cmdline_max = 895,
@@ -3074,8 +3080,9 @@ static enum machine_row kernel_peek(struct ktest *k, const char *path,
 		close_fd(&fd);
 		return MACHINES;
 	}
-	while (n > 0 && m.size < PAGE) {
-		n = run_read(k, c.out, k->scratch + m.size, PAGE - m.size);
+	while (n > 0 && m.size < IMAGE_HEAD) {
+		n = run_read(k, c.out, k->scratch + m.size,
+			     IMAGE_HEAD - m.size);
 		m.size += n > 0 ? (size_t)n : 0;
 	}
 	(void)kill(c.pid, SIGKILL);
@@ -4309,6 +4316,7 @@ static int guest_uefi(struct ktest *k, struct guest *g)
 		  "edk2/aarch64/QEMU_VARS.fd" },
 	};
 	const char *bios = k->o->bios, *vars = k->o->uefi_vars;
+	const char *known = guest_machine(g)->uefi;
 
 	for (size_t i = 0; i < COUNT(places) && g->vars[0] == '\0'; i++) {
 		if (places[i].machine != g->machine)
@@ -4324,9 +4332,10 @@ static int guest_uefi(struct ktest *k, struct guest *g)
 		return -1;
 	g->vars_rw = vars != NULL && value_cut(g->vars, "rw", NULL);
 	if (g->vars[0] == '\0' || (bios != NULL && vars == NULL))
-		return fail(k, "-uefi: %s; name it with -bios FILE and -uefi-vars"
-			    " FILE", bios != NULL ? "the variables are missing"
-			    : "there is no OVMF here (Debian: ovmf)");
+		return fail(k, "-uefi: %s%s; name it with -bios FILE and"
+			    " -uefi-vars FILE", bios != NULL ? "" : "there is no ",
+			    bios != NULL ? "the variables are missing"
+			    : known != NULL ? known : "firmware known for it");
 	if (g->kernel.elf)
 		return fail(k, "-uefi: starts a bzImage, not a vmlinux");
 	if (!is_file(g->bios) || access(g->bios, R_OK) < 0)
@@ -6660,9 +6669,14 @@ static void qemu_kernel_arg(struct qemu *q, const char *fmt, ...)
  * ends while it unpacks itself. */
 static const char *qemu_cpu(const struct qemu *q)
 {
-	const char *cpu = guest_machine(q->g)->cpu[q->a->accel];
+	const struct ktest_options *o = q->o;
+	const struct machine *m = guest_machine(q->g);
+	const char *cpu = m->cpu[q->a->accel];
 	int major = 6, minor = 5;
 
+	if (m->cpu_net != NULL && q->a->accel == ACCEL_TCG
+	    && (o->net != 0 || o->netfds.count + o->links.count > 0))
+		return m->cpu_net;
 	if (cpu != NULL)
 		return q->a->age == QEMU_SGX ? "host,-sgx" : cpu;
 	(void)sscanf(q->g->kernel.version, "%d.%d", &major, &minor);
@@ -9065,10 +9079,11 @@ static void explain_init_line(struct explanation *e, const char *line)
 		if (e->task_count == 0)
 			return;
 		/* the outermost stays */
-		last->exits = last->exits || strncmp(line,
-				"+irqentry_exit_to_user_mode+", 28) == 0;
-		last->user = last->exits || strncmp(line, "+asm_", 5) == 0
-			     || strncmp(line, "+el0t_64_irq+", 13) == 0;
+		last->exits = last->exits
+			|| strncmp(line, "+do_notify_resume+", 18) == 0
+			|| strncmp(line, "+irqentry_exit_to_user_mode+", 28)
+			   == 0;
+		last->user = last->exits || strncmp(line, "+asm_", 5) == 0;
 		if (!last->stack)
 			symbol_take(last->where, line + 1);
 		last->stack = true;

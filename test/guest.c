@@ -668,6 +668,20 @@ do_console(char **arg)
 	return fclose(f) ? bad("/dev/console") : 0;
 }
 
+/* FILE: a child loads the module, whatever becomes of it. */
+static int
+do_load(char **arg)
+{
+	int fd = open(arg[0], O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return bad(arg[0]);
+	if (fork() == 0)
+		_exit(syscall(SYS_finit_module, fd, "", 0) < 0 && bad(arg[0]));
+	wait(NULL);
+	return 0;
+}
+
 /* terminal: what would drive a terminal, into the kernel's log and to the
    console, then a panic */
 static int
@@ -1040,6 +1054,7 @@ static const struct command {
 	{ "kmsg", do_kmsg, 1 },
 	{ "late", do_late, 1 },
 	{ "lines", do_lines, 1 },
+	{ "load", do_load, 1 },
 	{ "nofile", do_nofile, 1 },
 	{ "nonblock", do_nonblock, 2 },
 	{ "onebyte", do_onebyte, 1 },

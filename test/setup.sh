@@ -1,7 +1,7 @@
 #!/bin/sh
 # setup.sh: the Debian packages that the Makefile's targets need.
 #
-#	test/setup.sh demo|check|machines|suite|bench|lint|matrix|image
+#	test/setup.sh demo|check|arch|machines|suite|bench|lint|matrix|image
 #
 # Looks for the tools themselves, however they came here, and installs the
 # packages of those that are missing. A user other than root is told the one
@@ -73,7 +73,10 @@ check,lint	tcc				tcc
 check,lint	musl-gcc			musl-tools
 check,lint	cppcheck			cppcheck
 check,lint	clang-tidy			clang-tidy
-matrix,image	debootstrap			debootstrap
+matrix,image,arch debootstrap			debootstrap
+arch		gdb-multiarch			gdb-multiarch
+arch		/usr/share/AAVMF		qemu-efi-aarch64
+arch		prove				perl
 image		sfdisk				fdisk
 image		mformat				mtools
 image		grub-mkimage			grub-common
@@ -115,9 +118,10 @@ install() {
 }
 
 case ${1:-} in
-demo | check | machines | suite | bench | lint | matrix | image) ;;
+demo | check | arch | machines | suite | bench | lint | matrix | image) ;;
 *)
-	echo "usage: test/setup.sh demo|check|machines|suite|bench|lint|matrix|image" >&2
+	echo "usage: test/setup.sh $(:
+	    )demo|check|arch|machines|suite|bench|lint|matrix|image" >&2
 	exit 125 ;;
 esac
 packages=$(missing "$1")

@@ -3939,7 +3939,7 @@ enum {
 	QCOW_REFERENCES = 48, QCOW_REFERENCE_CLUSTERS = 56,
 	QCOW_INCOMPATIBLE = 72, QCOW_HEADER = 104,
 	QCOW_DATA_FILE = 4, QCOW_EXTENDED = 16, /* of the incompatible features */
-	QCOW_TABLES_MAX = 4096, /* that are looked through */
+	QCOW_LOOK_MAX = 1 << 28, /* bytes of tables that are looked through */
 	QCOW_L1_MAX = 1 << 22, /* entries; QEMU's own limit */
 	BACKING_MAX = 8,       /* images on each other */
 	OVERLAY_BITS = 42,     /* of the size of an image that is saved */
@@ -3954,11 +3954,11 @@ static bool qcow2_whole(const struct map *m, uint64_t table, uint64_t bytes,
 			uint64_t below, unsigned entry)
 {
 	const uint64_t offset = 0x00fffffffffffe00, compressed = 1ull << 62;
-	int tables = 0;
+	uint64_t tables = 0;
 
 	if (table > m->size || bytes > m->size - table)
 		return false;
-	for (uint64_t i = 0; i < bytes && tables < QCOW_TABLES_MAX;
+	for (uint64_t i = 0; i < bytes && tables * below < QCOW_LOOK_MAX;
 	     i += below > 0 ? 8 : entry) {
 		const uint64_t e = get_be(m->at + table + i, 8);
 
@@ -5640,7 +5640,8 @@ static int disk_claim(struct ktest *k, struct disk *d)
 		return fail(k, "%s %s:", d->option, d->path);
 	if (fcntl(d->fd, F_OFD_SETLK, &lock) < 0
 	    && (errno == EAGAIN || errno == EACCES))
-		return fail(k, "%s %s: is in use by another ktest%s", d->option,
+		return fail(k, "%s %s: is in use by another ktest, or named"
+			    " twice%s", d->option,
 			    d->path, d->rw ? "" : ", which may write to it");
 	return 0;
 }
@@ -6416,6 +6417,7 @@ static void initramfs_skeleton(struct cpio *c)
 			(void)cpio_text(c, root_links[i] + 1, S_IFLNK | 0777,
 					link);
 	}
+	(void)cpio_text(c, ".", S_IFDIR | 0755, ""); /* it was 1777 */
 	(void)cpio_text(c, "root", S_IFDIR | 0700, "");
 	(void)cpio_text(c, "etc", S_IFDIR | 0755, "");
 	(void)cpio_text(c, "etc/hosts", S_IFREG | 0644, "127.0.0.1 localhost"
@@ -6428,7 +6430,7 @@ static int job_skeleton(struct cpio *c, const struct guest *g)
 	const struct ktest_options *o = c->k->o;
 	char link[PATH_SIZE];
 
-	if (o->initrd_path != NULL && o->rootfs == NULL)
+	if (o->initrd_path != NULL && o->rootfs == NULL && o->image == NULL)
 		(void)cpio_text(c, "root", S_IFDIR | 0700, "");
 	if (o->net && o->image == NULL
 	    && (!root_is_dir(o, g) || !g->mount[0].rw))
@@ -7987,6 +7989,8 @@ static int snapshot_find(struct ktest *k)
 
 	if (name == NULL || name[0] == '\0' || strcmp(name, "none") == 0)
 		return 0;
+	if (against != NULL && k->o->argv == NULL)
+		return -1; /* it was all to do, and nobody has asked for it */
 	if (against != NULL) {
 		if (env == NULL || strcmp(env, name) != 0)
 			warn(k, "-snapshot: starting cold: %s cannot be part"
@@ -8080,7 +8084,7 @@ static int tpm_prepare(struct ktest *k)
 		    || path_set(k, path, "%s/%s", dir, tpm_files[i]) < 0)
 			return -1;
 		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-		n = write(fd, m.at, m.size); /* a few KiB */
+		n = fd < 0 ? -1 : write(fd, m.at, m.size); /* a few KiB */
 		whole = m.size > 0 && n >= 0 && (size_t)n == m.size;
 		why = m.size == 0 ? "is empty" : n < 0 ? strerror(errno)
 		      : "no space for a copy";
@@ -11620,9 +11624,12 @@ static const char *rw_given(const struct ktest_options *o)
 	for (size_t i = 0; i < disks->count + 2; i++) {
 		const char *s = i < disks->count ? disks->item[i]
 				: i == disks->count ? o->image : o->uefi_vars;
-		const char *rw = s != NULL ? strstr(s, ":rw") : NULL;
+		char path[PATH_SIZE];
 
-		if (rw != NULL && (rw[3] == '\0' || rw[3] == ':'))
+		(void)snprintf(path, sizeof path, "%s", s != NULL ? s : "");
+		if (value_cut(path, "rw", NULL)
+		    || (value_cut(path, "backing", NULL)
+			&& value_cut(path, "rw", NULL)))
 			return s;
 	}
 	return NULL;

@@ -153,7 +153,7 @@ held() { # MODE OF THE FIRST, OF THE SECOND, STATUS OF THE SECOND
 	is "$status" "$3" "one file, held '$1', wanted '$2'"
 }
 held :rw :rw 125
-like "$err" '^ktest: -disk raw: is in use by another ktest$' 'the second is told'
+like "$err" '^ktest: -disk raw: is in use by another ktest, or named twice$' 'the second is told'
 held :rw '' 125
 held '' :rw 125
 held '' '' 0

@@ -105,6 +105,7 @@ cloud_job inside -initrd-path "$T/user.cpio" -file "$GUEST:/bin/g" -- \
 for n in daemon quietdaemon closefds killall killinit; do
 	cloud_job $n -- "$GUEST" $n 11
 done
+cloud_job modes -- stat -c %a / /root /etc /tmp
 cloud_job orphan -- "$GUEST" orphan
 cloud_job pipeend -- "$GUEST" pipeend
 cloud_job cmdline -cmdline 'ktest.first=1' -cmdline 'ktest.second="a b"' \
@@ -266,6 +267,8 @@ for n in daemon quietdaemon closefds killall killinit; do
 	is "$status" 11 "leaves behind: $n"
 	empty "$err" "leaves behind: $n, nothing on stderr"
 done
+result modes
+text "$out" "755${nl}700${nl}755${nl}1777$nl" 'modes of the guest'\''s own directories'
 result orphan
 is "$status $(cat "$out")" '0 reaped' 'an orphan is reaped'
 result pipeend

@@ -148,6 +148,11 @@ run "$KTEST" -qemu "$FAKE" -accel tcg -memory 32M -image "$T/disk.raw" -each \
     -jobs 1 -- sh ls
 is "$(ls "$T/log" | grep -c argv) $(grep -c -- -incoming "$T"/log/*.argv |
     grep -c ':1')" '3 2' '-each: one is saved, and each gets it restored'
+rm -f "$T/log"/*
+run "$KTEST" -qemu "$FAKE" -accel tcg -memory 32M -image "$T/disk.raw:rw" \
+    -each -- sh ls
+is "$(find "$T/log" -name '*argv*' | wc -l)" 2 '-each, :rw: none is started to be saved'
+unlike "$err" 'starting cold' '-each, :rw: nobody has asked for that'
 unset FAKE_MONITOR FAKE_INCOMING
 
 # -- What is refused --

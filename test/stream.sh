@@ -111,10 +111,10 @@ wait "$talk"
 result talk
 is "$status" 0 'a conversation: ends when stdin does'
 
-# -- One byte and gone, 200 times.  Five guests at a time keep both cores busy:
+# -- One byte and gone, 100 times.  Five guests at a time keep both cores busy:
 # each of them waits for the processor more than half of its time. --
-cloud_runs=40 tiny_runs=160
-[ -f "${KTEST_TINY:-}" ] || cloud_runs=200 tiny_runs=0
+cloud_runs=20 tiny_runs=80
+[ -f "${KTEST_TINY:-}" ] || cloud_runs=100 tiny_runs=0
 i=0
 while [ $((i += 1)) -le $cloud_runs ]; do
 	cloud_job "one$i" -- "$GUEST" onebyte $((i % 250 + 1))
@@ -143,6 +143,6 @@ while [ $((i += 1)) -le $((cloud_runs + tiny_runs)) ]; do
 	fi
 done
 is "$runs runs, $lost lost, $wrong wrong, $hung hung" \
-    '200 runs, 0 lost, 0 wrong, 0 hung' 'one byte and gone, cores busy'
+    '100 runs, 0 lost, 0 wrong, 0 hung' 'one byte and gone, cores busy'
 is "$(ls -A "$T/tmp")" '' 'no temporary file is left'
 finish

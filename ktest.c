@@ -1658,7 +1658,7 @@ enum {
 struct opt {
 	const char *name, *value;     /* no name: help is a title */
 	enum opt_kind kind;
-	size_t offset;                /* in struct ktest_options */
+	unsigned offset;              /* in struct ktest_options */
 	unsigned is;                  /* EMPTY | ... */
 	const char *help;
 	const char *def;              /* the default, NULL: nothing, off */
@@ -2530,7 +2530,7 @@ static int child_end(struct child *c)
 	int status;
 
 	close_fd(&c->out);
-	if (child_wait(c->pid, &status) < 0)
+	if (child_wait(c->pid, &status) <= 0)
 		return 127;
 	return WIFEXITED(status) ? WEXITSTATUS(status)
 				 : 128 + WTERMSIG(status);
@@ -10913,8 +10913,8 @@ static int verdict(struct ktest *k)
 {
 	static const char *const words[ENDINGS] = {
 		[END_BOOT_HUNG] = "the guest hangs, and before init is ready",
-		[END_LIFELESS] = "the guest gives no sign of life, and takes no"
-				 " job",
+		[END_LIFELESS] =
+			"the guest gives no sign of life, and takes no job",
 		[END_SAVED] = "the guest spoke before it had a program",
 	};
 	const struct vm *v = &k->vm;

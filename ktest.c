@@ -7356,8 +7356,7 @@ static uint64_t cpu_hash(int accel)
 }
 
 /* QEMU's arguments for saving this machine, but for paths of files whose
- * content counts, and what initramfs_skeleton() finds
- * here. The clock's rate is not
+ * content counts, and what initramfs_skeleton() finds here. The clock's rate is not
  * measured yet. */
 static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
@@ -7989,7 +7988,7 @@ static int snapshot_find(struct ktest *k)
 
 	if (name == NULL || name[0] == '\0' || strcmp(name, "none") == 0)
 		return 0;
-	if (against != NULL && k->o->argv == NULL)
+	if (against != NULL && k->o->argv == NULL && snapshot_fd(k->o) >= 0)
 		return -1; /* it was all to do, and nobody has asked for it */
 	if (against != NULL) {
 		if (env == NULL || strcmp(env, name) != 0)
@@ -8346,14 +8345,11 @@ static bool vm_starves(const struct vm *v)
 	while (dir != NULL && !starves && (e = readdir(dir)) != NULL) {
 		const char *state;
 		ssize_t n;
-		int fd;
 
 		(void)snprintf(path, sizeof path, "/proc/%ld/task/%.16s/stat",
 			       (long)v->pid, e->d_name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+		n = file_head(path, text, sizeof text - 1);
 		text[n > 0 ? n : 0] = '\0';
-		close_fd(&fd);
 		state = strrchr(text, ')'); /* ") R ...", see proc(5) */
 		starves = state != NULL && strchr("RD", state[2]) != NULL;
 	}

@@ -58,7 +58,7 @@ ends() {
 	tiny -- "$GUEST" sysrq c
 	is 'panic, status' $? 123
 	is 'panic, told' "$(grep -c '^ktest: the guest panicked' "$tmp/err")" 1
-	tiny -timeout 12 -- "$GUEST" hang
+	tiny -timeout 12 -- "$GUEST" hang >"$tmp/out"
 	is 'timeout' $? 124
 }
 streams() {

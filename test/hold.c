@@ -182,6 +182,7 @@ watch(pid_t child, const sigset_t *set, long seconds, struct result *r)
 	r->stay = each_child(0, NULL, 0);
 	while (each_child(SIGKILL, NULL, 0) > 0)
 		waitpid(-1, NULL, 0);
+	reap(0, r); /* whoever looks next finds none of them */
 }
 
 static pid_t

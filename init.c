@@ -477,10 +477,11 @@ long sys6(long nr, long a, long b, long c, long d, long e, long f)
  * ====================================================================== */
 
 enum {
-	ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10,
+	EPERM = 1, ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10,
 	EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17,
 	ENODEV = 19, ENOTDIR = 20, EISDIR = 21, EINVAL = 22, ENOSPC = 28,
-	EROFS = 30, EPIPE = 32, ENAMETOOLONG = 36, ETIMEDOUT = 110
+	EROFS = 30, EPIPE = 32, ENAMETOOLONG = 36, ETIMEDOUT = 110,
+	EKEYREJECTED = 129
 };
 
 enum {
@@ -689,6 +690,7 @@ static const struct error {
 	unsigned char number;
 	char text[27];
 } error_table[] = {
+	{EPERM, "operation not permitted"},
 	{ENOENT, "no such file or directory"},
 	{E2BIG, "argument list too long"},
 	{ENOEXEC, "exec format error"},
@@ -703,6 +705,7 @@ static const struct error {
 	{ENOSPC, "no space left on device"},
 	{EROFS, "read-only file system"},
 	{ETIMEDOUT, "timed out"},
+	{EKEYREJECTED, "key was rejected"},
 };
 
 static void text_error(struct text *t, long error)
@@ -1412,7 +1415,8 @@ static char *file_map(const char *path, size_t *size, long *file)
 }
 
 /* What the kernel has said since kmsg was opened: the text of the last records,
- * each of which is "NUMBERS;TEXT\nMORE" (Documentation/ABI/testing/dev-kmsg). */
+ * each of which is "NUMBERS;TEXT\nMORE" (Documentation/ABI/testing/dev-kmsg); but
+ * not that a module "taints" it, which is never the reason. */
 static void kmsg_tell(struct text *t, long kmsg)
 {
 	static char record[2][1024];
@@ -1421,7 +1425,9 @@ static void kmsg_tell(struct text *t, long kmsg)
 	while ((n = sys_read(kmsg, record[said & 1],
 	    sizeof *record - 1)) > 0) {
 		record[said & 1][n] = '\0';
-		said++;
+		for (i = 0; i < n && !str_begins(record[said & 1] + i, "taint"); i++)
+			continue;
+		said += i == n;
 	}
 	for (n = said < 2 ? 0 : said - 2; n < said; n++) {
 		char *s = record[n & 1];
@@ -1457,9 +1463,9 @@ static void module_load(char *line)
 	if (error != 0 && error != -EEXIST && !may_fail) {
 		text_begin(&why, "cannot load module ");
 		text_name(&why, name);
+		kmsg_tell(&why, kmsg);
 		text_add(&why, ": ");
 		text_error(&why, error);
-		kmsg_tell(&why, kmsg);
 		die(why.s, NULL, 0);
 	}
 	sys_close(fd);

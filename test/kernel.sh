@@ -240,7 +240,7 @@ if [ -f "${KTEST_FULL:-}" ]; then
 	like "$err" 'unpacked in .*its text not moved' \
 	    'a bzImage is unpacked under TCG'
 	result badparam
-	like "$err" 'cannot load module ünser: .*`many. invalid for parameter' \
+	like "$err" 'ünser: dummy: .many. invalid for .*: invalid argument$' \
 	    'a module that does not load: the reason of the kernel'
 	unlike "$err" 'see -v' '... and nothing else'
 	good modprobe 0 '^dummy1' '-rootfs: modprobe'

@@ -8701,6 +8701,9 @@ static void health_line(struct ktest *k, const char *text, const char *line)
 	const bool last = end != NULL && strncmp(text, end, strlen(end)) == 0;
 	const struct symptom *s = last ? NULL : health_match(text, framed);
 
+	/* of -module: kernel/module/main.c, unknown_module_param_cb() */
+	if (k->o->modules.count > 0 && strstr(text, ": unknown parameter '"))
+		warn(k, "the kernel says %s", text);
 	if (s != NULL && f->symptom != NULL && (s->severity == NOTHING
 	    ? f->lines > 1 : !framed && s->severity > f->symptom->severity)) {
 		health_end(k);

@@ -51,6 +51,11 @@ like "$err" '^ktest: 3 records of the kernel.s log were lost$' 'records are lost
 told 0 "a program's own BUG" "say=log:$(echo "$oops" | sed 's/^0,/9,/');x=0"
 empty "$err" "a program's own BUG: not a word"
 
+told 0 'a parameter that a module has not' \
+    "say=log:4,9,3,-\\sm: unknown parameter 'p' ignored\\n;x=0" -module virtio
+text "$err" "ktest: the kernel says m: unknown parameter 'p' ignored$nl" \
+    'a parameter that a module has not: it is said'
+
 told 0 '-health-ignore' "say=log:$oops;taint=0x80;x=0" -health-ignore \
     'NULL pointer'
 cat >"$T/known" <<-end

@@ -11686,6 +11686,10 @@ static int programs_find(struct runs *rs)
 	if (o->each && o->jobs == 0
 	    && sched_getaffinity(0, sizeof cpus, &cpus) == 0)
 		rs->jobs = CPU_COUNT(&cpus);
+	for (size_t i = 0; i < o->kernels.count; i++) /* before any runs */
+		if (o->kernels.item[i] != NULL
+		    && access(o->kernels.item[i], R_OK) < 0)
+			return fail(rs->k, "-kernel-path %s:", o->kernels.item[i]);
 	rs->program = o->argv != NULL ? o->argv : none;
 	if (o->each && o->argv == NULL && programs_read(rs) < 0)
 		return -1;

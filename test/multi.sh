@@ -163,6 +163,12 @@ for o in "-pcap $T/p -net user" "-port-file $T/p -net user -port 80" \
 	ok "${o%% *} with two kernels: nothing is left" [ ! -e "$T/p" ]
 done
 
+multi 'b a' -kernel-path "$T/k/boot/nosuch" $p
+is "$status $(starts)" '125 0' 'a kernel that is not there: none is started'
+one_line "$err" 'a kernel that is not there: one line'
+like "$err" '^ktest: -kernel-path .*/nosuch: No such file' \
+    'a kernel that is not there: which'
+
 multi 'b a' -snapshot file $p
 is "$status $(starts)" '125 0' '-snapshot FILE with two kernels: refused'
 like "$err" '^ktest: -snapshot file: .*say auto' '-snapshot FILE: why'

@@ -11835,11 +11835,14 @@ static void junit_case(struct runs *rs, const struct run *r,
 	else
 		runs_print(rs, to, "\" name=\"%n\"", n, r->program);
 	runs_print(rs, to, " time=\"%t\">\n", r->ms);
-	if (fates[fate].junit == NULL)
-		return;
-	runs_print(rs, to, "<%s type=\"%s\" message=\"", fates[fate].junit,
-		   fates[fate].word);
-	if (point != NULL)
+	if (fates[fate].junit != NULL)
+		runs_print(rs, to, "<%s type=\"%s\" message=\"", fates[fate].junit,
+			   fate == BROKEN && r->status == KTEST_TIMEOUT
+			   ? "timeout" : fates[fate].word);
+	if (fates[fate].junit != NULL && point == NULL)
+		runs_print(rs, to, "status %d%s%s\"/>\n", r->status,
+			   r->why[0] != '\0' ? ": " : "", r->why);
+	else if (fates[fate].junit != NULL)
 		runs_print(rs, to, "%s\"/>\n", point->directive != NULL
 			   ? point->directive : "not ok");
 	else
@@ -11847,8 +11850,8 @@ static void junit_case(struct runs *rs, const struct run *r,
 			   r->why[0] != '\0' ? ": " : "", r->why);
 }
 
-/* The beginning. It is written again when the numbers of cases are known, and
- * they have a width. */
+/* The beginning. It is written again when the numbers of cases are known, so
+ * there is room for them. */
 static void junit_head(struct runs *rs)
 {
 	const size_t *n = rs->cases;
@@ -11856,8 +11859,8 @@ static void junit_head(struct runs *rs)
 
 	(void)snprintf(head, sizeof head, "<?xml version=\"1.0\""
 		       " encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite"
-		       " name=\"ktest\" tests=\"%09zu\" failures=\"%09zu\""
-		       " errors=\"%09zu\" skipped=\"%09zu\"", n[PASSED]
+		       " name=\"ktest\" tests=\"%zu\" failures=\"%zu\""
+		       " errors=\"%zu\" skipped=\"%zu\"", n[PASSED]
 		       + n[FLAKY] + n[SKIPPED] + n[FATE_FAILED] + n[BROKEN],
 		       n[FATE_FAILED], n[BROKEN], n[SKIPPED]);
 	(void)lseek(rs->junit.fd, 0, SEEK_SET);
@@ -11899,15 +11902,6 @@ static void junit_close(struct runs *rs)
 		(void)unlink(rs->junit_path);
 }
 
-static void junit_point(struct runs *rs, const struct run *r,
-			const struct tap *t, bool ok)
-{
-	junit_case(rs, r, t, t->directive != NULL
-		   && !(ok && (t->directive[0] | 0x20) != 's') ? SKIPPED
-		   : ok ? PASSED : FATE_FAILED);
-	runs_print(rs, &rs->junit, "</testcase>\n");
-}
-
 enum form { FORM_RAW, FORM_NONE, FORM_TAP, FORM_POINTS, FORM_XML };
 
 /* Shows what a run has written to the file from: as it is, under its name; or
@@ -11944,7 +11938,9 @@ static void run_show(struct runs *rs, const struct run *r, int from,
 				   : "    %n\n", n, p);
 		else if (form == FORM_POINTS
 			 && (kind == TAP_OK || kind == TAP_NOT_OK))
-			junit_point(rs, r, t, kind == TAP_OK);
+			junit_case(rs, r, t, t->directive != NULL && (kind
+				   == TAP_NOT_OK || (t->directive[0] | 0x20) == 's')
+				   ? SKIPPED : kind == TAP_OK ? PASSED : FATE_FAILED);
 	}
 	unmap_file(&m);
 }

@@ -99,9 +99,9 @@ valid() {
 
 # counts WHAT TESTS FAILURES ERRORS SKIPPED
 counts() {
-	is "$(sed -n 's/.*tests="0*\(.[0-9]*\)" failures="0*\(.[0-9]*\)"'\
-' errors="0*\(.[0-9]*\)" skipped="0*\(.[0-9]*\)".*/\1 \2 \3 \4/; T
-		s/ 0*\([0-9]\)/ \1/g; p' "$T/r.xml")" "$2 $3 $4 $5" \
+	is "$(sed -n 's/.*tests="\([0-9]*\)" failures="\([0-9]*\)"'\
+' errors="\([0-9]*\)" skipped="\([0-9]*\)".*/\1 \2 \3 \4/p' "$T/r.xml")" \
+	    "$2 $3 $4 $5" \
 	    "$1: numbers in -junit"
 }
 
@@ -148,6 +148,10 @@ like r.xml 'classname=".*fake\.\./p7" name="1 a&#60;b&#62;&#38;&#34;"' \
     'fates: a point in -junit'
 like r.xml '^<skipped type="skipped" message="TODO d"/>' \
     'fates: TODO in -junit'
+fake 'hello;clock;go;stay' -timeout 1 -junit "$T/r.xml" -- "$GUEST" exit 0
+is "$status" 124 '-timeout: status'
+like r.xml '^<error type="timeout" message="status 124: timeout after 1 s' \
+    '-timeout: in -junit'
 set_eight
 each -jobs 1 -tap -- ./p1 ./p2 ./p3 ./p4 ./p5 ./p6 ./p7 ./p8 ./none
 sed 's/seconds: .*/seconds: T/' "$out" >"$T/seconds"

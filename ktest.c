@@ -4289,7 +4289,8 @@ static int guest_choose(struct ktest *k, struct guest *g)
 	if (g->machine == MICROVM && (o->machine == 2 || pc != NULL))
 		g->machine = Q35;
 	if (g->machine == Q35 && g->kernel.no_pci)
-		return fail(k, "-machine q35: this kernel has no PCI");
+		return fail(k, "-%s: this kernel has no PCI",
+			    pc != NULL ? pc : "machine q35");
 	if (o->tpm != NULL && !path_search(NULL, "swtpm", path))
 		return fail(k, "-tpm: there is no swtpm in PATH (Debian: swtpm)");
 	if (o->reboot && (o->tty || o->dump != NULL

@@ -157,6 +157,8 @@ text "$out" "KTEST_BOOT was 123, stdin 0$nl" '-reboot: the program runs each tim
 if [ -f "${KTEST_TINY:-}" ]; then
 	done_is nopci 125 'q35 without PCI'
 	text "$err" "ktest: -machine q35: this kernel has no PCI$nl" 'it is said'
+	run "$KTEST" -n -kernel-path "$KTEST_TINY" -uefi -- "$GUEST"
+	text "$err" "ktest: -uefi: this kernel has no PCI$nl" '-uefi: likewise'
 fi
 if [ -n "$have_ovmf" ]; then
 	done_is uefi 0 '-uefi'

@@ -10887,6 +10887,10 @@ static int explain_qemu(struct ktest *k)
 		(void)fail(k, "QEMU died by signal %d (%s): %s",
 			   WTERMSIG(v->wait_status),
 			   strsignal(WTERMSIG(v->wait_status)), first);
+	} else if (WEXITSTATUS(v->wait_status) != 0 && k->o->bios != NULL
+		   && strstr(first, " load PC BIOS ") != NULL) {
+		(void)fail(k, "-bios %s: is neither a file here nor one of"
+			   " QEMU's own firmware", k->o->bios);
 	} else if (WEXITSTATUS(v->wait_status) != 0) {
 		(void)fail(k, "QEMU ended with status %d: %s",
 			   WEXITSTATUS(v->wait_status), first);

@@ -216,6 +216,9 @@ is "$status $(starts)" '125 2' 'no ioapic2 in QEMU: tried once'
 like "$err" "^ktest: .*ioapic2' not found" 'no ioapic2 in QEMU: its own words'
 unset_attempts
 
+do_fake "say=qemu:qemu: could not load PC BIOS 'no'\n;exit=1" -bios no
+no_verdict '-bios no' '-bios no: is neither a file here nor'
+
 FAKE_ACPI_OFF="$well;x=6"
 export FAKE_ACPI_OFF
 do_fake 'say=early:no ports\n;exit=0'

@@ -318,6 +318,8 @@ elif cp "$here/modules/sick.c" "$T/sick.c" && echo 'obj-m := sick.o' >"$T/Kbuild
 	end
 	cloud_job sick.loaded -memory 256M -module "$T/sick.ko:later=1" -- \
 	    "$GUEST" exit 0
+	cloud_job sick.not -memory 256M -module "$T/sick.ko:later=x" -- \
+	    "$GUEST" exit 0
 else
 	fail 'a module is built'
 	show "$T/said"
@@ -366,5 +368,10 @@ if [ -n "$sick" ]; then
 	is "$status" 0 "a program's own BUG: status"
 	empty "$err" "a program's own BUG: not a word"
 	verdict sick.loaded 123 failed 'BUG: kernel NULL pointer dereference.*'
+	result sick.not
+	is "$status" 125 'a module that does not load: status'
+	like "$err" "cannot load module sick: sick: .x. invalid for $(:
+	    )parameter .later.: invalid argument$" \
+	    'a module that does not load: the reason, not what taints'
 fi
 finish

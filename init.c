@@ -1425,8 +1425,9 @@ static void kmsg_tell(struct text *t, long kmsg)
 	while ((n = sys_read(kmsg, record[said & 1],
 	    sizeof *record - 1)) > 0) {
 		record[said & 1][n] = '\0';
-		for (i = 0; i < n && !str_begins(record[said & 1] + i, "taint"); i++)
-			continue;
+		i = 0;
+		while (i < n && !str_begins(record[said & 1] + i, "taint"))
+			i++;
 		said += i == n;
 	}
 	for (n = said < 2 ? 0 : said - 2; n < said; n++) {

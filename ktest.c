@@ -9304,6 +9304,10 @@ static void explain_line(struct ktest *k, char *out, size_t size)
 			text_add(&t, ", ");
 			explain_cpus(e, console, n, true, &t);
 		}
+		if (v->phase == PHASE_BOOT && k->console.total == 0
+		    && k->attempt.accel == ACCEL_KVM)
+			text_add(&t, ", under kvm, which may not work here"
+				 " (-accel tcg)");
 	} else if (e->answered && task_worst(e, e->program, false) != NULL) {
 		explain_task(e, console, n, &t);
 	} else {
@@ -10902,12 +10906,8 @@ static int verdict(struct ktest *k)
 		return explain_qemu(k);
 	case END_TIMEOUT:
 		explain_line(k, line, sizeof line);
-		(void)fail(k, "timeout after %.10g s: %s%s",
-			   (double)k->o->timeout / 1000, line,
-			   v->phase == PHASE_BOOT && k->console.total == 0
-			   && k->attempt.accel == ACCEL_KVM
-			   ? ", under kvm, which may not work here (-accel tcg)"
-			   : "");
+		(void)fail(k, "timeout after %.10g s: %s",
+			   (double)k->o->timeout / 1000, line);
 		return KTEST_TIMEOUT;
 	case END_INIT:
 		explain_init(k);
@@ -11899,9 +11899,10 @@ static void run_show(struct runs *rs, const struct run *r, int from,
 				   : "    %n\n", n, p);
 		else if (form == FORM_POINTS
 			 && (kind == TAP_OK || kind == TAP_NOT_OK))
-			junit_case(rs, r, t, t->directive != NULL && (kind
-				   == TAP_NOT_OK || (t->directive[0] | 0x20) == 's')
-				   ? SKIPPED : kind == TAP_OK ? PASSED : FATE_FAILED);
+			junit_case(rs, r, t, t->directive != NULL
+				   && (kind == TAP_NOT_OK
+				       || (t->directive[0] | 0x20) == 's') ? SKIPPED
+				   : kind == TAP_OK ? PASSED : FATE_FAILED);
 	}
 	unmap_file(&m);
 }

@@ -10500,6 +10500,14 @@ static struct pollfd stream_poll(const struct stream *s)
 	return (struct pollfd){ .fd = s->from, .events = POLLIN };
 }
 
+static void stream_move(struct ktest *k, struct stream *s)
+{
+	if (s->len > 0)
+		stream_write(k, s);
+	else
+		stream_read(k, s);
+}
+
 /* Tells the guest how large the terminal is now, or asks what it does, behind
  * what it is told already. */
 static void control_tell(struct ktest *k)
@@ -10689,8 +10697,7 @@ static void vm_poll(struct ktest *k)
 		p[AT_JOB].revents = 0;
 	for (size_t i = 0; i < COUNT(stream); i++)
 		if (p[AT_JOB + i].revents != 0)
-			(stream[i]->len > 0 ? stream_write : stream_read)(
-				k, stream[i]);
+			stream_move(k, stream[i]);
 	for (size_t i = 0; i < k->guest.wire_count; i++)
 		if (p[AT_LINK + i].revents != 0
 		    && link_accept(k, &k->guest.wire[i]) < 0)

@@ -10154,6 +10154,10 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 	"/init && chmod 700 " IMAGE_DIR "/init && exec " IMAGE_DIR "/init\"]," \
 	"\"input-data\":\""
 
+#define GUEST_EXEC_FORBIDDEN "-image: its guest agent does not allow" \
+	" guest-exec; allow it (RHEL: in its /etc/sysconfig/qemu-ga): %.*s"
+#define GUEST_EXEC_FAILED "-image: its guest agent cannot start init: %.*s"
+
 /* What is saved is a system that is up, if it can tell. */
 #define AGENT_SETTLE "timeout 200 systemctl is-system-running --wait >&2"
 
@@ -10306,9 +10310,10 @@ static void agent_line(struct ktest *k, const char *line)
 		}
 	} else if (json_member(line, "\"error\"") != NULL) {
 		p = json_member(line, "\"desc\"");
-		agent_fail(k, "-image: its guest agent does not start init by"
-			   " guest-exec, which its configuration may forbid:"
-			   " %.*s", p != NULL ? p : line);
+		if (a->step == AGENT_EXEC) /* else init may well come up */
+			agent_fail(k, strstr(line, "\"CommandNotFound\"") != NULL
+				   ? GUEST_EXEC_FORBIDDEN : GUEST_EXEC_FAILED,
+				   p != NULL ? p : line);
 	} else if (a->step == AGENT_EXEC) {
 		a->number = json_number(line, "\"pid\"");
 		agent_step(k, AGENT_INIT);

@@ -50,11 +50,26 @@ like "$T/log/start.1.argv" 'snapshot=on' 'what is written is not kept'
 unlike "$T/log/start.1.argv" '-kernel|-append|-initrd' 'no kernel of ours'
 
 # -- What an agent may do --
-error='{"error": {"class": "CommandNotFound", "desc": "The command guest-exec'
-played "$asked;say=agent:$error has been disabled"'"}}\n;stay' -- sh
-fails 125 '-image: its guest agent does not start init by guest-exec, which '\
-'its configuration may forbid: "The command guest-exec has been disabled' \
-    'guest-exec is forbidden'
+# As QEMU's qapi/qmp-dispatch.c says it, the newest second
+error='{"error": {"class": '
+forbidden='its guest agent does not allow guest-exec; allow it [(]RHEL: in its '\
+'/etc/sysconfig/qemu-ga[)]: '
+while read -r answer; do
+	played "$asked;say=agent:$error\"CommandNotFound\", \"desc\": "\
+"\"$answer\"}}\\n;stay" -- sh
+	fails 125 "-image: $forbidden\"$answer" "$answer"
+done <<'END'
+The command guest-exec has not been found
+Command guest-exec has been disabled: the command is not allowed
+The command guest-exec has been disabled for this instance
+END
+played "$asked;say=agent:$error"'"GenericError", "desc": "Guest agent command '\
+'failed"}}\n;stay' -- sh
+fails 125 '-image: its guest agent cannot start init: "Guest agent command fail' \
+    'guest-exec fails'
+played "$asked;$pid;hear=agent:exec-status;say=agent:$error"'"CommandNotFound"'\
+"}}\\n;$job;x=4" -- sh
+is "$status" 4 'guest-exec-status is forbidden: init is there all the same'
 exited='{"return": {"exitcode": 32, "err-data": "bW91bnQ6IG5vCg==", '
 played "$asked;$pid;hear=agent:exec-status;"\
 "say=agent:$exited"'"exited": true}}\n;stay' -- sh

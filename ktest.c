@@ -10346,12 +10346,13 @@ static void agent_bytes(struct ktest *k, const char *s, size_t n)
 	}
 }
 
-/* Whether an image that boots is to be given up. If not, its agent is asked
- * again, or what became of init. */
+/* Whether an image that boots is to be given up: silence is no reason if there
+ * is a -timeout. If not, its agent is asked again, or what became of init. */
 static bool agent_late(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	struct agent *a = &v->agent;
+	long long wait;
 	struct text t;
 
 	deadline_set(k, END_AGENT, AGENT_TICK_MS);
@@ -10359,8 +10360,9 @@ static bool agent_late(struct ktest *k)
 		a->console = k->console.total;
 		a->since = now_ms();
 	}
-	if (now_ms() - a->since >= (a->step == AGENT_SYNC
-				    ? image_stage(k)->wait : AGENT_INIT_MS)) {
+	wait = a->step == AGENT_SYNC ? image_stage(k)->wait : AGENT_INIT_MS;
+	if (now_ms() - a->since >= wait
+	    && (wait < AGENT_WAIT_MS || k->o->timeout == 0)) {
 		(void)fail(k, "-image: nothing more comes: %s",
 			   image_reason(k));
 		return true;

@@ -3450,6 +3450,21 @@ static void test_asleep(void)
 		       i < BOOT_TRIES, "asleep: booted again, but not for ever");
 }
 
+/* An image's silence counts until -timeout, if there is one. */
+static void test_agent_late(void)
+{
+	for (int with = 0; with < 2; with++)
+		for (int step = AGENT_SYNC; step <= AGENT_INIT; step++) {
+			fresh();
+			o.timeout = with;
+			k.vm.agent.step = (enum agent_step)step;
+			k.vm.agent.since = now_ms() - AGENT_WAIT_MS;
+			is_int(HERE, agent_late(&k), !with,
+			       name_of("agent: silence, step %d", step));
+			is_int(HERE, k.error[0] != '\0', !with, "agent: said");
+		}
+}
+
 static const struct done_case {
 	const char *name;
 	bool program, have_status, ended, open, pending;
@@ -5321,6 +5336,7 @@ static void test_machine(void)
 	test_control_flood();
 	test_control_answer();
 	test_asleep();
+	test_agent_late();
 	test_done();
 	test_patience();
 	test_wait();

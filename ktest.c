@@ -10158,8 +10158,9 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 	" guest-exec; allow it (RHEL: in its /etc/sysconfig/qemu-ga): %.*s"
 #define GUEST_EXEC_FAILED "-image: its guest agent cannot start init: %.*s"
 
-/* What is saved is a system that is up, if it can tell. */
-#define AGENT_SETTLE "timeout 200 systemctl is-system-running --wait >&2"
+/* What is saved is a system that is up, if it can tell, and has written what it
+ * had to write: else each restored one would. */
+#define AGENT_SETTLE "timeout 200 systemctl is-system-running --wait >&2; sync"
 
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	"abcdefghijklmnopqrstuvwxyz0123456789+/"; /* RFC 4648, section 4 */

@@ -304,6 +304,26 @@ is "$status" 0 'a program that does nothing, restored: status'
 ok 'restored: a tenth of the first time' \
     [ $((($(date +%s%N) - ms) / 1000000)) -lt $((cold / 10)) ]
 
+# -- -each: five, of which one fails, and none sees what another wrote --
+mkdir "$T/each"
+for n in 1 2 3 4 5; do
+	cat >"$T/each/t$n" <<-END
+		#!/bin/sh
+		cat /etc/hostname
+		[ ! -e /root/mine ] || exit 5
+		echo >/root/mine
+		exit $((n == 3 ? 9 : 0))
+	END
+done
+chmod +x "$T/each"/*
+run "$KTEST" -accel "$ACCEL" -snapshot "$T/plain" -v -tap -image \
+    "$KTEST_IMAGE/debian.qcow2" -each -- "$T/each"/t*
+is "$status" 9 '-each: the status is that of the one that fails'
+is "$(sed -n 's/^\(.*ok [0-9]\) - .*each.t[0-9]$/\1/p' "$out" | tr '\n' ' ')" \
+    'ok 1 ok 2 not ok 3 ok 4 ok 5 ' '-each: five results'
+is "$(grep -c '^# *image$' "$out")" 5 '-each: each ran in the Debian'
+is "$(machines "$err")" 5 '-each: each is restored'
+
 debian "$KTEST_IMAGE/debian.raw" -uefi -snapshot "$T/uefi" -- \
     ls -d /sys/firmware/efi
 is "$status" 0 'UEFI: status'

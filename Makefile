@@ -106,7 +106,7 @@ machines:
 	@sh test/setup.sh machines
 	@sh test/kernels.sh cloud full tiny >/dev/null
 	@$(MAKE) --no-print-directory all
-	@KTEST_MACHINES=all sh test/run.sh -j 1 -t 3000 test/disk.sh \
+	@KTEST_MACHINES=all sh test/run.sh -j 1 -t 7200 test/disk.sh \
 		test/machine.sh
 
 suite:

@@ -8310,27 +8310,31 @@ static bool vm_cpu(const struct vm *v, uint64_t *ns)
 	return true;
 }
 
-/* Whether a thread of QEMU waits for a processor, or for memory: then the host
- * is busy, and the guest is not halted. */
-static bool vm_starves(const struct vm *v)
+/* Whether a thread of QEMU waits for a processor, or for memory, just now: then
+ * the host is busy, and the guest is not halted. Adds to *ns how long they have
+ * waited so far; half of BOOT_WAIT_MS is worth as much as BOOT_CPU_MS. */
+static bool vm_starves(const struct vm *v, uint64_t *ns)
 {
-	char path[64], text[256];
+	char path[64];
 	struct dirent *e;
 	bool starves = false;
 	DIR *dir;
 
 	(void)snprintf(path, sizeof path, "/proc/%ld/task", (long)v->pid);
 	dir = opendir(path);
-	while (dir != NULL && !starves && (e = readdir(dir)) != NULL) {
-		const char *state;
-		ssize_t n;
+	while (dir != NULL && (e = readdir(dir)) != NULL) {
+		char stat[256] = "", schedstat[64] = "", *s;
 
 		(void)snprintf(path, sizeof path, "/proc/%ld/task/%.16s/stat",
 			       (long)v->pid, e->d_name);
-		n = file_head(path, text, sizeof text - 1);
-		text[n > 0 ? n : 0] = '\0';
-		state = strrchr(text, ')'); /* ") R ...", see proc(5) */
-		starves = state != NULL && strchr("RD", state[2]) != NULL;
+		(void)file_head(path, stat, sizeof stat - 1);
+		s = strrchr(stat, ')'); /* ") R ...", see proc(5) */
+		starves |= s != NULL && strchr("RD", s[2]) != NULL;
+		(void)snprintf(path, sizeof path, "/proc/%ld/task/%.16s/"
+			       "schedstat", (long)v->pid, e->d_name);
+		(void)file_head(path, schedstat, sizeof schedstat - 1);
+		(void)strtoull(schedstat, &s, 10);
+		*ns += strtoull(s, NULL, 10) * 2 * BOOT_CPU_MS / BOOT_WAIT_MS;
 	}
 	if (dir != NULL)
 		(void)closedir(dir);
@@ -10135,8 +10139,13 @@ static void monitor_bytes(struct ktest *k, const char *s, size_t n)
 	"/init && chmod 700 " IMAGE_DIR "/init && exec " IMAGE_DIR "/init\"]," \
 	"\"input-data\":\""
 
-/* What is saved is a system that is up, if it can tell. */
-#define AGENT_SETTLE "timeout 200 systemctl is-system-running --wait >&2"
+#define GUEST_EXEC_FORBIDDEN "-image: its guest agent does not allow" \
+	" guest-exec; allow it (RHEL: in its /etc/sysconfig/qemu-ga): %.*s"
+#define GUEST_EXEC_FAILED "-image: its guest agent cannot start init: %.*s"
+
+/* What is saved is a system that is up, if it can tell, and has written what it
+ * had to write: else each restored one would. */
+#define AGENT_SETTLE "timeout 200 systemctl is-system-running --wait >&2; sync"
 
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	"abcdefghijklmnopqrstuvwxyz0123456789+/"; /* RFC 4648, section 4 */
@@ -10280,9 +10289,10 @@ static void agent_line(struct ktest *k, const char *line)
 		}
 	} else if (json_member(line, "\"error\"") != NULL) {
 		p = json_member(line, "\"desc\"");
-		agent_fail(k, "-image: its guest agent does not start init by"
-			   " guest-exec, which its configuration may forbid:"
-			   " %.*s", p != NULL ? p : line);
+		if (a->step == AGENT_EXEC) /* else init may well come up */
+			agent_fail(k, strstr(line, "\"CommandNotFound\"") != NULL
+				   ? GUEST_EXEC_FORBIDDEN : GUEST_EXEC_FAILED,
+				   p != NULL ? p : line);
 	} else if (a->step == AGENT_EXEC) {
 		a->number = json_number(line, "\"pid\"");
 		agent_step(k, AGENT_INIT);
@@ -10315,12 +10325,13 @@ static void agent_bytes(struct ktest *k, const char *s, size_t n)
 	}
 }
 
-/* Whether an image that boots is to be given up. If not, its agent is asked
- * again, or what became of init. */
+/* Whether an image that boots is to be given up: silence is no reason if there
+ * is a -timeout. If not, its agent is asked again, or what became of init. */
 static bool agent_late(struct ktest *k)
 {
 	struct vm *v = &k->vm;
 	struct agent *a = &v->agent;
+	long long wait;
 	struct text t;
 
 	deadline_set(k, END_AGENT, AGENT_TICK_MS);
@@ -10328,8 +10339,9 @@ static bool agent_late(struct ktest *k)
 		a->console = k->console.total;
 		a->since = now_ms();
 	}
-	if (now_ms() - a->since >= (a->step == AGENT_SYNC
-				    ? image_stage(k)->wait : AGENT_INIT_MS)) {
+	wait = a->step == AGENT_SYNC ? image_stage(k)->wait : AGENT_INIT_MS;
+	if (now_ms() - a->since >= wait
+	    && (wait < AGENT_WAIT_MS || k->o->timeout == 0)) {
 		(void)fail(k, "-image: nothing more comes: %s",
 			   image_reason(k));
 		return true;
@@ -10557,14 +10569,15 @@ static void vm_reap(struct ktest *k)
 static bool vm_boot_hung(struct ktest *k)
 {
 	struct vm *v = &k->vm;
-	uint64_t now, used;
+	uint64_t now;
+	bool busy;
 
 	deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
 	if (!vm_cpu(v, &now))
 		return false;
-	used = now - v->cpu_ns;
+	busy = vm_starves(v, &now) || now - v->cpu_ns >= BOOT_CPU_MS * 1000000;
 	v->cpu_ns = now;
-	return used < BOOT_CPU_MS * 1000000u && !vm_starves(v);
+	return !busy;
 }
 
 /* Whether there is a reason to stop now; sets k->end then. */

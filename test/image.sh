@@ -50,11 +50,26 @@ like "$T/log/start.1.argv" 'snapshot=on' 'what is written is not kept'
 unlike "$T/log/start.1.argv" '-kernel|-append|-initrd' 'no kernel of ours'
 
 # -- What an agent may do --
-error='{"error": {"class": "CommandNotFound", "desc": "The command guest-exec'
-played "$asked;say=agent:$error has been disabled"'"}}\n;stay' -- sh
-fails 125 '-image: its guest agent does not start init by guest-exec, which '\
-'its configuration may forbid: "The command guest-exec has been disabled' \
-    'guest-exec is forbidden'
+# As QEMU's qapi/qmp-dispatch.c says it, the newest second
+error='{"error": {"class": '
+forbidden='its guest agent does not allow guest-exec; allow it [(]RHEL: in its '\
+'/etc/sysconfig/qemu-ga[)]: '
+while read -r answer; do
+	played "$asked;say=agent:$error\"CommandNotFound\", \"desc\": "\
+"\"$answer\"}}\\n;stay" -- sh
+	fails 125 "-image: $forbidden\"$answer" "$answer"
+done <<'END'
+The command guest-exec has not been found
+Command guest-exec has been disabled: the command is not allowed
+The command guest-exec has been disabled for this instance
+END
+played "$asked;say=agent:$error"'"GenericError", "desc": "Guest agent command '\
+'failed"}}\n;stay' -- sh
+fails 125 '-image: its guest agent cannot start init: "Guest agent command fail' \
+    'guest-exec fails'
+played "$asked;$pid;hear=agent:exec-status;say=agent:$error"'"CommandNotFound"'\
+"}}\\n;$job;x=4" -- sh
+is "$status" 4 'guest-exec-status is forbidden: init is there all the same'
 exited='{"return": {"exitcode": 32, "err-data": "bW91bnQ6IG5vCg==", '
 played "$asked;$pid;hear=agent:exec-status;"\
 "say=agent:$exited"'"exited": true}}\n;stay' -- sh
@@ -288,6 +303,26 @@ done
 is "$status" 0 'a program that does nothing, restored: status'
 ok 'restored: a tenth of the first time' \
     [ $((($(date +%s%N) - ms) / 1000000)) -lt $((cold / 10)) ]
+
+# -- -each: five, of which one fails, and none sees what another wrote --
+mkdir "$T/each"
+for n in 1 2 3 4 5; do
+	cat >"$T/each/t$n" <<-END
+		#!/bin/sh
+		cat /etc/hostname
+		[ ! -e /root/mine ] || exit 5
+		echo >/root/mine
+		exit $((n == 3 ? 9 : 0))
+	END
+done
+chmod +x "$T/each"/*
+run "$KTEST" -accel "$ACCEL" -snapshot "$T/plain" -v -tap -image \
+    "$KTEST_IMAGE/debian.qcow2" -each -- "$T/each"/t*
+is "$status" 9 '-each: the status is that of the one that fails'
+is "$(sed -n 's/^\(.*ok [0-9]\) - .*each.t[0-9]$/\1/p' "$out" | tr '\n' ' ')" \
+    'ok 1 ok 2 not ok 3 ok 4 ok 5 ' '-each: five results'
+is "$(grep -c '^# *image$' "$out")" 5 '-each: each ran in the Debian'
+is "$(machines "$err")" 5 '-each: each is restored'
 
 debian "$KTEST_IMAGE/debian.raw" -uefi -snapshot "$T/uefi" -- \
     ls -d /sys/firmware/efi

@@ -175,7 +175,7 @@ is "$(ls -A "$TMPDIR")" '' 'nothing is left'
 [ "${KTEST_MACHINES:-}" = all ] || finish
 
 # -- At length: the older Launch, tpm2-tools, UEFI that is saved, kexec --
-guard=1200
+guard=3000 # kexec reads what it needs at a snail's pace
 library_flags='-O1 -std=c99'
 # shellcheck disable=SC2086 # words
 quiet 'launch is built' "${CC:-cc}" $library_flags "$here/launch.c" -o launch

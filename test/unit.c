@@ -3404,6 +3404,7 @@ static void test_asleep(void)
 	};
 	struct map shell;
 	clockid_t clock;
+	uint64_t waited = 0;
 	int fd[2] = { -1, -1 };
 
 	(void)map_file(&k, "shell", "/bin/sh", &shell);
@@ -3439,12 +3440,29 @@ static void test_asleep(void)
 	}
 	fresh();
 	k.vm.pid = getpid();
-	is_true(HERE, vm_starves(&k.vm), "asleep: not what would run");
+	(void)poll(NULL, 0, 1); /* it waits then, if only for nanoseconds */
+	is_true(HERE, vm_starves(&k.vm, &waited), "asleep: not what would run");
+	is_true(HERE, waited > 0, "asleep: not what has waited for a processor");
 	k.vm.pid = 0;
 	k.end = END_BOOT_HUNG;
 	for (int i = 1; i <= BOOT_TRIES; i++)
 		is_int(HERE, attempt_next(&k),
 		       i < BOOT_TRIES, "asleep: booted again, but not for ever");
+}
+
+/* An image's silence counts until -timeout, if there is one. */
+static void test_agent_late(void)
+{
+	for (int with = 0; with < 2; with++)
+		for (int step = AGENT_SYNC; step <= AGENT_INIT; step++) {
+			fresh();
+			o.timeout = with;
+			k.vm.agent.step = (enum agent_step)step;
+			k.vm.agent.since = now_ms() - AGENT_WAIT_MS;
+			is_int(HERE, agent_late(&k), !with,
+			       name_of("agent: silence, step %d", step));
+			is_int(HERE, k.error[0] != '\0', !with, "agent: said");
+		}
 }
 
 static const struct done_case {
@@ -5318,6 +5336,7 @@ static void test_machine(void)
 	test_control_flood();
 	test_control_answer();
 	test_asleep();
+	test_agent_late();
 	test_done();
 	test_patience();
 	test_wait();

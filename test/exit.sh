@@ -50,6 +50,9 @@ cloud_job inside126 -file "$T/plain:/opt/plain" -- /opt/plain
 cloud_job inside0 -file "$GUEST:/opt/guest" -- /opt/guest exit 9
 
 jobs_run
+[ "${XDG_CACHE_HOME:-}" != "$T/cache" ] ||
+    is "$(find "$T/cache" -name '*.*' -prune -o -type f -print | wc -l)" 1 \
+	'one machine for all of them'
 
 for job in $codes $(printf '%s.cold ' $cold_codes); do
 	n=${job%.cold}

@@ -220,10 +220,11 @@ shift $((OPTIND - 1))
 [ "$at_once" -gt 0 ] || die "-j $at_once: is not a number above 0"
 
 # Those of a minute and more
-longest='cold:kvm cold:arch cold:runners cold:warm cold:stream cold:health
-	cold:hang cold:each cold:machine cold:disk cold:kernel cold:rootfs
-	cold:exit cold:guest cold:hostile cold:net cold:bios warm:rootfs
-	cold:lint cold:reader cold:unit cold:embed cold:verdict'
+longest='cold:kvm cold:arch cold:lint cold:health cold:warm cold:stream
+	cold:hostile cold:net cold:guest cold:runners cold:hang cold:each
+	cold:bios cold:kernel cold:machine cold:disk cold:embed cold:wrapper
+	cold:unit cold:reader cold:exit cold:auto cold:rootfs cold:verdict
+	warm:stream warm:net warm:rootfs'
 warm=
 [ $# -gt 0 ] || {
 	unset KTEST_SNAPSHOT

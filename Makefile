@@ -14,7 +14,8 @@
 #	make image		-image, in a Debian that is made for it; as root
 #	make bench		what ktest costs, in ratios to bare QEMU
 #	make matrix		Debian 11 to unstable: its QEMUs and kernels; as root
-#	make lint		the sources under several compilers and checkers
+#	make lint		the sources under several compilers and checkers,
+#				and clang's analyzer
 #	make bios		bios/bios.bin anew; the one that is here will do
 #	make install		DESTDIR, PREFIX
 #	make uninstall		the same DESTDIR and PREFIX
@@ -140,7 +141,7 @@ matrix:
 
 lint:
 	@sh test/setup.sh lint
-	@sh test/run.sh test/lint.sh
+	@KTEST_LINT=all sh test/run.sh test/lint.sh
 
 # Where ktest looks, seen from its own place: ../libexec/ktest.
 install: all

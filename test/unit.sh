@@ -76,7 +76,7 @@ like "$T/said" 'error:.*ktest runs on Linux' \
 
 # unit.c with sanitizers: its own results
 
-sanitize='-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all'
+sanitize='-g -fsanitize=address,undefined -fno-sanitize-recover=all'
 if have clang && compile clang -std=c99 $sanitize; then
 	sanitized=$T/clang
 elif have gcc && compile gcc -std=c99 $sanitize; then

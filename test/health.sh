@@ -225,8 +225,7 @@ each() {
 ways() {
 	case ${KTEST_HEALTH:-}/$1 in
 	all/WARNING | all/BUG | all/PANIC) echo off oops warn cold ;;
-	all/* | /BUG) echo off oops warn ;;
-	/WARNING) echo off oops warn cold ;;
+	all/* | /BUG | /WARNING) echo off oops warn ;;
 	/PANIC) echo oops cold ;;
 	*) echo oops ;;
 	esac

@@ -4,6 +4,7 @@
 #				ARCHS="aarch64 riscv64 s390x" theirs, too
 #	make demo		a program in Debian's kernel, from nothing
 #	make check		all tests
+#	make long		the same, hundreds of runs, both cold and restored
 #	make arch		more of guests of other architectures
 #	make health		all triggers of kernel failures that we know,
 #				and a dump in crash, with the kernel's symbols
@@ -13,7 +14,8 @@
 #	make image		-image, in a Debian that is made for it; as root
 #	make bench		what ktest costs, in ratios to bare QEMU
 #	make matrix		Debian 11 to unstable: its QEMUs and kernels; as root
-#	make lint		the sources under several compilers and checkers
+#	make lint		the sources under several compilers and checkers,
+#				and clang's analyzer
 #	make bios		bios/bios.bin anew; the one that is here will do
 #	make install		DESTDIR, PREFIX
 #	make uninstall		the same DESTDIR and PREFIX
@@ -83,6 +85,9 @@ check:
 	@$(MAKE) --no-print-directory all
 	@sh test/run.sh
 
+long:
+	@KTEST_RUNS=all $(MAKE) --no-print-directory check
+
 arch:
 	@sh test/setup.sh check
 	@sh test/setup.sh arch
@@ -100,7 +105,7 @@ kvm:
 	@sh test/setup.sh check
 	@sh test/kernels.sh cloud full tiny >/dev/null
 	@$(MAKE) --no-print-directory all
-	@sh test/run.sh -t 5400 test/kvm.sh
+	@KTEST_KVM=all sh test/run.sh -t 5400 test/kvm.sh
 
 machines:
 	@sh test/setup.sh machines
@@ -136,7 +141,7 @@ matrix:
 
 lint:
 	@sh test/setup.sh lint
-	@sh test/run.sh test/lint.sh
+	@KTEST_LINT=all sh test/run.sh test/lint.sh
 
 # Where ktest looks, seen from its own place: ../libexec/ktest.
 install: all
@@ -163,5 +168,5 @@ clean:
 distclean: clean
 	rm -rf build
 
-.PHONY: all bios demo check arch health kvm machines suite image bench \
-	matrix lint install uninstall clean distclean
+.PHONY: all bios demo check long arch health kvm machines suite image \
+	bench matrix lint install uninstall clean distclean

@@ -362,14 +362,20 @@ children() {
 	cat "/proc/$1/task/$1/children" 2>/dev/null
 }
 # kill_some PID: while that is there, some third of the QEMUs that it starts,
-# when they were seen one to four times; prints their numbers
+# when they were seen one to four times, and the second that is seen at all, so
+# that one is killed on any host; prints their numbers
 kill_some() {
-	some=
+	some='' first='' second=''
 	while kill -0 "$1" 2>/dev/null; do
 		for child in $(children "$1"); do
 			for q in $(children "$child"); do
-				grep -q '^qemu' "/proc/$q/comm" &&
-				    [ $((q / 7 % 3)) = 0 ] || continue
+				grep -q '^qemu' "/proc/$q/comm" || continue
+				[ "${first:=$q}" = "$q" ] || : "${second:=$q}"
+				if [ "$second" = "$q" ]; then
+					! kill -9 "$q" || echo "$q"
+					continue
+				fi
+				[ $((q / 7 % 3)) = 0 ] || continue
 				some="$some $q"
 				[ "$(echo "$some" | tr ' ' '\n' |
 				    grep -cx "$q")" -le $((q % 4)) ] ||

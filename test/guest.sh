@@ -3,6 +3,7 @@
 . "$(dirname "$0")/tap.sh"
 
 need_cloud
+restore_most
 build guest-dyn guest.c
 DYN=$built
 
@@ -10,19 +11,19 @@ DYN=$built
 # 64 blocks of 512 bytes are the limit that the guest's program gets.
 # shellcheck disable=SC2016
 job report sh -c 'ulimit -S -c 64; exec "$@"' sh "$KTEST" -kernel-path \
-    "$KTEST_CLOUD" -accel "$ACCEL" -- "$GUEST" report
+    "$KTEST_CLOUD" -accel "$ACCEL" -snapshot none -- "$GUEST" report
 # started with signals blocked and ignored, which must not reach the guest
 # shellcheck disable=SC2016
 job odd sh -c 'trap "" PIPE INT USR1; umask 077; exec "$@"' sh "$KTEST" \
-    -kernel-path "$KTEST_CLOUD" -accel "$ACCEL" -memory 300M -cpus 2 \
-    -cwd /tmp -- "$GUEST" report
+    -kernel-path "$KTEST_CLOUD" -accel "$ACCEL" -snapshot none -memory 300M \
+    -cpus 2 -cwd /tmp -- "$GUEST" report
 for size in 2G 3584M; do
-	cloud_job memory$size -memory $size -- "$GUEST" report
+	cloud_job memory$size -snapshot none -memory $size -- "$GUEST" report
 done
 cloud_job env -- "$GUEST" env
 job envs env GIVEN='from outside' NOT=passed "$KTEST" -kernel-path \
     "$KTEST_CLOUD" -accel "$ACCEL" -env GIVEN -env HOME=/tmp -env EMPTY= \
-    -env "ODD=a b'c\"d,e${nl}f" -env GIVEN2=x=y -- "$GUEST" env
+    -snapshot none -env "ODD=a b'c\"d,e${nl}f" -env GIVEN2=x=y -- "$GUEST" env
 cloud_job args -- "$GUEST" args '' ' ' 'a b' "it's" '"' '\' '$HOME' '*' \
     "two${nl}lines" 'a,b' -n -- 'äöü' '-v=1'
 printf '%s\0' '' ' ' 'a b' "it's" '"' '\' '$HOME' '*' \
@@ -32,14 +33,14 @@ i=0
 set --
 while [ $((i += 1)) -le 2000 ]; do set -- "$@" "argument number $i"; done
 printf '%s\0' "$@" >"$T/manyargs"
-cloud_job manyargs -- "$GUEST" args "$@"
+cloud_job manyargs -snapshot none -- "$GUEST" args "$@"
 before=$(date +%s)
-cloud_job clock -- "$GUEST" clock
-cloud_job timers -- "$GUEST" timers
+cloud_job clock -snapshot none -- "$GUEST" clock
+cloud_job timers -snapshot none -- "$GUEST" timers
 cloud_job elapse -- "$GUEST" elapse 2000
 
 # -- Programs --
-cloud_job dynamic -- "$DYN" exit 5
+cloud_job dynamic -snapshot none -- "$DYN" exit 5
 printf '#!/bin/sh\necho "script $0 $1"\nexit 6\n' >"$T/script"
 printf '#!/usr/bin/env sh\necho "$#"\nexit 7\n' >"$T/envscript"
 chmod 755 "$T/script" "$T/envscript"
@@ -73,7 +74,7 @@ chmod 600 "$tree/one"
 chmod 700 "$tree/.hidden"
 touch -t 200102030405.06 "$tree/one" "$tree/sub/odd size"
 "$GUEST" tree "$tree" | sed '1d' >"$T/tree.want"
-cloud_job tree -file "$tree:/opt/a/b" -- "$GUEST" tree /opt/a/b
+cloud_job tree -snapshot none -file "$tree:/opt/a/b" -- "$GUEST" tree /opt/a/b
 cloud_job samepath -file "$tree" -- "$GUEST" tree "$tree"
 cloud_job files -file "$tree/one" -file "$tree/sub/odd size:/odd" \
     -file "$tree/good:/good" -- "$GUEST" show "$tree/one" /odd /good \
@@ -90,26 +91,26 @@ done
 } >"$T/files"
 
 # -- Modules --
-cloud_job module -module dummy -module loop -- "$GUEST" show /proc/modules
+cloud_job module -snapshot none -module dummy -module loop -- "$GUEST" show /proc/modules
 
 # -- An initramfs of the user's, and a program --
 build mkcpio mkcpio.c
 "$built" etc/ "etc/marker=$tree/one" >"$T/user.cpio"
 gzip -c "$T/user.cpio" >"$T/user.gz"
-cloud_job initrd -initrd-path "$T/user.cpio" -- "$GUEST" show /etc/marker
-cloud_job initrdgz -initrd-path "$T/user.gz" -- "$GUEST" show /etc/marker
-cloud_job inside -initrd-path "$T/user.cpio" -file "$GUEST:/bin/g" -- \
-    /bin/g show /etc/marker
+cloud_job initrd -snapshot none -initrd-path "$T/user.cpio" -- "$GUEST" show /etc/marker
+cloud_job initrdgz -snapshot none -initrd-path "$T/user.gz" -- "$GUEST" show /etc/marker
+cloud_job inside -snapshot none -initrd-path "$T/user.cpio" \
+    -file "$GUEST:/bin/g" -- /bin/g show /etc/marker
 
 # -- What a program may leave behind --
 for n in daemon quietdaemon closefds killall killinit; do
 	cloud_job $n -- "$GUEST" $n 11
 done
-cloud_job modes -- stat -c %a / /root /etc /tmp
+cloud_job modes -snapshot none -- stat -c %a / /root /etc /tmp
 cloud_job orphan -- "$GUEST" orphan
 cloud_job pipeend -- "$GUEST" pipeend
-cloud_job cmdline -cmdline 'ktest.first=1' -cmdline 'ktest.second="a b"' \
-    -- "$GUEST" show /proc/cmdline
+cloud_job cmdline -snapshot none -cmdline 'ktest.first=1' \
+    -cmdline 'ktest.second="a b"' -- "$GUEST" show /proc/cmdline
 jobs_run
 after=$(date +%s)
 

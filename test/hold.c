@@ -14,7 +14,7 @@
  *	wall_us  from fork to the end
  *	cpu_us   user and system time of the command alone, not of its children
  *	left     processes alive at the moment when the command had ended
- *	stay     of these, alive ten seconds later (killed then)
+ *	stay     of these, alive a minute later (killed then)
  *	names    what they were called
  *
  * hold's own exit status is `status`.
@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GRACE_SECONDS = 10, SIGNALS = 65 };
+enum { GRACE_SECONDS = 60, SIGNALS = 65 };
 
 struct result {
 	int status, sig, hang, left, stay;

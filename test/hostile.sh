@@ -4,47 +4,53 @@
 . "$(dirname "$0")/tap.sh"
 
 need_cloud
+restore_most
 build guest-dyn guest.c
 
 # -- Panics, restarts --
 # no init at all, once that the kernel finds none, once that it is garbage
-cloud_job noinit -acpi on -cmdline 'rdinit=/nonexistent init=/nonexistent' \
-    -- "$GUEST" exit 0
+cloud_job noinit -snapshot none -acpi on \
+    -cmdline 'rdinit=/nonexistent init=/nonexistent' -- "$GUEST" exit 0
 printf '\177ELFgarbage' >"$T/garbage"
-cloud_job badinit -acpi on -init "$T/garbage" -- "$GUEST" exit 0
-cloud_job noinitauto -cmdline 'rdinit=/nonexistent init=/nonexistent' \
-    -- "$GUEST" exit 0
+cloud_job badinit -snapshot none -acpi on -init "$T/garbage" -- \
+    "$GUEST" exit 0
+cloud_job noinitauto -snapshot none \
+    -cmdline 'rdinit=/nonexistent init=/nonexistent' -- "$GUEST" exit 0
 {
 	printf 070701
 	"$GUEST" random 100000 6
 } >"$T/noise"
-cloud_job badinitrd -acpi on -initrd-path "$T/noise" -- "$GUEST" exit 0
-cloud_job panic -- "$GUEST" sysrq c
+cloud_job badinitrd -snapshot none -acpi on -initrd-path "$T/noise" -- \
+    "$GUEST" exit 0
+cloud_job panic -snapshot none -- "$GUEST" sysrq c
 cloud_job terminal -- "$GUEST" terminal
 cloud_job sysrqkill -- "$GUEST" sysrq i
 cloud_job sysrqreset -- "$GUEST" sysrq b
-cloud_job reboot -- "$GUEST" reboot
+cloud_job reboot -snapshot none -- "$GUEST" reboot
 cloud_job poweroff -timeout 200 -- "$GUEST" poweroff
 cloud_job halt -timeout 20 -- "$GUEST" halt
 
 # -- Hangs --
-cloud_job hang -timeout 10 -- "$GUEST" hang
+cloud_job hang -snapshot none -timeout 10 -- "$GUEST" hang
 cloud_job spin -timeout 10 -- "$GUEST" spin
 cloud_job stop -timeout 10 -- "$GUEST" stop
-cloud_job early -timeout 200ms -- "$GUEST" exit 0
-cloud_job intime -timeout 4m59s -- "$GUEST" exit 12
+cloud_job early -snapshot none -timeout 200ms -- "$GUEST" exit 0
+cloud_job intime -snapshot none -timeout 4m59s -- "$GUEST" exit 12
 
 # -- Greed --
 cloud_job forkbomb -- "$GUEST" forkbomb 1000
-cloud_job forkoom -memory 192M -- "$GUEST" forkbomb
-cloud_job fill -memory 192M -- "$GUEST" fill
-cloud_job fillfork -memory 192M -- /bin/sh -c 'while :; do
+cloud_job forkoom -snapshot none -memory 192M -- "$GUEST" forkbomb
+cloud_job fill -snapshot none -memory 192M -- "$GUEST" fill
+cloud_job fillfork -snapshot none -memory 192M -- /bin/sh -c 'while :; do
 	x="$x$x aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"; done'
-cloud_job toosmall -memory 32M -timeout 60 -- "$GUEST" exit 0
+cloud_job toosmall -snapshot none -memory 32M -timeout 60 -- "$GUEST" exit 0
 
 # -- Noise, and attacks on init --
-cloud_job kmsg -- "$GUEST" kmsg 20000
-cloud_job console -- "$GUEST" console 50000
+# A guest is left for every 16 bytes of its console.
+flood=10000
+[ "${KTEST_RUNS:-}" != all ] || flood=50000
+cloud_job kmsg -- "$GUEST" kmsg $flood
+cloud_job console -snapshot none -- "$GUEST" console $flood
 cloud_job daemons -- /bin/sh -c 'i=0; while [ $i -lt 50 ]; do
 	(trap "" TERM HUP; while :; do echo x; done) & i=$((i + 1)); done
 	exit 13'

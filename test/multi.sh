@@ -139,7 +139,7 @@ like "$err" ' other/a$' 'names: each its own, the other one'
 # A timeout is each run's; one without a verdict does not keep the rest.
 echo stay >"$T/do/a"
 do_as b 'sleep=300;x=0'
-multi 'b a' -timeout 2s $p
+multi 'b a' -timeout 6s $p
 is "$status" 124 '-timeout: status 124'
 like "$err" '^ktest: timeout' '-timeout: said by the run'
 like "$err" '^ktest: passed .* b$' '-timeout: the next has its own'

@@ -332,10 +332,17 @@ fi
 kernel=$KTEST_CLOUD
 [ ! -f "${KTEST_TINY:-}" ] || kernel=$KTEST_TINY
 twenty=
+set --
+[ -n "${KTEST_SNAPSHOT:-}" ] || [ "${KTEST_RUNS:-}" = all ] || {
+	set -- -snapshot "$T/twenty"
+	run "$KTEST" -kernel-path "$kernel" -accel "$ACCEL" -memory 128M \
+	    -net user "$@" -- "$GUEST" exit 20
+	is "$status" 20 'twenty at once: their machine is saved'
+}
 for i in $(seq 20); do
 	"$KTEST" -kernel-path "$kernel" -accel "$ACCEL" -memory 128M \
 	    -timeout "$guard" -net user -port 80 -port-file "$T/20.$i" \
-	    -- "$N" say 0.0.0.0 80 "I am $i" 2>"$T/20.$i.err" </dev/null &
+	    "$@" -- "$N" say 0.0.0.0 80 "I am $i" 2>"$T/20.$i.err" </dev/null &
 	twenty="$twenty $!"
 done
 right=0 ended=0

@@ -79,6 +79,14 @@ tiny() { # NAME OPTIONS...
 	tiny_job "$@"
 }
 
+rooted() { # NAME OPTIONS...: of one machine, which is restored
+	rooted_name=$1
+	shift
+	[ -n "${KTEST_SNAPSHOT:-}" ] || [ "${KTEST_RUNS:-}" = all ] ||
+	    set -- -snapshot "$T/rooted" "$@"
+	tiny_job "$rooted_name" "$@"
+}
+
 full() { # NAME OPTIONS...
 	full_name=$1
 	shift
@@ -113,14 +121,14 @@ tiny read -mount "$T/big:/d" -- "$FILES" sum /d/read
 tiny write -mount "$T/big:/d:rw" -- "$FILES" fill /d/write 1024
 tiny keep -mount "$T/big:/d:rw" -- "$FILES" keep /d/mapped
 tiny rwroot -rootfs "$T/rwroot:rw" -cwd / -- files make /bin 3
-tiny env -rootfs / -env-all -env LAST=1 -- sh -c 'echo "$MINE $LAST $IN_KTEST"'
-tiny clean -rootfs / -- sh -c 'echo "$MINE $HOME"'
-tiny user -rootfs / -user 1234:567 -- sh -c 'id -u; id -g
+rooted env -rootfs / -env-all -env LAST=1 -- sh -c 'echo "$MINE $LAST $IN_KTEST"'
+rooted clean -rootfs / -- sh -c 'echo "$MINE $HOME"'
+rooted user -rootfs / -user 1234:567 -- sh -c 'id -u; id -g
 	grep Groups: /proc/self/status; echo to >/dev/stderr'
-tiny name -rootfs / -user nobody -- id -un
+rooted name -rootfs / -user nobody -- id -un
 tiny readonly -rootfs / -mount "$T/big:/mnt" -- sh -c 'echo x >/mnt/x'
-tiny cwd -rootfs / -- sh -c 'pwd; ls files.c; touch written && ls written'
-tiny hidden -rootfs / -- "$T/own.sh"
+rooted cwd -rootfs / -- sh -c 'pwd; ls files.c; touch written && ls written'
+rooted hidden -rootfs / -- "$T/own.sh"
 printf '#!/bin/sh\necho "from $0"\n' >"$T/own.sh"
 chmod 755 "$T/own.sh"
 tiny net -rootfs / -net user -- cat /etc/resolv.conf

@@ -13,14 +13,18 @@
 #	KTEST_CLOUD, KTEST_FULL, KTEST_TINY, KTEST_DEBUG	kernels
 #	KTEST_CLOUD_MODULES, KTEST_FULL_MODULES		lib/modules/VERSION
 #
-# each unless it is set already; a kernel that was not made is left out. What
-# runs programs in real guests runs a second time, unchanged, in machines that
-# are restored ("warm"): with $KTEST_SNAPSHOT and a cache of its own.
+# each unless it is set already; a kernel that was not made is left out. With
+# KTEST_RUNS=all scripts do all that they know, hundreds of runs; what runs
+# programs in real guests has cold starts alone then, and runs a second time in
+# machines that are restored ("warm"): with $KTEST_SNAPSHOT and a cache of its
+# own.
 #
 # What failed is shown with the lines that follow it, what was skipped with
 # its reason. A test also fails as a whole, and counts one failure for it,
 # when its status is not 0 although every result is ok, or when its plan is
-# missing or names another number of results than it printed. The last line
+# missing or names another number of results than it printed. A test's seconds
+# are those from its beginning to its end, and those that it and its children had
+# of the processors; then come the sums of both. The last line
 # is "N passed, N failed", with ", N skipped" if any was. Exit status: 0 when
 # something passed and nothing failed, else 1.
 
@@ -117,6 +121,7 @@ run_one() {
 	esac
 	mkdir "$dir/tmp"
 	start=$(date +%s)
+	times >"$dir/before"
 	TMPDIR=$dir/tmp timeout -k 10 "$limit" "$@" >"$dir/out" 2>&1 \
 	    </dev/null &
 	child=$!
@@ -125,15 +130,26 @@ run_one() {
 	child=
 	chmod -R u+rwx "$dir/tmp" 2>/dev/null
 	rm -rf "$dir/tmp"
+	times >"$dir/after"
 	judge "$status" "$dir/out" >"$dir/verdict"
-	sed -n 's/^counts //p' "$dir/verdict" >"$dir/counts"
+	echo "$(sed -n 's/^counts //p' "$dir/verdict") $(cpu_used "$dir")" \
+	    >"$dir/counts"
 	report "$name" "$dir" $(cat "$dir/counts") >"$dir/said"
 }
 
-# report NAME DIRECTORY PASSED FAILED SKIPPED
+# cpu_used DIRECTORY: the seconds that the children had of the processors
+# between two calls of times: its second line, of theirs, is "1m2.3s 4m5.6s"
+cpu_used() {
+	awk -F '[ms ]+' 'FNR == 2 {
+		sum = 60 * ($1 + $3) + $2 + $4 - sum
+	}
+	END { printf "%d\n", sum }' "$1/before" "$1/after"
+}
+
+# report NAME DIRECTORY PASSED FAILED SKIPPED CPU-SECONDS
 report() {
-	printf '%-24s %4d passed, %d failed, %d skipped  (%d s)\n' "$1" "$3" \
-	    "$4" "$5" "$(($(date +%s) - start))"
+	printf '%-24s %4d passed, %d failed, %d skipped  (%d s, CPU %d s)\n' \
+	    "$1" "$3" "$4" "$5" "$(($(date +%s) - start))" "$6"
 	grep -v -e '^counts ' -e '^whole$' "$2/verdict" | sed 's/^/    /'
 	if grep -qx whole "$2/verdict"; then
 		echo '    the end of its output:'
@@ -172,9 +188,9 @@ print_ended() {
 	while [ -f "$work/$((printed + 1))/ended" ]; do
 		printed=$((printed + 1))
 		cat "$work/$printed/said"
-		read -r p f s <"$work/$printed/counts"
+		read -r p f s c <"$work/$printed/counts"
 		passed=$((passed + p)) failed=$((failed + f))
-		skipped=$((skipped + s))
+		skipped=$((skipped + s)) cpu=$((cpu + c))
 	done
 }
 
@@ -204,14 +220,16 @@ shift $((OPTIND - 1))
 [ "$at_once" -gt 0 ] || die "-j $at_once: is not a number above 0"
 
 # Those of a minute and more
-longest='cold:kvm cold:arch cold:runners cold:warm cold:stream cold:health
-	cold:hang cold:each cold:machine cold:disk cold:kernel cold:rootfs
-	cold:exit cold:guest cold:hostile cold:net cold:bios warm:rootfs
-	cold:lint cold:reader cold:unit cold:embed cold:verdict'
+longest='cold:kvm cold:arch cold:lint cold:health cold:warm cold:stream
+	cold:hostile cold:net cold:guest cold:runners cold:hang cold:each
+	cold:bios cold:kernel cold:machine cold:disk cold:embed cold:wrapper
+	cold:unit cold:reader cold:exit cold:auto cold:rootfs cold:verdict
+	warm:stream warm:net warm:rootfs'
 warm=
 [ $# -gt 0 ] || {
 	unset KTEST_SNAPSHOT
-	warm='exit guest net rootfs signal stream tty'
+	[ "${KTEST_RUNS:-}" != all ] ||
+		warm='exit guest hostile net rootfs signal stream tty'
 }
 [ $# -gt 0 ] || for script in "$here"/*.sh; do
 	case ${script##*/} in
@@ -239,7 +257,8 @@ done
 export KTEST KTEST_CLOUD KTEST_FULL KTEST_TINY KTEST_DEBUG
 export KTEST_CLOUD_MODULES KTEST_FULL_MODULES
 
-printed=0 passed=0 failed=0 skipped=0 workers=
+printed=0 passed=0 failed=0 skipped=0 cpu=0 workers=
+begun=$(date +%s)
 work=$(mktemp -d "${TMPDIR:-/tmp}/ktest-run.XXXXXX") || die "no place to work"
 chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
@@ -263,6 +282,7 @@ while read -r n <&9; do
 	print_ended
 done
 [ "$printed" = $# ] || die "only $printed of $# tests were run to their end"
+echo "$(($(date +%s) - begun)) s, CPU $cpu s"
 [ "$skipped" = 0 ] || some=", $skipped skipped"
 echo "$passed passed, $failed failed${some:-}"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

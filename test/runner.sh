@@ -17,7 +17,7 @@ sums() {
 }
 
 runner() {
-	run sh "$here/run.sh" -t 5 "$@"
+	run sh "$here/run.sh" -t "${limit:-200}" "$@"
 }
 
 script good 'echo ok 1 - a' 'echo ok 2 - b' 'echo 1..2'
@@ -50,10 +50,13 @@ runner "$T/bad.sh"
 sums 1 '2 passed, 1 failed' 'a failure counts once'
 like "$out" 'got x' 'it is shown with the lines after it'
 for way in dies few status hangs numbers; do
+	limit=
+	[ $way != hangs ] || limit=3
 	runner "$T/$way.sh"
 	like "$out" '^[1-9]* passed, 1 failed$' "one that $way is a failure"
 	is "$status" 1 "one that $way: exit status"
 done
+limit=
 runner "$T/many.sh"
 sums 1 '2 passed, 1 failed' 'more results than planned'
 runner "$T/nothing.sh"
@@ -88,7 +91,7 @@ meets other one
 runner -j 2 "$T/one.sh" "$T/other.sh"
 sums 0 '2 passed, 0 failed' '-j 2: two at once'
 rm "$T"/is-*
-runner -j 1 "$T/one.sh" "$T/other.sh"
+runner -j 1 -t 10 "$T/one.sh" "$T/other.sh"
 sums 1 '1 passed, 1 failed' '-j 1: the first waits in vain'
 rm "$T"/is-*
 
@@ -112,7 +115,7 @@ script slow "until [ -e '$T/is-quick' ]; do sleep 0.05; done" \
 script quick 'echo not ok 1 - c; echo "# quick, 1"; sleep 0.1' \
     'echo "# quick, 2"; echo 1..1' ": >'$T/is-quick'" 'exit 1'
 runner -j 2 "$T/slow.sh" "$T/quick.sh" "$T/skips.sh"
-sed 's/([0-9]* s)/(T)/' "$out" >"$T/said"
+sed 's/[0-9]* s, CPU [0-9]* s/T/' "$out" >"$T/said"
 text "$T/said" 'slow.sh                     1 passed, 1 failed, 0 skipped  (T)
     not ok 1 - a
     # slow, 1
@@ -123,8 +126,22 @@ quick.sh                    0 passed, 1 failed, 0 skipped  (T)
     # quick, 2
 skips.sh                    1 passed, 0 failed, 1 skipped  (T)
     ok 2 - b # SKIP no tool
+T
 2 passed, 2 failed, 1 skipped
 ' 'the output of each is whole, in the order of the list'
+
+# One works for a second and more, the other waits for two.
+# shellcheck disable=SC2016
+script works 'until times >"$0.t"; grep -q "^0m[1-9]" "$0.t"; do' \
+    'i=0; while [ $((i += 1)) -lt 10000 ]; do :; done; done' \
+    'echo ok 1; echo 1..1'
+script sleeps 'sleep 2; echo ok 1; echo 1..1'
+runner -j 1 "$T/sleeps.sh" "$T/works.sh"
+like "$out" '^sleeps.sh .* \(([2-9]|[0-9]{2,}) s, CPU 0 s\)$' \
+    'the time that a test waits is told'
+like "$out" '^works.sh .* CPU [1-9][0-9]* s\)$' 'the time that one works is told'
+is "$(sed -n 's/^works.*CPU \(.*\) s)/\1/p; s/^[0-9]* s, CPU \(.*\) s$/\1/p' \
+    "$out" | uniq | wc -l)" 1 '... and is in the sum'
 
 # Of these only the last can end by itself: it is among those that take long.
 script waits "until [ -e '$T/is-warm' ]; do sleep 0.05; done" \
@@ -144,17 +161,23 @@ done
 mkdir "$T/all"
 cp "$here/run.sh" "$T/all"
 echo exit 1 >"$T/all/kernels.sh"
-for name in exit guest net rootfs signal stream tty alone; do
+for name in exit guest hostile net rootfs signal stream tty alone; do
 	# shellcheck disable=SC2016
 	printf '%s\n' 'echo "${KTEST_SNAPSHOT-none}" \' \
 	    '"${XDG_CACHE_HOME-none}" >>"$0.said"' 'echo ok 1; echo 1..1' \
 	    >"$T/all/$name.sh"
 done
-run env -u XDG_CACHE_HOME KTEST_SNAPSHOT=ours sh "$T/all/run.sh" -j 3
-sums 0 '15 passed, 0 failed' 'all tests, and seven of them warm'
-is "$(sed 's/ .*//' "$out" | uniq -c | sed 's/^ *//' | tr '\n' ' ')" \
-    '1 alone.sh 1 exit.sh 1 guest.sh 1 net.sh 1 rootfs.sh 1 signal.sh '"$(:
-    )1 stream.sh 1 tty.sh 7 warm 1 15 " 'the second round is printed last'
+run env -u XDG_CACHE_HOME -u KTEST_RUNS KTEST_SNAPSHOT=ours \
+    sh "$T/all/run.sh" -j 3
+sums 0 '9 passed, 0 failed' 'all tests'
+is "$(cat "$T/all"/*.said | sort -u)" 'none none' 'all tests: without snapshots'
+rm "$T/all"/*.said
+run env -u XDG_CACHE_HOME KTEST_RUNS=all KTEST_SNAPSHOT=ours \
+    sh "$T/all/run.sh" -j 3
+sums 0 '17 passed, 0 failed' 'KTEST_RUNS=all: eight of them warm, too'
+is "$(sed '/^[0-9]* s,/d; s/ .*//' "$out" | uniq -c | sed 's/^ *//' | tr '\n' ' ')" \
+    '1 alone.sh 1 exit.sh 1 guest.sh 1 hostile.sh 1 net.sh 1 rootfs.sh '"$(:
+    )1 signal.sh 1 stream.sh 1 tty.sh 8 warm 1 17 " 'the second round is printed last'
 is "$(cat "$T/all/alone.sh.said")" 'none none' 'the first: without snapshots'
 is "$(sort -u "$T/all"/[!a]*.said | sed 's/ .*//' | tr '\n' ' ')" \
     'auto none ' 'the second: with them'

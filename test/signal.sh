@@ -7,6 +7,7 @@
 need_ktest
 need_cloud
 fake_setup
+restore_most
 
 # start NAME COMMAND...: in the background; its pid is $pid, hold's $holder
 start() {
@@ -37,7 +38,9 @@ cloud_start() {
 
 # -- SIGINT, SIGTERM, SIGHUP --
 for n in 2 15 1; do
-	cloud_start "sig$n" -- "$GUEST" hang
+	set --
+	[ "$n" != 15 ] || set -- -snapshot none
+	cloud_start "sig$n" "$@" -- "$GUEST" hang
 	started_guest "signal $n"
 	kill -"$n" "$pid"
 	wait "$holder"
@@ -76,7 +79,7 @@ result nohup
 is "$status" 9 'SIGHUP ignored at the start stays ignored'
 
 # -- kill -9 --
-cloud_start kill9 -- "$GUEST" hang
+cloud_start kill9 -snapshot none -- "$GUEST" hang
 started_guest 'kill -9'
 kill -9 "$pid"
 wait "$holder"
@@ -99,7 +102,7 @@ is "$status" 125 'QEMU is killed: status 125'
 like "$err" '^ktest: .*QEMU.*signal 9' 'QEMU is killed: a line says so'
 
 # -- Closed pipes --
-cloud_start pipe -- "$GUEST" yes
+cloud_start pipe -snapshot none -- "$GUEST" yes
 read -r line <&4
 is "$line" yes 'closed stdout: the guest runs'
 exec 4<&-

@@ -325,6 +325,17 @@ need_cloud() {
 	[ -f "${KTEST_CLOUD:-}" ] || skip_all 'no KTEST_CLOUD'
 }
 
+# restore_most: from here on a guest's machine is restored, but where the script
+# has -snapshot none; with KTEST_RUNS=all all of them are cold (and run.sh runs
+# the script again, warm)
+restore_most() {
+	[ -z "${KTEST_SNAPSHOT:-}" ] && [ "${KTEST_RUNS:-}" != all ] ||
+		return 0
+	KTEST_SNAPSHOT=auto
+	XDG_CACHE_HOME=$T/cache
+	export KTEST_SNAPSHOT XDG_CACHE_HOME
+}
+
 # cloud OPTIONS... -- PROGRAM...: a guest with the distribution kernel
 cloud() {
 	run "$KTEST" -kernel-path "$KTEST_CLOUD" -accel "$ACCEL" "$@"

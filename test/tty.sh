@@ -8,6 +8,9 @@ need_ktest
 build pty pty.c
 PTY=$built
 K="$KTEST -accel $ACCEL -kernel-path $KTEST_TINY"
+W=$K	# a machine that is restored
+[ -n "${KTEST_SNAPSHOT:-}" ] || [ "${KTEST_RUNS:-}" = all ] ||
+    W="$K -snapshot $T/warm"
 SHELL=/bin/sh
 PS1='ready $ '
 export SHELL PS1
@@ -33,36 +36,36 @@ go='sh -c "trap \"expr 1000 + 234\" CONT; expr 1000 + 111; while :; do sleep 1; 
 	    send 'fg\r' expect 1234 send '\cC' expect '$ ' \
 	    send 'echo $0 $TERM; exit 42\r' -- $K -env PS1 -shell
 	at winch expect ready size 30 100 expect '30 100' send x -- \
-	    $K -rootfs / -tty -- sh -c 'trap "stty size; exit 3" WINCH
+	    $W -rootfs / -tty -- sh -c 'trap "stty size; exit 3" WINCH
 		echo ready; read x; read x'
 	at killed expect ready kill-child -- $K -rootfs / -tty -- sh -c \
 	    "echo ready; sleep 1000"
 	at left raw send '~.' -- $K -rootfs / -tty -- sleep 1000
 	at left-later expect '$ ' send 'ls ~.; echo s""till\r' expect still \
-	    send 'x\r~.' -- $K -env PS1 -shell
+	    send 'x\r~.' -- $W -env PS1 -shell
 	at timeout raw -- $K -timeout 15 -rootfs / -tty -- sleep 1000
 	at term raw signal 15 -- $K -rootfs / -tty -- sleep 1000
 	at quit expect ready signal 3 expect 'the program sleeps in' \
 	    signal 15 -- $K -rootfs / -tty -- sh -c 'echo ready; read x'
-	at hup raw hangup -- $K -rootfs / -tty -- sleep 1000
+	at hup raw hangup -- $W -rootfs / -tty -- sleep 1000
 	at boot expect 'QEMU runs' cooked send '\cC' -- $K -v -rootfs / \
 	    -tty -- sleep 1000
-	at panic raw -- $K -rootfs / -tty -- sh -c \
+	at panic raw -- $W -rootfs / -tty -- sh -c \
 	    'sleep 1; echo c >/proc/sysrq-trigger'
-	at missing -- $K -rootfs / -tty -- /no/such
-	at bytes expect ready send '\cA\cD\cS\cQ\c\\cV\r' -- $K -rootfs / -tty -- \
+	at missing -- $W -rootfs / -tty -- /no/such
+	at bytes expect ready send '\cA\cD\cS\cQ\c\\cV\r' -- $W -rootfs / -tty -- \
 	    sh -c 'stty raw -echo; echo rea""dy; head -c 7 | od -An -tx1'
 
-	job no-tty $K -rootfs / -tty -- sh -c 'test -t 0 && test -t 1 &&
+	job no-tty $W -rootfs / -tty -- sh -c 'test -t 0 && test -t 1 &&
 	    test -t 2 && tty && stty size; echo err >&2; exit 5'
-	job stdin $K -rootfs / -tty -- sh -c 'cat; echo end'
+	job stdin $W -rootfs / -tty -- sh -c 'cat; echo end'
 	printf 'one\ntwo' >"$T/jobs/stdin.in"
 	job much $K -rootfs / -tty -- seq 200000
-	job user $K -rootfs / -tty -user nobody -- sh -c \
+	job user $W -rootfs / -tty -user nobody -- sh -c \
 	    ': >/dev/tty && : >$(tty) && echo mine'
 	job default $K -shell
 	echo 'echo "SHELL is $0"; exit 7' >"$T/jobs/default.in"
-	job no-shell env SHELL=/no/such $K -shell
+	job no-shell env SHELL=/no/such $W -shell
 	echo 'echo "then $0"; exit 8' >"$T/jobs/no-shell.in"
 	job both $K -shell -- true
 }

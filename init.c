@@ -162,10 +162,9 @@ struct explain {
  * Architectures
  *
  * Each is a block that gives the numbers of the system calls and the functions
- * declared here. sys1 to sys6 pass that many arguments and return what the
- * kernel does, a negative errno on failure; sys6 is mmap's alone. They are the
- * block's own, or made of its registers below. All are 64-bit: struct layouts
- * below rely on that.
+ * declared here. sys1 to sys6, its own or made of its registers, pass that many
+ * arguments and return what the kernel does, a negative errno on failure; sys6
+ * is mmap's alone. All are 64-bit: struct layouts below rely on that.
  * ====================================================================== */
 
 /* Its child runs on the parent's stack until it executes a program. */

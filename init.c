@@ -162,17 +162,11 @@ struct explain {
  * Architectures
  *
  * Each is a block that gives the numbers of the system calls and the functions
- * declared here. sys1 to sys6 pass that many arguments and return what the
- * kernel does, a negative errno on failure; sys6 is mmap's alone. All are
- * 64-bit: struct layouts below rely on that.
+ * declared here. sys1 to sys6, its own or made of its registers, pass that many
+ * arguments and return what the kernel does, a negative errno on failure; sys6
+ * is mmap's alone. All are 64-bit: struct layouts below rely on that.
  * ====================================================================== */
 
-long sys1(long nr, long a);
-long sys2(long nr, long a, long b);
-long sys3(long nr, long a, long b, long c);
-long sys4(long nr, long a, long b, long c, long d);
-long sys5(long nr, long a, long b, long c, long d, long e);
-long sys6(long nr, long a, long b, long c, long d, long e, long f);
 /* Its child runs on the parent's stack until it executes a program. */
 long sys_vfork(void) __attribute__((returns_twice));
 /* Its child shares our memory and goes on where the top of its stack says. */
@@ -188,14 +182,12 @@ enum {
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
 	SYS_getpid = 39, SYS_socket = 41, SYS_execve = 59, SYS_exit = 60,
 	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_fsync = 74,
-	SYS_chdir = 80,
-	SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93, SYS_umask = 95,
-	SYS_sysinfo = 99, SYS_setuid = 105, SYS_setgid = 106,
+	SYS_chdir = 80, SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93,
+	SYS_umask = 95, SYS_sysinfo = 99, SYS_setuid = 105, SYS_setgid = 106,
 	SYS_setpgid = 109, SYS_setsid = 112, SYS_setgroups = 116,
 	SYS_mlockall = 151, SYS_chroot = 161, SYS_sync = 162,
-	SYS_mount = 165,
-	SYS_umount2 = 166, SYS_reboot = 169, SYS_sethostname = 170,
-	SYS_getdents64 = 217,
+	SYS_mount = 165, SYS_umount2 = 166, SYS_reboot = 169,
+	SYS_sethostname = 170, SYS_getdents64 = 217,
 	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_openat = 257,
 	SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
 	SYS_symlinkat = 266, SYS_fchmodat = 268, SYS_faccessat = 269,
@@ -205,6 +197,13 @@ enum {
 };
 
 enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 0 };
+
+long sys1(long nr, long a);
+long sys2(long nr, long a, long b);
+long sys3(long nr, long a, long b, long c);
+long sys4(long nr, long a, long b, long c, long d);
+long sys5(long nr, long a, long b, long c, long d, long e);
+long sys6(long nr, long a, long b, long c, long d, long e, long f);
 
 /*
  * C passes arguments in rdi rsi rdx rcx r8 r9 and then on the stack; the
@@ -282,6 +281,15 @@ enum {
 
 enum { O_DIRECTORY = 040000, BIG_ENDIAN = 0 };
 
+#define SYS_CALL "mov x8, %1\n\tsvc 0"
+#define SYS_NUMBER "x8"
+#define SYS_A "x0"
+#define SYS_B "x1"
+#define SYS_C "x2"
+#define SYS_D "x3"
+#define SYS_E "x4"
+#define SYS_F "x5"
+
 /*
  * C passes arguments in x0 to x7 and returns to x30; the kernel takes the
  * number in x8, arguments in x0 to x5, returns in x0 and keeps all others.
@@ -290,23 +298,7 @@ enum { O_DIRECTORY = 040000, BIG_ENDIAN = 0 };
  */
 __asm__(
 	".text\n"
-	".globl sys1, sys2, sys3, sys4, sys5, sys6, sys_vfork\n"
-	".globl sys_clone, signal_return, _start\n"
-	"sys1:\n"
-	"sys2:\n"
-	"sys3:\n"
-	"sys4:\n"
-	"sys5:\n"
-	"sys6:\n"
-	"	mov x8, x0\n"
-	"	mov x0, x1\n"
-	"	mov x1, x2\n"
-	"	mov x2, x3\n"
-	"	mov x3, x4\n"
-	"	mov x4, x5\n"
-	"	mov x5, x6\n"
-	"	svc 0\n"
-	"	ret\n"
+	".globl sys_vfork, sys_clone, signal_return, _start\n"
 	"sys_vfork:\n"
 	"	mov x1, 0\n"
 	"	mov x0, 0x4111\n"
@@ -335,6 +327,15 @@ __asm__(
 
 enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 0 };
 
+#define SYS_CALL "li a7, %1\n\tecall"
+#define SYS_NUMBER "a7"
+#define SYS_A "a0"
+#define SYS_B "a1"
+#define SYS_C "a2"
+#define SYS_D "a3"
+#define SYS_E "a4"
+#define SYS_F "a5"
+
 /*
  * C passes arguments in a0 to a7 and returns to ra; the kernel takes the number
  * in a7, arguments in a0 to a5, returns in a0 and keeps all others. vfork as
@@ -343,22 +344,7 @@ enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 0 };
  */
 __asm__(
 	".text\n"
-	".globl sys1, sys2, sys3, sys4, sys5, sys6, sys_vfork\n"
-	".globl sys_clone, signal_return, _start\n"
-	"sys1:\n"
-	"sys2:\n"
-	"sys3:\n"
-	"sys4:\n"
-	"sys5:\n"
-	"sys6:\n"
-	"	mv a7, a0\n"
-	"	mv a0, a1\n"
-	"	mv a1, a2\n"
-	"	mv a2, a3\n"
-	"	mv a3, a4\n"
-	"	mv a4, a5\n"
-	"	mv a5, a6\n"
-	"	ecall\n"
+	".globl sys_vfork, sys_clone, signal_return, _start\n"
 	"signal_return:\n"
 	"	ret\n"
 	"sys_vfork:\n"
@@ -406,11 +392,19 @@ enum {
 	SYS_symlinkat = 297, SYS_fchmodat = 299, SYS_faccessat = 300,
 	SYS_ppoll = 302, SYS_fallocate = 314, SYS_utimensat = 315,
 	SYS_signalfd4 = 322, SYS_pipe2 = 325, SYS_dup3 = 326,
-	SYS_prlimit64 = 334,
-	SYS_finit_module = 344, SYS_socket = 359
+	SYS_prlimit64 = 334, SYS_finit_module = 344, SYS_socket = 359
 };
 
 enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 1 };
+
+#define SYS_CALL ".if %1 < 256\n\tsvc %1\n\t.else\n\t" \
+	"lghi %%r1, %1\n\tsvc 0\n\t.endif"
+#define SYS_NUMBER "r1"
+#define SYS_A "r2"
+#define SYS_B "r3"
+#define SYS_C "r4"
+#define SYS_D "r5"
+#define SYS_E "r6"
 
 /*
  * C passes arguments in r2 to r6 and then on the stack, above the 160 bytes
@@ -421,23 +415,7 @@ enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 1 };
  */
 __asm__(
 	".text\n"
-	".globl sys1, sys2, sys3, sys4, sys5, sys_vfork, sys_clone\n"
-	".globl signal_return, _start\n"
-	"sys1:\n"
-	"sys2:\n"
-	"sys3:\n"
-	"sys4:\n"
-	"sys5:\n"
-	"	stg %r6, 48(%r15)\n"
-	"	lgr %r1, %r2\n"
-	"	lgr %r2, %r3\n"
-	"	lgr %r3, %r4\n"
-	"	lgr %r4, %r5\n"
-	"	lgr %r5, %r6\n"
-	"	lg %r6, 160(%r15)\n"
-	"	svc 0\n"
-	"	lg %r6, 48(%r15)\n"
-	"	br %r14\n"
+	".globl sys_vfork, sys_clone, signal_return, _start\n"
 	"sys_vfork:\n"
 	"	svc 190\n"
 	"	br %r14\n"
@@ -457,16 +435,70 @@ __asm__(
 	"	j .\n"
 );
 
-/* mmap takes a pointer to its arguments. */
-long sys6(long nr, long a, long b, long c, long d, long e, long f)
-{
-	const long arguments[6] = {a, b, c, d, e, f};
-
-	return sys1(nr, (long)arguments);
-}
-
 #else
 #error "init.c: no block for this architecture: see 'Architectures'"
+#endif
+
+#ifdef SYS_CALL
+
+/* In place, which is shorter than a call: the number is part of the instruction
+ * or the one before it, and the kernel keeps all registers but the first. */
+#define SYS_DEFINE static inline __attribute__((always_inline)) long
+#define SYS_IN(name) name##_ __asm__(SYS_##name) = name
+#define SYS_RETURN(...) \
+	__asm__ volatile(SYS_CALL : "+r"(A_) : __VA_ARGS__ : \
+	    SYS_NUMBER, "memory"); \
+	return A_
+
+SYS_DEFINE sys1(long nr, long A)
+{
+	register long SYS_IN(A);
+
+	SYS_RETURN("i"(nr));
+}
+
+SYS_DEFINE sys2(long nr, long A, long B)
+{
+	register long SYS_IN(A), SYS_IN(B);
+
+	SYS_RETURN("i"(nr), "r"(B_));
+}
+
+SYS_DEFINE sys3(long nr, long A, long B, long C)
+{
+	register long SYS_IN(A), SYS_IN(B), SYS_IN(C);
+
+	SYS_RETURN("i"(nr), "r"(B_), "r"(C_));
+}
+
+SYS_DEFINE sys4(long nr, long A, long B, long C, long D)
+{
+	register long SYS_IN(A), SYS_IN(B), SYS_IN(C), SYS_IN(D);
+
+	SYS_RETURN("i"(nr), "r"(B_), "r"(C_), "r"(D_));
+}
+
+SYS_DEFINE sys5(long nr, long A, long B, long C, long D, long E)
+{
+	register long SYS_IN(A), SYS_IN(B), SYS_IN(C), SYS_IN(D), SYS_IN(E);
+
+	SYS_RETURN("i"(nr), "r"(B_), "r"(C_), "r"(D_), "r"(E_));
+}
+
+SYS_DEFINE sys6(long nr, long A, long B, long C, long D, long E, long F)
+{
+#ifdef __s390x__ /* mmap takes a pointer to its arguments */
+	const long arguments[6] = {A, B, C, D, E, F};
+
+	return sys1(nr, (long)arguments);
+#else
+	register long SYS_IN(A), SYS_IN(B), SYS_IN(C), SYS_IN(D),
+	    SYS_IN(E), SYS_IN(F);
+
+	SYS_RETURN("i"(nr), "r"(B_), "r"(C_), "r"(D_), "r"(E_), "r"(F_));
+#endif
+}
+
 #endif
 
 /* ======================================================================
@@ -592,6 +624,10 @@ void *memset(void *to, int byte, size_t n)
 	return to;
 }
 
+/* In place, where the size is known and small. */
+#define memcpy __builtin_memcpy
+#define memset __builtin_memset
+
 static size_t str_length(const char *s)
 {
 	size_t n = 0;
@@ -601,15 +637,6 @@ static size_t str_length(const char *s)
 	return n;
 }
 
-static int str_equal(const char *a, const char *b)
-{
-	while (*a != '\0' && *a == *b) {
-		a++;
-		b++;
-	}
-	return *a == *b;
-}
-
 static int str_begins(const char *s, const char *prefix)
 {
 	while (*prefix != '\0' && *s == *prefix) {
@@ -617,6 +644,11 @@ static int str_begins(const char *s, const char *prefix)
 		prefix++;
 	}
 	return *prefix == '\0';
+}
+
+static int str_equal(const char *a, const char *b)
+{
+	return str_begins(a, b) && str_length(a) == str_length(b);
 }
 
 /* Digits of the base, at most so many; moves *s behind them. */
@@ -672,6 +704,14 @@ static void text_begin(struct text *t, const char *s)
 	text_add(t, s);
 }
 
+static void text_join(struct text *t, const char *a, const char *b,
+    const char *c)
+{
+	text_begin(t, a);
+	text_add(t, b);
+	text_add(t, c);
+}
+
 /* A name from outside: control characters would break the line. */
 static void text_name(struct text *t, const char *s)
 {
@@ -708,10 +748,12 @@ static const struct error {
 	{EKEYREJECTED, "key was rejected"},
 };
 
+/* ": " and what it means. */
 static void text_error(struct text *t, long error)
 {
 	size_t i;
 
+	text_add(t, ": ");
 	for (i = 0; i < sizeof error_table / sizeof *error_table; i++)
 		if (error_table[i].number == -error) {
 			text_add(t, error_table[i].text);
@@ -768,11 +810,6 @@ static long sys_unlink(const char *path)
 	return sys3(SYS_unlinkat, AT_FDCWD, (long)path, 0);
 }
 
-static void sys_rmdir(const char *path)
-{
-	sys3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR);
-}
-
 static long sys_mount(const char *what, const char *dir, const char *type,
     long flags, const char *options)
 {
@@ -783,6 +820,15 @@ static long sys_mount(const char *what, const char *dir, const char *type,
 static int file_exists(const char *path)
 {
 	return sys3(SYS_faccessat, AT_FDCWD, (long)path, 0) == 0;
+}
+
+static long file_write(const char *path, const char *bytes, size_t size)
+{
+	long fd = sys_open(path, O_WRONLY, 0);
+	long n = fd < 0 ? fd : sys_write(fd, bytes, size);
+
+	sys_close(fd);
+	return n;
 }
 
 /* Readable and writable memory, zeroed, or a private copy of a file. */
@@ -815,7 +861,8 @@ static long child_file;         /* a signalfd: a child has ended; 0: none */
 static long poll_events(struct pollfd *fds, size_t n, int64_t ms)
 {
 	const uint64_t mask = child_file > 0 ? ~0ULL : ~SIGCHLD_BIT;
-	struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+	const uint32_t positive = (uint32_t)ms; /* divided with less code */
+	struct timespec time = {positive / 1000, positive % 1000 * 1000000};
 
 	return sys5(SYS_ppoll, (long)fds, (long)n,
 	    ms < 0 ? 0 : (long)&time, (long)&mask, sizeof mask);
@@ -874,7 +921,7 @@ static int64_t clock_ms(void)
 	struct timespec now = {0, 0};
 
 	sys2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);
-	return now.sec * 1000 + now.nsec / 1000000;
+	return now.sec * 1000 + (uint32_t)now.nsec / 1000000;
 }
 
 /*
@@ -979,58 +1026,41 @@ static int control_send(enum message message, const void *rest, size_t size)
 	return control_write(frame, 1 + size);
 }
 
-static void kmsg_write(char level, const char *message)
+/* Writes "<LEVEL>ktest: WHAT NAME: ERROR" and a newline, and logs it. */
+static void report(struct text *t, const char *level, const char *what,
+    const char *name, long error)
 {
-	static struct text line;
-	long fd;
-
-	text_begin(&line, "<");
-	text_char(&line, level);
-	text_add(&line, ">ktest: ");
-	text_add(&line, message);
-	text_char(&line, '\n');
-	if (in_image && host_port <= 0) { /* the guest agent tells it */
-		sys_write(2, line.s + 3, line.length - 3);
-		return;
-	}
-	fd = sys_open("/dev/kmsg", O_WRONLY, 0);
-	if (fd >= 0) {
-		sys_write(fd, line.s, line.length);
-		sys_close(fd);
-	}
-}
-
-static void message_make(struct text *t, const char *what, const char *name,
-    long error)
-{
-	text_begin(t, what);
+	text_begin(t, level);
+	text_add(t, what);
 	if (name != NULL) {
 		text_char(t, ' ');
 		text_name(t, name);
 	}
-	if (error != 0) {
-		text_add(t, ": ");
+	if (error != 0)
 		text_error(t, error);
-	}
+	t->s[t->length++] = '\n'; /* in the place of the NUL */
+	if (in_image && host_port <= 0) /* the guest agent tells it */
+		sys_write(2, t->s + 3, t->length - 3);
+	else
+		file_write("/dev/kmsg", t->s, t->length);
 }
 
 static void warn(const char *what, const char *name, long error)
 {
 	struct text t;
 
-	message_make(&t, what, name, error);
-	kmsg_write('3', t.s);
+	report(&t, "<3>ktest: ", what, name, error);
 }
 
 __attribute__((noreturn))
 static void die(const char *what, const char *name, long error)
 {
+	static const char level[] = "<2>ktest: ";
 	struct text t;
 
-	message_make(&t, what, name, error);
-	kmsg_write('2', t.s);
-	t.s[t.length] = '\n'; /* in the place of the NUL */
-	control_send(MESSAGE_ERROR, t.s, t.length + 1);
+	report(&t, level, what, name, error);
+	control_send(MESSAGE_ERROR, t.s + sizeof level - 1,
+	    t.length - (sizeof level - 1));
 	restart();
 }
 
@@ -1043,7 +1073,7 @@ static void die(const char *what, const char *name, long error)
  * ====================================================================== */
 
 static const struct mount {
-	char path[20], type[10], options[23];
+	char path[20], type[9], options[22];
 	unsigned char flags;
 	unsigned char required; /* nothing works without it */
 	unsigned char inside;   /* in another mount, which takes it along */
@@ -1139,7 +1169,6 @@ struct share {
 };
 
 /* The value of 'h', "0rDIR": the number in the tag, r or w, the directory. */
-
 static void share_read(struct share *share, const char *value)
 {
 	memcpy(share->tag, "ktest", 5);
@@ -1227,8 +1256,8 @@ static void root_switch(const char *root, int writable, const char *keep)
  * and open nodes in /dev, made where the kernel has no devtmpfs.
  * ====================================================================== */
 
-static const char vports_class[] = "/sys/class/virtio-ports";
-static const char net_class[] = "/sys/class/net";
+static const char vports_class[] = "/sys/class/virtio-ports/";
+static const char net_class[] = "/sys/class/net/";
 
 /* The beginning of a file as a string, "" and -1 if there is none. */
 static int file_text(const char *path, char *text, size_t size)
@@ -1301,16 +1330,13 @@ static int match_ending(const char *entry, const char *want)
 	return n >= m && str_equal(entry + n - m, want);
 }
 
-/* What /sys says in CLASS/ENTRY/FILE, in line, which holds 64 bytes. */
+/* What /sys says in CLASS ENTRY FILE, a path, in line, which holds 64 bytes. */
 static int attribute(const char *class, const char *entry, const char *file,
     char *line)
 {
 	struct text path;
 
-	text_begin(&path, class);
-	text_char(&path, '/');
-	text_add(&path, entry);
-	text_add(&path, file);
+	text_join(&path, class, entry, file);
 	return file_line(path.s, line, 64);
 }
 
@@ -1339,8 +1365,7 @@ static long device_open(const char *class, const char *name, long flags)
 	unsigned major;
 	long fd;
 
-	text_begin(&path, "/dev/");
-	text_add(&path, name);
+	text_join(&path, "/dev/", name, "");
 	fd = sys_open(path.s, flags, 0);
 	if (fd != -ENOENT)
 		return fd;
@@ -1364,7 +1389,10 @@ static void disks_each(long request)
 	long fd;
 
 	for (; has_disks && (fd = sys_open(path, O_RDONLY, 0)) >= 0; path[7]++) {
-		sys3(request != 0 ? SYS_ioctl : SYS_fsync, fd, request, 0);
+		if (request != 0)
+			sys3(SYS_ioctl, fd, request, 0);
+		else
+			sys1(SYS_fsync, fd);
 		sys_close(fd);
 	}
 }
@@ -1456,16 +1484,13 @@ static void module_load(char *line)
 		params++;
 	if (*params == ' ')
 		*params++ = '\0';
-	text_begin(&path, "/.ktest/");
-	text_add(&path, name);
-	text_add(&path, ".ko");
+	text_join(&path, "/.ktest/", name, ".ko");
 	fd = sys_open(path.s, O_RDONLY, 0);
 	error = fd < 0 ? fd : sys3(SYS_finit_module, fd, (long)params, 0);
 	if (error != 0 && error != -EEXIST && !may_fail) {
 		text_begin(&why, "cannot load module ");
 		text_name(&why, name);
 		kmsg_tell(&why, kmsg);
-		text_add(&why, ": ");
 		text_error(&why, error);
 		die(why.s, NULL, 0);
 	}
@@ -1660,6 +1685,18 @@ static void loopback_raise(void)
 	sys_close(fd);
 }
 
+/* A socket to ask about the interface with the MAC that s begins with. */
+static long interface_find(struct ifreq *request, const char *s)
+{
+	char name[64];
+
+	memset(request, 0, sizeof *request);
+	if (!dir_find(net_class, match_mac, s, name))
+		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
+	memcpy(request->name, name, sizeof request->name - 1);
+	return sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
 /* The interface with the MAC gets the address, comes up and is the way to
  * everywhere; its driver is there by now, since modules_load waits for
  * probes. */
@@ -1667,15 +1704,9 @@ static void network_raise(const char *s)
 {
 	struct ifreq request;
 	struct route route;
-	char name[64];
-	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	long error, route_error;
+	long fd = interface_find(&request, s), error, route_error;
 
-	memset(&request, 0, sizeof request);
 	memset(&route, 0, sizeof route);
-	if (!dir_find(net_class, match_mac, s, name))
-		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
-	memcpy(request.name, name, sizeof request.name - 1);
 	s += MAC_LENGTH + 1;
 	address_read(&request.u.address, &s);
 	error = sys3(SYS_ioctl, fd, SIOCSIFADDR, (long)&request);
@@ -1696,19 +1727,14 @@ static void network_raise(const char *s)
 static void mac_change(const char *s)
 {
 	struct ifreq request;
-	char name[64];
-	long fd = sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	long fd = interface_find(&request, s);
 	int i;
 
-	memset(&request, 0, sizeof request);
-	if (!dir_find(net_class, match_mac, s, name))
-		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
-	memcpy(request.name, name, sizeof request.name - 1);
 	request.u.hardware.family = ARPHRD_ETHER;
 	for (s += MAC_LENGTH + 1, i = 0; i < 6; i++, s++)
 		request.u.hardware.address[i] = (uint8_t)str_number(&s, 16, 2);
 	if (sys3(SYS_ioctl, fd, SIOCSIFHWADDR, (long)&request) != 0)
-		die("cannot set the address of", name, 0);
+		die("cannot set the address of", request.name, 0);
 	sys_close(fd);
 }
 
@@ -2021,7 +2047,8 @@ static long unpack_file(const struct archive *a, const struct member *m,
     const char *path)
 {
 	const long mode = (m->mode & 0777) | 0600;
-	long fd = sys_open(path, O_WRONLY | O_CREAT | O_EXCL, mode), n;
+	long n, fd = sys4(SYS_openat, AT_FDCWD, (long)path,
+	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	size_t done = 0, released = 0;
 
 	if (fd < 0)
@@ -2274,13 +2301,12 @@ static void child_fail(const char *name, const char *path, const char *dir,
 	if (dir != NULL) {
 		text_add(&t, "cannot enter its working directory ");
 		text_name(&t, dir);
-		text_add(&t, ": ");
 		text_error(&t, error);
 	} else if (error == -ENOENT || error == -ENOTDIR) {
 		status = STATUS_NOT_FOUND;
 		explain_missing(&t, path);
 	} else {
-		text_add(&t, "cannot be executed: ");
+		text_add(&t, "cannot be executed");
 		text_error(&t, error);
 	}
 	text_char(&t, '\n');
@@ -2466,28 +2492,15 @@ static void tell(struct text *t)
 	control_send(MESSAGE_TOLD, t->s, t->length + 1);
 }
 
-static long file_write(const char *path, const char *text)
-{
-	long fd = sys_open(path, O_WRONLY, 0);
-	long n = fd < 0 ? fd : sys_write(fd, text, str_length(text));
-
-	if (fd >= 0)
-		sys_close(fd);
-	return n;
-}
-
 /* What /proc has in PID/task/TID/NAME. */
 static void task_file(const char *pid, const char *tid, const char *name,
     char *bytes, size_t size)
 {
 	struct text path;
 
-	text_begin(&path, "/proc/");
-	text_add(&path, pid);
-	text_add(&path, "/task/");
+	text_join(&path, "/proc/", pid, "/task/");
 	text_add(&path, tid);
 	text_add(&path, name);
-	bytes[0] = '\0';
 	file_text(path.s, bytes, size);
 }
 
@@ -2560,9 +2573,7 @@ static int match_process(const char *pid, const char *self)
 	struct text path;
 	char found[64];
 
-	text_begin(&path, "/proc/");
-	text_add(&path, pid);
-	text_add(&path, "/task");
+	text_join(&path, "/proc/", pid, "/task");
 	return *pid >= '0' && *pid <= '9' && !str_equal(pid, self) &&
 	    dir_find(path.s, match_thread, pid, found);
 }
@@ -2595,13 +2606,14 @@ static void sysrq_print(int tasks)
 
 	file_line("/proc/sys/kernel/printk", level, sizeof level);
 	file_line("/sys/devices/system/cpu/online", cpus, sizeof cpus);
-	file_write("/proc/sys/kernel/printk", "8");
+	file_write("/proc/sys/kernel/printk", "8", 1);
 	if (!str_equal(cpus, "0"))
-		file_write("/proc/sysrq-trigger", "l");
-	file_write("/proc/sysrq-trigger", "w");
+		file_write("/proc/sysrq-trigger", "l", 1);
+	file_write("/proc/sysrq-trigger", "w", 1);
 	if (tasks)
-		file_write("/proc/sysrq-trigger", "t");
-	file_write("/proc/sys/kernel/printk", level);
+		file_write("/proc/sysrq-trigger", "t", 1);
+	file_write("/proc/sys/kernel/printk", level,
+	    str_length(level));
 }
 
 static void explain(const void *request)
@@ -2630,8 +2642,8 @@ static void nmi_prepare(void)
 	if (dir_find("/sys/bus/event_source/devices", match_beginning, "cpu",
 	    found))
 		return;
-	file_write("/proc/sys/kernel/panic_on_unrecovered_nmi", "1");
-	file_write("/proc/sys/kernel/unknown_nmi_panic", "1");
+	file_write("/proc/sys/kernel/panic_on_unrecovered_nmi", "1", 1);
+	file_write("/proc/sys/kernel/unknown_nmi_panic", "1", 1);
 }
 
 /* ======================================================================
@@ -2665,8 +2677,7 @@ static void flow_end(struct flow *f)
 
 static void flow_close(struct flow *f)
 {
-	if (f->from >= 0)
-		sys_close(f->from);
+	sys_close(f->from);
 	flow_end(f);
 }
 
@@ -2962,7 +2973,7 @@ static void log_open(struct flow *log)
 {
 	log->from = sys_open("/dev/kmsg", O_RDONLY | O_NONBLOCK, 0);
 	sys3(SYS_lseek, log->from, 0, SEEK_END);
-	file_write("/proc/sys/kernel/printk", "8");
+	file_write("/proc/sys/kernel/printk", "8", 1);
 }
 
 static void log_begin(const struct job *job, struct flow *log)
@@ -3004,7 +3015,7 @@ static const char leaks_file[] = "/sys/kernel/debug/kmemleak";
 
 static void leaks_write(const char *command)
 {
-	long n = file_write(leaks_file, command);
+	long n = file_write(leaks_file, command, str_length(command));
 
 	if (n < 0)
 		die("-kmemleak: cannot use kmemleak (CONFIG_DEBUG_KMEMLEAK)",
@@ -3303,7 +3314,7 @@ static void job_map(struct archive *a)
 	mounts_file = sys_open("/proc/self/mounts", O_RDONLY, 0);
 	a->bytes = file_map(JOB_FILE, &a->size, &a->fd);
 	sys_unlink(JOB_FILE);
-	sys_rmdir(JOB_DIR);
+	sys3(SYS_unlinkat, AT_FDCWD, (long)JOB_DIR, AT_REMOVEDIR);
 }
 
 /* Waits for the answer, and has the job then. The program of a machine that may
@@ -3384,7 +3395,7 @@ static long console_open(void)
 
 	limit_begin(&limit, CONSOLE_WAIT);
 	while (!limit_passed(&limit)) {
-		fd = device_open("/sys/class/tty", "hvc0", O_RDWR | O_NOCTTY);
+		fd = device_open("/sys/class/tty/", "hvc0", O_RDWR | O_NOCTTY);
 		if (fd >= 0)
 			return fd;
 		sleep_ms(VPORT_POLL);

@@ -329,8 +329,9 @@ long_results() {
 	ended net 0 'a network'
 	text "$out" "hello$nl" "$arch: what this host says there"
 	ended spin 124 'a program that spins'
-	like "$err" ' s: the program runs \(CPU-bound\) in user space$' \
-	    "$arch: it is said"
+	# where its host is busy, init may not answer in time
+	like "$err" " s: (the program runs \(CPU-bound\)|init does not answer, $(:
+	    )CPU 0 runs) in user space\$" "$arch: it is said"
 	ended oops 123 'an oops'
 	like "$err" "^ktest: the kernel failed: $line" "$arch: an oops: said"
 	like "$err" '(init_module|dummy).*\[dummy' "$arch: an oops: its trace"
@@ -368,8 +369,9 @@ long_results() {
 	is "$(restores 100)" 0 "$arch: 100 restores"
 }
 
-# A Debian that is unpacked here and configures itself there: in a layer, as
-# QEMU since 8.1, and Debian's 7.2, make no devices in a directory of the host's
+# A Debian that is unpacked here and configures itself there, which takes 15
+# minutes of processor time: from an image, whose layer is in memory, as over 9p
+# each file takes long; without what nobody reads there.
 # shellcheck disable=SC2016,SC2086
 debian() {
 	[ "$(id -u)" = 0 ] && command -v debootstrap >/dev/null || {
@@ -381,12 +383,20 @@ debian() {
 	is $? 0 "$arch: debootstrap --foreign"
 	# in a container it takes the host's, which there would be itself
 	[ ! -L "$T/root/proc" ] || { rm "$T/root/proc" && mkdir "$T/root/proc"; }
-	run $k -timeout 2h -memory 2G -rootfs "$T/root" -cwd / -- /bin/sh -c \
-	    '/debootstrap/debootstrap --second-stage >&2 &&
-	    dpkg --print-architecture && exit 6'
-	is "$status $(cat "$out")" "6 $name" \
-	    "$arch: its second stage in the guest, then its dpkg"
+	mkdir -p "$T/root/etc/dpkg/dpkg.cfg.d"
+	printf '%s\n' force-unsafe-io 'path-exclude=/usr/share/doc/*' \
+	    'path-exclude=/usr/share/man/*' 'path-exclude=/usr/share/locale/*' \
+	    >"$T/root/etc/dpkg/dpkg.cfg.d/ktest"
+	truncate -s 1G "$T/image"
+	mke2fs -q -t ext4 -d "$T/root" "$T/image"
 	rm -rf "$T/root"
+	run $k -timeout 2h -memory 2G -cpus 2 -rootfs "$T/image" -cwd / -- \
+	    /bin/sh -c '/debootstrap/debootstrap --second-stage >&2 &&
+	    [ ! -e /debootstrap ] && dpkg --print-architecture &&
+	    dpkg --audit && exit 6'
+	is "$status $(cat "$out")" "6 $name" \
+	    "$arch: its second stage in the guest, then its dpkg is content"
+	rm "$T/image"
 }
 
 # One call for all kernels, and Monogon mode where no module is needed

@@ -49,7 +49,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WAIT_S = 60 };
+enum { WAIT_S = 240 }; /* a guest boots meanwhile, on a host that is busy */
 
 static void die(const char *what)
 {

@@ -13,10 +13,11 @@
 # First, by blocks.sh, the blocks of guest code that QEMU translates when warm, a
 # measure that noise does not touch, by phase. Medians and ratios; the processor
 # time of ktest alone when cold. Then, warm on the first kernel: by memory; eight
-# at once against one after another; QEMU's memory. The same rows with the host's root over 9p, where bare QEMU has
-# that device, too, but runs nothing from it, and how fast files are that way
-# (files.c). Sizes of ktest and init. Prints tables; the figures are for
-# comparing, so the exit status says only whether all of it ran.
+# at once against one after another; QEMU's memory. The same rows with the host's
+# root over 9p, where bare QEMU has that device, too, but runs nothing from it,
+# and how fast files are that way (files.c). Sizes of ktest and init. Prints
+# tables; the figures are for comparing, so the exit status says only whether all
+# of it ran.
 lib=$(dirname "$0")/tap # not itself a test: run.sh looks for the literal name
 . "$lib.sh"
 

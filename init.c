@@ -2859,6 +2859,7 @@ static void streams_make(const struct job *job, struct flow *flows, long *fds)
 static struct {
 	const struct job *job;
 	long pid, fds[3], stdin; /* the last: our end */
+	volatile int begun;
 } waiting;
 
 static void child_wait(void)
@@ -2867,6 +2868,7 @@ static void child_wait(void)
 
 	sys_close(waiting.stdin);
 	child_begin(waiting.fds, 0);
+	waiting.begun = 1;
 	if (sys_read(0, &byte, 1) == 1) {
 		if (waiting.job->merged != NULL)
 			sys3(SYS_dup3, 1, 2, 0);
@@ -2891,6 +2893,9 @@ static void child_prepare(const struct job *job, struct flow *flows)
 	waiting.pid = child_clone(child_wait, stack + 1024);
 	for (i = 0; i < 3; i++)
 		sys_close(waiting.fds[i]);
+	/* once, and not in each machine that is restored */
+	for (i = 0; i < LIMIT_STEP && waiting.pid > 0 && !waiting.begun; i++)
+		sleep_ms(VPORT_POLL);
 }
 
 /* The child that waits becomes the program, unless that has a terminal. */

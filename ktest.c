@@ -629,7 +629,6 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	long long start;       /* when QEMU was started, ms */
 	int fd[FD_ALL];        /* our ends, -1: closed */
 	long long deadline[ENDINGS]; /* by what it ends, ms; 0: none */
-	struct stream job, in, out, err;
 	char message[1024];    /* of the control port, so far */
 	size_t message_len;
 	int status;            /* the verdict: a status, and how many bytes */
@@ -657,6 +656,7 @@ struct vm { /* one QEMU process and all ends of it that are ours */
 	bool raw;              /* the terminal is; it was: */
 	struct termios terminal;
 	size_t typed;          /* how much of the way to leave it */
+	struct stream job, in, out, err; /* last: see vm_reset() */
 };
 
 struct input { /* a file that a snapshot depends on */
@@ -961,6 +961,7 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 {
 	long long wait = -1;
 	int ready;
+	bool idle;
 
 	if (k->deadline > 0 && !k->over && (until == 0 || k->deadline < until))
 		until = k->deadline;
@@ -970,6 +971,7 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	}
 	p[0] = (struct pollfd){ .fd = k->wake_fd, .events = POLLIN };
 	ready = poll(p, n, (int)wait);
+	idle = ready == 0;
 	if (ready < 0) { /* EINTR, or no memory: then soon again */
 		for (size_t i = 0; i < n; i++)
 			p[i].revents = 0;
@@ -978,7 +980,7 @@ static int wait_fds(struct ktest *k, struct pollfd *p, size_t n,
 	/* A signal for all of us has ended QEMU, too: poll() sees that first,
 	 * and then runs our handler. */
 	ready -= p[0].revents != 0;
-	if (p[0].revents != 0 || poll(p, 1, 0) > 0)
+	if (p[0].revents != 0 || (!idle && poll(p, 1, 0) > 0))
 		run_wake(k);
 	if (!deadline_passed(k->deadline) || k->over)
 		return ready;
@@ -1575,14 +1577,17 @@ static bool elf_segment(const char *p, size_t n, size_t i,
 /* -- A run's memory -- */
 static void vm_reset(struct vm *v)
 {
-	const struct stream none = { .from = -1, .to = -1 };
+	struct stream *const stream[] = { &v->job, &v->in, &v->out, &v->err };
 
-	memset(v, 0, sizeof *v); /* too large for a copy on the stack */
+	memset(v, 0, offsetof(struct vm, job)); /* no page of their data */
+	for (size_t i = 0; i < COUNT(stream); i++) {
+		memset(stream[i], 0, offsetof(struct stream, data));
+		stream[i]->from = stream[i]->to = -1;
+	}
 	v->leash = -1;
 	v->dump = -1;
 	for (size_t i = 0; i < COUNT(v->fd); i++)
 		v->fd[i] = -1;
-	v->job = v->in = v->out = v->err = none;
 }
 
 /* A run's working memory; NULL and r->error if there is none. */
@@ -10512,11 +10517,14 @@ static struct pollfd stream_poll(const struct stream *s)
 	return (struct pollfd){ .fd = s->from, .events = POLLIN };
 }
 
+/* The job is a file, which keeps nobody waiting: its next chunk comes at once. */
 static void stream_move(struct ktest *k, struct stream *s)
 {
-	if (s->len > 0)
+	const bool writes = s->len > 0;
+
+	if (writes)
 		stream_write(k, s);
-	else
+	if (!writes || (s == &k->vm.job && s->from >= 0 && s->len == 0))
 		stream_read(k, s);
 }
 

@@ -283,14 +283,13 @@ enum { /* sizes, in bytes unless a name says otherwise */
 	DEFAULT_CMDLINE_MAX = 2047 /* x86 COMMAND_LINE_SIZE less the NUL */
 };
 
-enum { /* times, in milliseconds but for KVM_AGAIN_S */
+enum { /* times, in milliseconds */
 	BYTE_WAIT_MS = 1000,    /* for the exit byte once QEMU has ended */
 	STALL_WAIT_MS = 10000,  /* announced output or QEMU's end: no news */
 	KVM_WAIT_MS = 10000,    /* KVM (auto) without a word, before init's */
 	CHILD_TICK_MS = 1000,   /* look for QEMU's end without being told */
 	TICK_MEASURE_MS = 5,    /* 50 ns of jitter in 5 ms: 10 ppm */
 	LINK_WAIT_MS = 60000,   /* for the other end of a -link */
-	KVM_AGAIN_S = 3600,     /* until one that gave none is tried again */
 	BOOT_WAIT_MS = 5000,    /* a guest that boots uses more than */
 	BOOT_CPU_MS = 100,      /* that much CPU time in this time */
 	WRITER_WAIT_MS = 10000, /* for another ktest that saves this machine */
@@ -729,7 +728,6 @@ struct ktest {
 	int initrd;                /* an -initrd-path that is no file, or -1 */
 	int kernel;                /* what was unpacked of it, or -1 */
 	bool job_said;             /* what is worth a line about the job */
-	bool kvm_dead;             /* KVM gave no sign of life in this run */
 	struct snapshot snapshot;
 	struct qemu qemu;
 	struct vm vm;
@@ -7579,21 +7577,16 @@ static void snapshot_try(struct ktest *k, const char *path, bool deep)
 }
 
 /* -- The directory of -snapshot auto -- */
-static bool auto_path(char *out, const char *name)
+static int auto_directory(struct ktest *k, char *dir)
 {
 	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 	const bool own = xdg != NULL && xdg[0] == '/';
 
-	home = own ? xdg : home != NULL ? home : "";
-	return home[0] == '/'
-	       && snprintf(out, PATH_SIZE, "%s/%sktest%s", home,
-			   own ? "" : ".cache/", name) < PATH_SIZE;
-}
-
-static int auto_directory(struct ktest *k, char *dir)
-{
-	if (!auto_path(dir, ""))
+	home = own ? xdg : home;
+	if (home == NULL || home[0] != '/')
 		return fail(k, "neither XDG_CACHE_HOME nor HOME is set");
+	if (path_set(k, dir, "%s/%sktest", home, own ? "" : ".cache/") < 0)
+		return -1;
 	for (char *p = dir; (p = strchr(p + 1, '/')) != NULL; *p = '/') {
 		*p = '\0';
 		(void)mkdir(dir, 0700);
@@ -7602,7 +7595,6 @@ static int auto_directory(struct ktest *k, char *dir)
 }
 
 #define SNAPSHOT_NAME "snapshot-"
-#define KVM_FAILED "/kvm-failed" /* is there, too, see kvm_remember() */
 #define SNAPSHOT_PART ".ktest-" /* and six letters: one that is written */
 
 static bool auto_has(const char *name)
@@ -11080,44 +11072,13 @@ static enum remedy_word remedy_kvm(struct ktest *k, struct attempt *a)
 
 	if (k->o->accel != ACCEL_AUTO || a->accel != ACCEL_KVM)
 		return NO_REMEDY;
-	k->kvm_dead = !kvm_stopped(k, why)
-		      && (k->end == END_KVM || !qemu_said(k, "", why)
-			  || why[0] == '\0');
-	if (k->kvm_dead)
+	if (!kvm_stopped(k, why)
+	    && (k->end == END_KVM || !qemu_said(k, "", why) || why[0] == '\0'))
 		(void)snprintf(why, sizeof why, "no sign of life (-accel tcg"
 			       " spares the attempt)");
 	warn(k, "using tcg, because kvm failed: %s", why);
 	a->accel = ACCEL_TCG;
 	return AGAIN;
-}
-
-/* KVM without a sign of life costs 10 s. If TCG then has one, a file spares the
- * user's next runs that for an hour, or until a guest lives under KVM. */
-static void kvm_remember(struct ktest *k)
-{
-	char path[PATH_SIZE], dir[PATH_SIZE];
-
-	if (k->vm.phase < PHASE_SAVED || !auto_path(path, KVM_FAILED))
-		return;
-	if (k->attempt.accel == ACCEL_KVM)
-		(void)unlink(path);
-	else if (k->kvm_dead && auto_directory(k, dir) == 0)
-		(void)close(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW
-				 | O_CLOEXEC, 0600));
-}
-
-static void kvm_recall(struct ktest *k)
-{
-	char path[PATH_SIZE];
-	struct stat st;
-
-	if (k->o->accel != ACCEL_AUTO || k->attempt.accel != ACCEL_KVM
-	    || k->attempt.boot == BOOT_RESTORE || !auto_path(path, KVM_FAILED)
-	    || stat(path, &st) < 0 || time(NULL) - st.st_mtime >= KVM_AGAIN_S)
-		return;
-	warn(k, "using tcg, because kvm failed, less than an hour ago (-accel kvm"
-	     " tries it again)");
-	k->attempt.accel = ACCEL_TCG;
 }
 
 /* The guest found no vports, and did not panic, or did not say why it ended:
@@ -11277,7 +11238,6 @@ static int run_attempts(struct ktest *k)
 	struct attempt *a = &k->attempt;
 	const char *gdb = k->o->gdb;
 
-	kvm_recall(k);
 	do {
 		if (!k->over)
 			k->end = END_NONE;
@@ -11310,7 +11270,6 @@ static int run_attempts(struct ktest *k)
 			run_stop(k, END_OUTPUT);
 		vm_supervise(k);
 	} while (attempt_next(k));
-	kvm_remember(k);
 	return health_judge(k, verdict(k));
 }
 

@@ -5,8 +5,6 @@
 . "$(dirname "$0")/tap.sh"
 
 need_cloud
-: "${XDG_CACHE_HOME:=$T/cache}"	# whose KVM failed is remembered there
-export XDG_CACHE_HOME
 cloud_guest() { # OPTIONS...
 	run "$KTEST" -kernel-path "$KTEST_CLOUD" "$@" -- "$GUEST" say out 31
 }
@@ -35,7 +33,6 @@ done
 exec qemu-system-x86_64 "$@"
 EOF
 	chmod 755 "$T/qemu"
-	rm -f "$XDG_CACHE_HOME/ktest/kvm-failed"
 	run "$KTEST" -kernel-path "$KTEST_CLOUD" -qemu "$T/qemu" -- \
 	    "$GUEST" say out 32
 	is "$status" 32 'auto: another processor model, status'

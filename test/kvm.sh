@@ -162,7 +162,7 @@ part() {
 		    -module kvm-amd -cmdline 'nohz=off highres=off' \
 		    -env KTEST="$KTEST" -env GUEST="$T/guest" \
 		    -env KTEST_TINY="$KTEST_TINY" \
-		    -env KTEST_CLOUD="$KTEST_CLOUD" -env XDG_CACHE_HOME=/tmp \
+		    -env KTEST_CLOUD="$KTEST_CLOUD" \
 		    -env ALL="$all" -env KTEST_OPTIONS='-cmdline nohz=off' \
 		    -- sh "$T/inner.sh" "$@"
 		[ "$status" = 124 ] && [ "$tries" -lt 3 ]

@@ -239,8 +239,7 @@ unset_attempts
 if (: <>/dev/kvm) 2>/dev/null; then
 	kvm_end='say=qemu:qemu: error: failed to set MSR 0x10a to 0x0\n'
 	FAKE_KVM="$kvm_end;die=6"
-	XDG_CACHE_HOME=$T/cache
-	export FAKE_KVM XDG_CACHE_HOME
+	export FAKE_KVM
 	do_fake "$well;x=7" -accel auto
 	is "$status $(starts)" '7 2' 'KVM aborts: TCG'
 	one_line "$err" 'KVM aborts: one line'
@@ -279,27 +278,9 @@ if (: <>/dev/kvm) 2>/dev/null; then
 	is "$status $(starts)" '8 1' 'KVM works: one attempt'
 	empty "$err" 'KVM works: no line'
 
-	# One that is dead is not tried again for an hour, or until it lives.
 	FAKE_KVM=stay
 	do_fake "$well;x=7" -accel auto -timeout 1
 	no_verdict 'KVM is dead, -timeout' 'timeout after 1 s: .*, under kvm' 124
-	do_fake 'exit=1' -accel auto
-	is "$status $(starts)" '125 2' 'KVM is dead, and so is TCG'
-	ok 'KVM is dead, and so is TCG: that is not remembered' \
-	    [ ! -e "$T/cache" ]
-	do_fake "$well;x=7" -accel auto
-	is "$status $(starts)" '7 2' 'KVM is dead: TCG'
-	like "$err" 'kvm failed: no sign of life' 'KVM is dead: why'
-	FAKE_KVM="$well;x=8"
-	do_fake "$well;x=7" -accel auto
-	is "$status $(starts)" '7 1' 'KVM was dead: not tried'
-	one_line "$err" 'KVM was dead: one line'
-	like "$err" 'kvm failed, less than an hour ago' 'KVM was dead: why'
-	touch -t 202001010000 "$T/cache/ktest/kvm-failed"
-	do_fake "$well;x=7" -accel auto
-	is "$status $(starts)" '8 1' 'KVM was dead, long ago: tried'
-	is "$(ls -A "$T/cache/ktest")" '' 'KVM lives: that is remembered'
-	unset XDG_CACHE_HOME
 	unset_attempts
 else
 	skip 'no /dev/kvm' 'what KVM does'

@@ -7337,8 +7337,8 @@ static uint64_t cpu_hash(int accel)
 }
 
 /* QEMU's arguments for saving this machine, but for paths of files whose
- * content counts, and what initramfs_skeleton() finds here. The clock's rate is not
- * measured yet. */
+ * content counts, and what initramfs_skeleton() finds here. The clock's rate is
+ * not measured yet. */
 static int args_hash(struct ktest *k, const struct attempt *of, uint64_t *hash)
 {
 	const struct attempt a = {
@@ -10239,6 +10239,13 @@ static void agent_sync(struct vm *v)
 	v->job.len = t.len;
 }
 
+static void agent_begin(struct ktest *k)
+{
+	k->vm.agent = (struct agent){ .since = now_ms() };
+	deadline_set(k, END_AGENT, AGENT_TICK_MS);
+	agent_sync(&k->vm);
+}
+
 /* The next thing is waited for. */
 static void agent_step(struct ktest *k, enum agent_step next)
 {
@@ -10767,13 +10774,10 @@ static void vm_supervise(struct ktest *k)
 	else if (program && o->gdb == NULL) {
 		if (o->accel == ACCEL_AUTO && k->attempt.accel == ACCEL_KVM)
 			deadline_set(k, END_KVM, kvm_patience(k));
-		if (o->image != NULL) {
-			v->agent = (struct agent){ .since = now_ms() };
-			deadline_set(k, END_AGENT, AGENT_TICK_MS);
-			agent_sync(v);
-		} else if (k->attempt.accel == ACCEL_TCG) {
+		if (o->image != NULL)
+			agent_begin(k);
+		else if (k->attempt.accel == ACCEL_TCG)
 			deadline_set(k, END_BOOT_HUNG, BOOT_WAIT_MS);
-		}
 	}
 	k->explain.possible = program;
 	if (k->attempt.boot == BOOT_COLD)
@@ -11783,16 +11787,17 @@ static void junit_case(struct runs *rs, const struct run *r,
 	else
 		runs_print(rs, to, "\" name=\"%n\"", n, r->program);
 	runs_print(rs, to, " time=\"%t\">\n", r->ms);
-	if (fates[fate].junit != NULL)
+	if (fates[fate].junit != NULL) {
 		runs_print(rs, to, "<%s type=\"%s\" message=\"", fates[fate].junit,
 			   fate == BROKEN && r->status == KTEST_TIMEOUT
 			   ? "timeout" : fates[fate].word);
-	if (fates[fate].junit != NULL && point == NULL)
-		runs_print(rs, to, "status %d%s%s\"/>\n", r->status,
-			   r->why[0] != '\0' ? ": " : "", r->why);
-	else if (fates[fate].junit != NULL)
-		runs_print(rs, to, "%s\"/>\n", point->directive != NULL
-			   ? point->directive : "not ok");
+		if (point != NULL)
+			runs_print(rs, to, "%s\"/>\n", point->directive != NULL
+				   ? point->directive : "not ok");
+		else
+			runs_print(rs, to, "status %d%s%s\"/>\n", r->status,
+				   r->why[0] != '\0' ? ": " : "", r->why);
+	}
 	if (point != NULL)
 		runs_print(rs, to, "</testcase>\n");
 }

@@ -61,7 +61,7 @@ init: init.c
 init-aarch64 init-riscv64 init-s390x init-x86_64: init.c
 	@arch=$@; arch=$${arch#init-}-linux-gnu; \
 	for cc in $$arch-gcc "$(CLANG) --target=$$arch -fuse-ld=lld"; do \
-		for o in '-Oz -mcmodel=tiny' '-Oz -msmall-exec' -Oz -Os; do \
+		for o in '-Oz -mcmodel=tiny' '-Oz -msmall-exec -mtune=z13' -Oz -Os; do \
 			set -- $$cc $$o $(INIT_CFLAGS) init.c -o $@; \
 			"$$@" 2>/dev/null && echo "$$@" && exit; \
 		done; \

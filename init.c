@@ -95,6 +95,7 @@
 #define MODULE_LIST  "/.ktest/modules"
 #define CONTROL_PORT "ktest.control"
 #define IMAGE_DIR    "/run/ktest"
+#define UNLIMITED    "18446744073709551615"
 
 enum { STATUS_NOT_EXECUTED = 126, STATUS_NOT_FOUND = 127 };
 
@@ -196,7 +197,7 @@ enum {
 	SYS_prlimit64 = 302, SYS_finit_module = 313
 };
 
-enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 0 };
+enum { O_DIRECTORY = 0200000 };
 
 long sys1(long nr, long a);
 long sys2(long nr, long a, long b);
@@ -279,8 +280,9 @@ enum {
 
 #ifdef __aarch64__
 
-enum { O_DIRECTORY = 040000, BIG_ENDIAN = 0 };
+enum { O_DIRECTORY = 040000 };
 
+#define SYS_ASM __asm__ volatile
 #define SYS_CALL "mov x8, %1\n\tsvc 0"
 #define SYS_NUMBER "x8"
 #define SYS_A "x0"
@@ -325,8 +327,9 @@ __asm__(
 
 #else
 
-enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 0 };
+enum { O_DIRECTORY = 0200000 };
 
+#define SYS_ASM __asm__ volatile
 #define SYS_CALL "li a7, %1\n\tecall"
 #define SYS_NUMBER "a7"
 #define SYS_A "a0"
@@ -395,8 +398,11 @@ enum {
 	SYS_prlimit64 = 334, SYS_finit_module = 344, SYS_socket = 359
 };
 
-enum { O_DIRECTORY = 0200000, BIG_ENDIAN = 1 };
+enum { O_DIRECTORY = 0200000 };
 
+#define WIRE(bits, n) __builtin_bswap##bits(n)
+
+#define SYS_ASM __asm__ __inline__ volatile /* shorter than it looks */
 #define SYS_CALL ".if %1 < 256\n\tsvc %1\n\t.else\n\t" \
 	"lghi %%r1, %1\n\tsvc 0\n\t.endif"
 #define SYS_NUMBER "r1"
@@ -446,7 +452,7 @@ __asm__(
 #define SYS_DEFINE static inline __attribute__((always_inline)) long
 #define SYS_IN(name) name##_ __asm__(SYS_##name) = name
 #define SYS_RETURN(...) \
-	__asm__ volatile(SYS_CALL : "+r"(A_) : __VA_ARGS__ : \
+	SYS_ASM(SYS_CALL : "+r"(A_) : __VA_ARGS__ : \
 	    SYS_NUMBER, "memory"); \
 	return A_
 
@@ -534,8 +540,9 @@ enum {
 	MS_RDONLY = 1, MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8,
 	MS_LOCKED = MS_NOSUID | MS_NODEV | MS_NOEXEC,
 	MS_BIND = 4096, MS_MOVE = 8192, MNT_DETACH = 2,
-	PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20,
-	MAP_POPULATE = 0x8000, MCL_CURRENT = 1, RLIMIT_CORE = 4
+	PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1, MAP_PRIVATE = 2,
+	MAP_ANONYMOUS = 0x20, MAP_POPULATE = 0x8000, MCL_CURRENT = 1,
+	RLIMIT_CORE = 4
 };
 
 enum {
@@ -566,7 +573,8 @@ enum {
 #define LINUX_REBOOT_CMD_RESTART   0x01234567L
 #define LINUX_REBOOT_CMD_POWER_OFF 0x4321fedcL
 
-/* Ours. Times in milliseconds. */
+/* Ours. Times in milliseconds, of which a second has 1024 here: so nothing has
+ * to be divided between these and the kernel's. */
 enum {
 	VPORT_WAIT = 10000,         /* a busy host may need 100 */
 	VPORT_POLL = 1,             /* vports raise no event to wait for */
@@ -579,7 +587,7 @@ enum {
 	LIMIT_STEP = 100,           /* see struct limit */
 	REST = 5,                   /* before a vport is tried again */
 	LOG_WAIT = 5000,            /* a kernel that never stops to log */
-	LEAK_AGE = 5000,            /* kmemleak.c's MSECS_MIN_AGE */
+	LEAK_AGE = 5 * 1024,        /* kmemleak.c's MSECS_MIN_AGE */
 	RETYPE = 500,               /* between two ends that are typed */
 
 	CHUNK = 16384,              /* what one write hands to a vport */
@@ -651,6 +659,16 @@ static int str_equal(const char *a, const char *b)
 	return str_begins(a, b) && str_length(a) == str_length(b);
 }
 
+/* Ends s at the first c; returns what is behind that, or the end. */
+static char *str_cut(char *s, char c)
+{
+	while (*s != '\0' && *s != c)
+		s++;
+	if (*s != '\0')
+		*s++ = '\0';
+	return s;
+}
+
 /* Digits of the base, at most so many; moves *s behind them. */
 static uint64_t str_number(const char **s, unsigned base, int most)
 {
@@ -667,17 +685,24 @@ static uint64_t str_number(const char **s, unsigned base, int most)
 	return value;
 }
 
-/* Numbers that the host sends and takes are little endian: turns one round
- * where ours are not. */
-static void wire_order(void *number, size_t n)
+/* Two decimal numbers, with a character between them. */
+static void str_pair(const char *s, long pair[2])
 {
-	char *first = number, *last = first + n, byte;
+	pair[0] = (long)str_number(&s, 10, 20);
+	s += *s != '\0';
+	pair[1] = (long)str_number(&s, 10, 20);
+}
 
-	while (BIG_ENDIAN && first < --last) {
-		byte = *first;
-		*first++ = *last;
-		*last = byte;
-	}
+/* Numbers that the host sends and takes are little endian. Where ours are not,
+ * this turns one round. */
+#ifndef WIRE
+#define WIRE(bits, n) (n)
+#endif
+
+static void wire_put(unsigned char *to, uint64_t number)
+{
+	number = WIRE(64, number);
+	memcpy(to, &number, sizeof number);
 }
 
 struct text {
@@ -687,15 +712,23 @@ struct text {
 
 static void text_char(struct text *t, char c)
 {
-	if (t->length + 1 < sizeof t->s)
+	if (t->length + 2 < sizeof t->s)
 		t->s[t->length++] = c;
 	t->s[t->length] = '\0';
 }
 
+/* The end of a line, for which there is always room. */
+static void text_newline(struct text *t)
+{
+	t->s[t->length++] = '\n';
+	t->s[t->length] = '\0';
+}
+
+/* Control characters, which no name of ours has, would break a line. */
 static void text_add(struct text *t, const char *s)
 {
-	while (*s != '\0')
-		text_char(t, *s++);
+	for (; *s != '\0'; s++)
+		text_char(t, (unsigned char)*s < 32 || *s == 127 ? '?' : *s);
 }
 
 static void text_begin(struct text *t, const char *s)
@@ -712,14 +745,7 @@ static void text_join(struct text *t, const char *a, const char *b,
 	text_add(t, c);
 }
 
-/* A name from outside: control characters would break the line. */
-static void text_name(struct text *t, const char *s)
-{
-	for (; *s != '\0'; s++)
-		text_char(t, (unsigned char)*s < 32 || *s == 127 ? '?' : *s);
-}
-
-static void text_number(struct text *t, unsigned long value)
+static void text_number(struct text *t, unsigned value)
 {
 	if (value >= 10)
 		text_number(t, value / 10);
@@ -728,7 +754,7 @@ static void text_number(struct text *t, unsigned long value)
 
 static const struct error {
 	unsigned char number;
-	char text[27];
+	char text[26];
 } error_table[] = {
 	{EPERM, "operation not permitted"},
 	{ENOENT, "no such file or directory"},
@@ -751,16 +777,16 @@ static const struct error {
 /* ": " and what it means. */
 static void text_error(struct text *t, long error)
 {
-	size_t i;
+	const struct error *e = error_table;
 
 	text_add(t, ": ");
-	for (i = 0; i < sizeof error_table / sizeof *error_table; i++)
-		if (error_table[i].number == -error) {
-			text_add(t, error_table[i].text);
+	for (; e < error_table + sizeof error_table / sizeof *e; e++)
+		if (e->number == -error) {
+			text_add(t, e->text);
 			return;
 		}
 	text_add(t, "errno ");
-	text_number(t, (unsigned long)-error);
+	text_number(t, (unsigned)-error);
 }
 
 /* ======================================================================
@@ -800,9 +826,9 @@ static long sys_write(long fd, const void *from, size_t size)
 	return sys3(SYS_write, fd, (long)from, (long)size);
 }
 
-static long sys_mkdir(const char *path, long mode)
+static void dir_make(const char *path)
 {
-	return sys3(SYS_mkdirat, AT_FDCWD, (long)path, mode);
+	sys3(SYS_mkdirat, AT_FDCWD, (long)path, 0755);
 }
 
 static long sys_unlink(const char *path)
@@ -822,20 +848,20 @@ static int file_exists(const char *path)
 	return sys3(SYS_faccessat, AT_FDCWD, (long)path, 0) == 0;
 }
 
-static long file_write(const char *path, const char *bytes, size_t size)
+static long file_write(const char *path, const char *text)
 {
 	long fd = sys_open(path, O_WRONLY, 0);
-	long n = fd < 0 ? fd : sys_write(fd, bytes, size);
+	long n = fd < 0 ? fd : sys_write(fd, text, str_length(text));
 
 	sys_close(fd);
 	return n;
 }
 
-/* Readable and writable memory, zeroed, or a private copy of a file. */
+/* Readable and writable memory, a file's or zeroed. */
 static void *sys_map(size_t size, long flags, long fd)
 {
-	long at = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | flags, fd, 0);
+	long at = sys6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, flags,
+	    fd, 0);
 
 	return at < 0 && at > -4096 ? NULL : (void *)at;
 }
@@ -861,8 +887,7 @@ static long child_file;         /* a signalfd: a child has ended; 0: none */
 static long poll_events(struct pollfd *fds, size_t n, int64_t ms)
 {
 	const uint64_t mask = child_file > 0 ? ~0ULL : ~SIGCHLD_BIT;
-	const uint32_t positive = (uint32_t)ms; /* divided with less code */
-	struct timespec time = {positive / 1000, positive % 1000 * 1000000};
+	const struct timespec time = {ms >> 10, (ms & 1023) * 976562};
 
 	return sys5(SYS_ppoll, (long)fds, (long)n,
 	    ms < 0 ? 0 : (long)&time, (long)&mask, sizeof mask);
@@ -921,31 +946,30 @@ static int64_t clock_ms(void)
 	struct timespec now = {0, 0};
 
 	sys2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);
-	return now.sec * 1000 + (uint32_t)now.nsec / 1000000;
+	return now.sec * 1024 + (now.nsec * 4398 >> 32);
 }
 
 /*
- * A limit for a wait, which has to look at it every LIMIT_STEP milliseconds.
- * What passes between two looks counts for no more than that: when it took
- * longer, the host had stopped the machine or had no time for it.
+ * A limit for a wait that is done in steps of at most LIMIT_STEP milliseconds.
+ * What passes between two of them counts for no more than that: when it took
+ * longer, the host had stopped the machine or had no time for it. So the first
+ * step may find 0 in `looked`.
  */
 struct limit {
 	int64_t left, looked;
 };
 
-static void limit_begin(struct limit *limit, int64_t ms)
-{
-	limit->left = ms;
-	limit->looked = clock_ms();
-}
-
-static int limit_passed(struct limit *limit)
+/* A step of so many; 0 instead if the limit has passed. */
+static int limit_wait(struct limit *limit, int64_t ms)
 {
 	int64_t now = clock_ms(), passed = now - limit->looked;
 
 	limit->looked = now;
 	limit->left -= passed < LIMIT_STEP ? passed : LIMIT_STEP;
-	return limit->left <= 0;
+	if (limit->left <= 0)
+		return 0;
+	sleep_ms(ms);
+	return 1;
 }
 
 static void wake_up(int signal)
@@ -968,17 +992,13 @@ static void signal_mask(uint64_t mask)
 static void signals_prepare(void)
 {
 	const uint64_t child = SIGCHLD_BIT;
-	struct {
+	static const struct {
 		void (*handler)(int);
 		unsigned long flags;
 		void (*restorer)(void);
 		uint64_t mask;
-	} action;
+	} action = {wake_up, SA_NOCLDSTOP | SA_RESTORER, signal_return, ~0ULL};
 
-	action.handler = wake_up;
-	action.flags = SA_NOCLDSTOP | SA_RESTORER;
-	action.restorer = signal_return;
-	action.mask = ~0ULL;
 	signal_mask(~0ULL);
 	child_file = sys4(SYS_signalfd4, -1, (long)&child, sizeof child,
 	    O_CLOEXEC | O_NONBLOCK);
@@ -1002,16 +1022,12 @@ static long control_port;       /* 0: not open yet, that number is taken */
  */
 static int control_write(const void *bytes, size_t size)
 {
-	struct limit limit;
-	int waits;
+	struct limit limit = {CONTROL_WAIT, 0};
 
-	for (waits = 0; control_port > 0; sleep_ms(VPORT_POLL)) {
+	while (control_port > 0 && limit.left > 0) {
 		if (sys_write(control_port, bytes, size) > 0)
 			return 1;
-		if (!waits++)
-			limit_begin(&limit, CONTROL_WAIT);
-		if (limit_passed(&limit))
-			break;
+		limit_wait(&limit, VPORT_POLL);
 	}
 	return 0;
 }
@@ -1034,15 +1050,15 @@ static void report(struct text *t, const char *level, const char *what,
 	text_add(t, what);
 	if (name != NULL) {
 		text_char(t, ' ');
-		text_name(t, name);
+		text_add(t, name);
 	}
 	if (error != 0)
 		text_error(t, error);
-	t->s[t->length++] = '\n'; /* in the place of the NUL */
+	text_newline(t);
 	if (in_image && host_port <= 0) /* the guest agent tells it */
 		sys_write(2, t->s + 3, t->length - 3);
 	else
-		file_write("/dev/kmsg", t->s, t->length);
+		file_write("/dev/kmsg", t->s);
 }
 
 static void warn(const char *what, const char *name, long error)
@@ -1073,58 +1089,59 @@ static void die(const char *what, const char *name, long error)
  * ====================================================================== */
 
 static const struct mount {
-	char path[20], type[9], options[22];
+	const char *options;
+	char type[9], path[20];
 	unsigned char flags;
 	unsigned char required; /* nothing works without it */
 	unsigned char inside;   /* in another mount, which takes it along */
 } mount_table[] = {
-	{"/dev", "devtmpfs", "", MS_NOSUID | MS_NOEXEC, 0, 0},
-	{"/sys", "sysfs", "", MS_LOCKED, 1, 0},
-	{"/sys/kernel/debug", "debugfs", "", MS_LOCKED, 0, 1},
-	{"/sys/kernel/tracing", "tracefs", "", MS_LOCKED, 0, 1},
-	{"/sys/fs/cgroup", "cgroup2", "", MS_LOCKED, 0, 1},
-	{"/sys/fs/bpf", "bpf", "mode=700", MS_LOCKED, 0, 1},
-	{"/proc", "proc", "", MS_LOCKED, 0, 0},
-	{"/dev/pts", "devpts", "mode=620,ptmxmode=666",
+	{"", "devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC, 0, 0},
+	{"", "sysfs", "/sys", MS_LOCKED, 1, 0},
+	{"", "debugfs", "/sys/kernel/debug", MS_LOCKED, 0, 1},
+	{"", "tracefs", "/sys/kernel/tracing", MS_LOCKED, 0, 1},
+	{"", "cgroup2", "/sys/fs/cgroup", MS_LOCKED, 0, 1},
+	{"mode=700", "bpf", "/sys/fs/bpf", MS_LOCKED, 0, 1},
+	{"", "proc", "/proc", MS_LOCKED, 0, 0},
+	{"mode=620,ptmxmode=666", "devpts", "/dev/pts",
 	    MS_NOSUID | MS_NOEXEC, 0, 1},
-	{"/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV, 0, 1},
-	{"/run", "tmpfs", "mode=755", MS_NOSUID | MS_NODEV, 0, 0},
-	{"/tmp", "tmpfs", "", 0, 0, 0},
+	{"mode=1777", "tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, 0, 1},
+	{"mode=755", "tmpfs", "/run", MS_NOSUID | MS_NODEV, 0, 0},
+	{"", "tmpfs", "/tmp", 0, 0, 0},
 };
 
 enum { MOUNTS = sizeof mount_table / sizeof *mount_table };
 
-/* What a kernel without devtmpfs does not make; where it did, making them
- * again fails and changes nothing. Numbers: devices.txt in the kernel's admin
- * guide. */
+/* What a kernel without devtmpfs does not make in /dev; where it did, making
+ * them again fails and changes nothing. Numbers: devices.txt in the kernel's
+ * admin guide. */
 static const struct node {
-	char path[14];
+	char name[8];
 	unsigned char major, minor;
 } node_table[] = {
-	{"/dev/null", 1, 3}, {"/dev/zero", 1, 5}, {"/dev/full", 1, 7},
-	{"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/kmsg", 1, 11},
-	{"/dev/tty", 5, 0}, {"/dev/console", 5, 1}, {"/dev/ptmx", 5, 2},
+	{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8},
+	{"urandom", 1, 9}, {"kmsg", 1, 11}, {"tty", 5, 0}, {"console", 5, 1},
+	{"ptmx", 5, 2},
 };
 
-/* No udev will make these, and programs write to /dev/stdout. */
+/* No udev will make these in /dev, and programs write to /dev/stdout. */
 static const struct link {
-	char path[12], target[16];
+	char name[7], target[16];
 } link_table[] = {
-	{"/dev/fd", "/proc/self/fd"}, {"/dev/stdin", "/proc/self/fd/0"},
-	{"/dev/stdout", "/proc/self/fd/1"}, {"/dev/stderr", "/proc/self/fd/2"},
+	{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"},
+	{"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
 };
 
-static long node_make(const char *path, unsigned major, unsigned minor)
+static void node_make(const char *path, long major, long minor)
 {
-	return sys4(SYS_mknodat, AT_FDCWD, (long)path, S_IFCHR | 0666,
-	    (long)(major << 8 | (minor & 0xff) | (minor & ~0xffU) << 12));
+	sys4(SYS_mknodat, AT_FDCWD, (long)path, S_IFCHR | 0666,
+	    major << 8 | (minor & 0xff) | (minor & ~0xff) << 12);
 }
 
 static void mount_one(const struct mount *m)
 {
 	long error;
 
-	sys_mkdir(m->path, 0755);
+	dir_make(m->path);
 	error = sys_mount(m->type, m->path, m->type, m->flags, m->options);
 	if (error == 0)
 		return;
@@ -1141,14 +1158,16 @@ static void mounts_make(void)
 
 	sys1(SYS_umask, 0);
 	mount_one(&mount_table[0]);
+	sys1(SYS_chdir, (long)"/dev");
 	for (i = 0; i < sizeof node_table / sizeof *node_table; i++)
-		node_make(node_table[i].path, node_table[i].major,
+		node_make(node_table[i].name, node_table[i].major,
 		    node_table[i].minor);
-	for (i = 1; i < MOUNTS; i++)
-		mount_one(&mount_table[i]);
 	for (i = 0; i < sizeof link_table / sizeof *link_table; i++)
 		sys3(SYS_symlinkat, (long)link_table[i].target, AT_FDCWD,
-		    (long)link_table[i].path);
+		    (long)link_table[i].name);
+	sys1(SYS_chdir, (long)"/");
+	for (i = 1; i < MOUNTS; i++)
+		mount_one(&mount_table[i]);
 }
 
 /* ======================================================================
@@ -1162,39 +1181,30 @@ static void mounts_make(void)
 static long old_root;           /* 0: the initramfs is the root */
 static long kept_dir;           /* it stays where it is, seen or not */
 
-struct share {
-	char tag[8];            /* the device's */
-	int writable;
-	const char *dir;        /* "/" is the root */
-};
-
-/* The value of 'h', "0rDIR": the number in the tag, r or w, the directory. */
-static void share_read(struct share *share, const char *value)
-{
-	memcpy(share->tag, "ktest", 5);
-	share->tag[5] = value[0];
-	share->tag[6] = '\0';
-	share->writable = value[1] == 'w';
-	share->dir = value + 2;
-}
+/* In the value of 'h', "0rDIR": the number in the tag, r or w, the directory. */
+enum { SHARE_TAG, SHARE_ACCESS, SHARE_DIR };
 
 /*
- * Mounts the share at dir, which need not be share->dir. What may not change
+ * Mounts a share at dir, which need not be its own. What may not change
  * underneath is kept in memory for good (cache=loose), else only mapped pages
  * are (cache=mmap), so a write is the host's when it returns.
  */
-static void share_mount(const struct share *share, const char *dir)
+static void share_mount(const char *share, const char *dir)
 {
-	long error = sys_mount(share->tag, dir, "9p",
-	    share->writable ? 0 : MS_RDONLY, share->writable ?
-	    "trans=virtio,version=9p2000.L,msize=262144,cache=mmap" :
-	    "trans=virtio,version=9p2000.L,msize=262144,cache=loose");
+	const int writable = share[SHARE_ACCESS] == 'w';
+	char tag[] = "ktestN";
+	struct text options;
+	long error;
 
+	tag[5] = share[SHARE_TAG];
+	text_join(&options, "trans=virtio,version=9p2000.L,msize=262144,cache=",
+	    writable ? "mmap" : "loose", "");
+	error = sys_mount(tag, dir, "9p", writable ? 0 : MS_RDONLY, options.s);
 	if (error == -ENODEV)
 		die("the kernel has no 9p (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)",
 		    NULL, 0);
 	if (error != 0)
-		die("cannot mount", share->dir, error);
+		die("cannot mount", share + SHARE_DIR, error);
 }
 
 /* Where the new root is to be found: what is written goes to a layer. */
@@ -1202,11 +1212,11 @@ static const char *root_layer(const char *host)
 {
 	long error;
 
-	sys_mkdir("/.layer", 0755);
+	dir_make("/.layer");
 	sys_mount("tmpfs", "/.layer", "tmpfs", 0, "");
-	sys_mkdir("/.layer/new", 0755);
-	sys_mkdir("/.layer/work", 0755);
-	sys_mkdir("/.root", 0755);
+	dir_make("/.layer/new");
+	dir_make("/.layer/work");
+	dir_make("/.root");
 	error = sys_mount("overlay", "/.root", "overlay", 0, "lowerdir=/.host,"
 	    "upperdir=/.layer/new,workdir=/.layer/work");
 	if (error == 0)
@@ -1239,7 +1249,7 @@ static void root_switch(const char *root, int writable, const char *keep)
 	for (m = mount_table; m < mount_table + MOUNTS; m++) {
 		if (m->inside)
 			continue;
-		sys_mkdir(m->path + 1, 0755);
+		dir_make(m->path + 1);
 		error = sys_mount(m->path, m->path + 1, NULL, MS_MOVE, NULL);
 		if (error != 0)
 			die("cannot mount", m->path, error);
@@ -1256,38 +1266,34 @@ static void root_switch(const char *root, int writable, const char *keep)
  * and open nodes in /dev, made where the kernel has no devtmpfs.
  * ====================================================================== */
 
+struct job;                     /* below */
+
 static const char vports_class[] = "/sys/class/virtio-ports/";
 static const char net_class[] = "/sys/class/net/";
 
-/* The beginning of a file as a string, "" and -1 if there is none. */
-static int file_text(const char *path, char *text, size_t size)
+/* The beginning of a file as a string, "" if there is none. */
+static void file_text(const char *path, char *text, size_t size)
 {
-	long fd = sys_open(path, O_RDONLY, 0), n = -1;
+	long fd = sys_open(path, O_RDONLY, 0);
+	long n = sys_read(fd, text, size - 1);
 
-	if (fd >= 0) {
-		n = sys_read(fd, text, size - 1);
-		sys_close(fd);
-	}
 	text[n > 0 ? n : 0] = '\0';
-	return n < 0 ? -1 : 0;
+	sys_close(fd);
 }
 
-/* The first line of a small file; -1 if there is none. */
-static int file_line(const char *path, char *line, size_t size)
+/* The first line of a small file. */
+static void file_line(const char *path, char line[64])
 {
-	int result = file_text(path, line, size);
-
-	while (*line != '\0' && *line != '\n')
-		line++;
-	*line = '\0';
-	return result;
+	file_text(path, line, 64);
+	str_cut(line, '\n');
 }
 
-/* Finds the first entry of a directory that `match` accepts and puts its name
- * into found, which holds 64 bytes: the names in question are short. */
-static int dir_find(const char *dir, int (*match)(const char *entry,
-    const char *want), const char *want, char *found)
+/* The name of the first entry of a directory that `match` accepts, until the
+ * next is found; NULL if there is none. */
+static const char *dir_find(const char *dir, int (*match)(const char *entry,
+    const char *want), const char *want)
 {
+	static char found[256];
 	struct dirent {
 		uint64_t inode, offset;
 		uint16_t size;
@@ -1299,22 +1305,20 @@ static int dir_find(const char *dir, int (*match)(const char *entry,
 		char bytes[1024];
 	} buffer;
 	long fd = sys_open(dir, O_RDONLY | O_DIRECTORY, 0), n, at;
-	int hit = 0;
+	const char *hit = NULL;
 
-	while (fd >= 0 && !hit && (n = sys3(SYS_getdents64, fd,
+	while (hit == NULL && (n = sys3(SYS_getdents64, fd,
 	    (long)buffer.bytes, sizeof buffer.bytes)) > 0) {
-		for (at = 0; at < n && !hit; ) {
+		for (at = 0; at < n && hit == NULL; ) {
 			struct dirent *d = (void *)(buffer.bytes + at);
-			size_t length = str_length(d->name);
 
-			hit = length < 64 && match(d->name, want);
-			if (hit)
-				memcpy(found, d->name, length + 1);
+			if (match(d->name, want))
+				hit = memcpy(found, d->name,
+				    str_length(d->name) + 1);
 			at += d->size;
 		}
 	}
-	if (fd >= 0)
-		sys_close(fd);
+	sys_close(fd);
 	return hit;
 }
 
@@ -1330,30 +1334,30 @@ static int match_ending(const char *entry, const char *want)
 	return n >= m && str_equal(entry + n - m, want);
 }
 
-/* What /sys says in CLASS ENTRY FILE, a path, in line, which holds 64 bytes. */
-static int attribute(const char *class, const char *entry, const char *file,
-    char *line)
+/* What /sys says in CLASS ENTRY FILE, a path. */
+static void attribute(const char *class, const char *entry, const char *file,
+    char line[64])
 {
 	struct text path;
 
 	text_join(&path, class, entry, file);
-	return file_line(path.s, line, 64);
+	file_line(path.s, line);
 }
 
 static int match_vport_name(const char *entry, const char *want)
 {
 	char name[64];
 
-	return attribute(vports_class, entry, "/name", name) == 0 &&
-	    str_equal(name, want);
+	attribute(vports_class, entry, "/name", name);
+	return str_equal(name, want);
 }
 
 static int match_mac(const char *entry, const char *want)
 {
 	char mac[64];
 
-	return attribute(net_class, entry, "/address", mac) == 0 &&
-	    str_begins(want, mac);
+	attribute(net_class, entry, "/address", mac);
+	return *mac != '\0' && str_begins(want, mac);
 }
 
 /* Opens /dev/NAME, making the node where no devtmpfs does. */
@@ -1361,19 +1365,17 @@ static long device_open(const char *class, const char *name, long flags)
 {
 	struct text path;
 	char numbers[64];
-	const char *s = numbers;
-	unsigned major;
-	long fd;
+	long pair[2], fd;
 
 	text_join(&path, "/dev/", name, "");
 	fd = sys_open(path.s, flags, 0);
 	if (fd != -ENOENT)
 		return fd;
-	if (attribute(class, name, "/dev", numbers) != 0)
+	attribute(class, name, "/dev", numbers);
+	if (*numbers == '\0')
 		return fd;
-	major = (unsigned)str_number(&s, 10, 9);
-	s++;
-	node_make(path.s, major, (unsigned)str_number(&s, 10, 9));
+	str_pair(numbers, pair);
+	node_make(path.s, pair[0], pair[1]);
 	return sys_open(path.s, flags, 0);
 }
 
@@ -1407,8 +1409,7 @@ static void fds_secure(void)
 	long fd = sys_open("/dev/null", O_RDWR, 0), i;
 
 	for (i = 0; i < 3; i++)
-		if (fd >= 0 && fd != i)
-			sys3(SYS_dup3, fd, i, O_CLOEXEC);
+		sys3(SYS_dup3, fd, i, O_CLOEXEC); /* fails where it is fd */
 	if (fd > 2)
 		sys_close(fd);
 }
@@ -1421,24 +1422,22 @@ static void fds_secure(void)
  * it would fail later and less clearly.
  * ====================================================================== */
 
-/* The whole file in memory that may be written to; NULL if it is not there
- * or empty. */
+/* The whole file, which is removed, in memory; NULL if it is not there or
+ * empty. */
 static char *file_map(const char *path, size_t *size, long *file)
 {
-	long fd = sys_open(path, O_RDWR, 0), end;
+	long fd = *file = sys_open(path, O_RDWR, 0);
+	long end = sys3(SYS_lseek, fd, 0, SEEK_END);
 	char *at = NULL;
 
-	if (fd < 0)
-		return NULL;
-	end = sys3(SYS_lseek, fd, 0, SEEK_END);
+	*size = (size_t)end;
 	if (end > 0)
-		at = sys_map((size_t)end, 0, fd);
-	*size = end > 0 ? (size_t)end : 0;
-	*file = fd;
+		at = sys_map((size_t)end, MAP_SHARED, fd);
 	if (at == NULL) {
 		sys_close(fd);
-		*file = -1;
+		*file = 0;
 	}
+	sys_unlink(path);
 	return at;
 }
 
@@ -1448,26 +1447,22 @@ static char *file_map(const char *path, size_t *size, long *file)
 static void kmsg_tell(struct text *t, long kmsg)
 {
 	static char record[2][1024];
-	long n, i, said = 0;
+	char *s;
+	long n, said = 0;
 
-	while ((n = sys_read(kmsg, record[said & 1],
+	while ((n = sys_read(kmsg, s = record[said & 1],
 	    sizeof *record - 1)) > 0) {
-		record[said & 1][n] = '\0';
-		i = 0;
-		while (i < n && !str_begins(record[said & 1] + i, "taint"))
-			i++;
-		said += i == n;
+		s[n] = '\0';
+		while (*s != '\0' && !str_begins(s, "taint"))
+			s++;
+		said += *s == '\0';
 	}
 	for (n = said < 2 ? 0 : said - 2; n < said; n++) {
-		char *s = record[n & 1];
-
-		for (i = 0; s[i] != '\0' && s[i] != '\n'; i++)
-			continue;
-		s[i < KMSG_LINE ? i : KMSG_LINE] = '\0';
-		while (*s != '\0' && *s++ != ';')
-			continue;
+		s = record[n & 1];
+		str_cut(s, '\n');
+		s[KMSG_LINE] = '\0';
 		text_add(t, ": ");
-		text_name(t, s);
+		text_add(t, str_cut(s, ';'));
 	}
 }
 
@@ -1475,21 +1470,17 @@ static void kmsg_tell(struct text *t, long kmsg)
 static void module_load(char *line)
 {
 	const int may_fail = *line == '-';
-	char *name = line + may_fail, *params = name;
+	char *name = line + may_fail, *params = str_cut(name, ' ');
 	long kmsg = sys_open("/dev/kmsg", O_RDONLY | O_NONBLOCK, 0), fd, error;
 	struct text path, why;
 
 	sys3(SYS_lseek, kmsg, 0, SEEK_END);
-	while (*params != '\0' && *params != ' ')
-		params++;
-	if (*params == ' ')
-		*params++ = '\0';
 	text_join(&path, "/.ktest/", name, ".ko");
 	fd = sys_open(path.s, O_RDONLY, 0);
 	error = fd < 0 ? fd : sys3(SYS_finit_module, fd, (long)params, 0);
 	if (error != 0 && error != -EEXIST && !may_fail) {
 		text_begin(&why, "cannot load module ");
-		text_name(&why, name);
+		text_add(&why, name);
 		kmsg_tell(&why, kmsg);
 		text_error(&why, error);
 		die(why.s, NULL, 0);
@@ -1501,22 +1492,21 @@ static void module_load(char *line)
 
 static void modules_load(void)
 {
-	size_t size, at, start = 0;
+	size_t size;
 	long fd;
-	char *list = file_map(MODULE_LIST, &size, &fd);
+	char *list = file_map(MODULE_LIST, &size, &fd), *line, *s;
 
 	if (list == NULL)
 		return;
-	for (at = 0; at < size; at++)
-		if (list[at] == '\n') {
-			list[at] = '\0';
-			if (at > start)
-				module_load(list + start);
-			start = at + 1;
+	for (s = line = list; s < list + size; s++)
+		if (*s == '\n') {
+			*s = '\0';
+			if (s > line)
+				module_load(line);
+			line = s + 1;
 		}
 	sys_unmap(list, size);
 	sys_close(fd);
-	sys_unlink(MODULE_LIST);
 }
 
 /* ======================================================================
@@ -1531,15 +1521,17 @@ static void modules_load(void)
  * what ktest looks for to try the other way of announcing devices. */
 static void vports_expect(void)
 {
-	char found[64];
-
 	if (dir_find("/sys/bus/virtio/drivers/virtio_console",
-	    match_beginning, "virtio", found))
+	    match_beginning, "virtio"))
 		return;
-	if (!dir_find("/sys/bus/virtio/devices", match_beginning, "virtio",
-	    found))
+	if (!dir_find("/sys/bus/virtio/devices", match_beginning, "virtio"))
 		die("no virtio device found", NULL, 0);
 	die("no virtio console works (CONFIG_VIRTIO_CONSOLE)", NULL, 0);
+}
+
+static const char *vport_find(const char *name)
+{
+	return dir_find(vports_class, match_vport_name, name);
 }
 
 static int vport_connected(long fd)
@@ -1560,15 +1552,16 @@ static int vport_connected(long fd)
  */
 static long vport_open(const char *name, const char *position)
 {
-	struct limit limit;
-	char entry[64], opened[64] = "";
+	struct limit limit = {VPORT_WAIT, 0};
+	char opened[64] = "";
+	const char *entry;
 	long fd = -1;
 
-	limit_begin(&limit, VPORT_WAIT);
-	for (;; sleep_ms(VPORT_POLL)) {
-		if (dir_find(vports_class, match_vport_name, name, entry) ||
-		    (position != NULL && dir_find(vports_class, match_ending,
-		    position, entry))) {
+	do {
+		entry = vport_find(name);
+		if (entry == NULL && position != NULL)
+			entry = dir_find(vports_class, match_ending, position);
+		if (entry != NULL) {
 			if (fd >= 0 && !str_equal(entry, opened)) {
 				sys_close(fd);
 				fd = -1;
@@ -1577,46 +1570,41 @@ static long vport_open(const char *name, const char *position)
 				fd = device_open(vports_class, entry,
 				    O_RDWR | O_NONBLOCK);
 				if (fd >= 0 && position == NULL)
-					limit_begin(&limit, CONNECT_WAIT);
+					limit.left = CONNECT_WAIT;
 			}
 			memcpy(opened, entry, sizeof opened);
 		}
 		if (fd >= 0 && vport_connected(fd))
 			return fd;
-		if (limit_passed(&limit))
-			die("cannot open port", name,
-			    fd < -1 ? fd : -ETIMEDOUT);
-	}
+	} while (limit_wait(&limit, VPORT_POLL));
+	die("cannot open port", name, fd < -1 ? fd : -ETIMEDOUT);
 }
 
 /* Opens the control port. The host is ktest, whose hang-up ends the machine,
  * if the vport has the name that ktest gives it. */
 static void control_open(const char *position)
 {
-	char entry[64];
-
 	control_port = vport_open(CONTROL_PORT, position);
-	if (dir_find(vports_class, match_vport_name, CONTROL_PORT, entry))
+	if (vport_find(CONTROL_PORT))
 		host_port = control_port;
 }
 
 /* Waits for the vport of that name and makes its link, as udev does. */
-static void vport_link(const char *name)
+static void vport_link(struct job *job, char *name)
 {
-	struct limit limit;
-	struct text path;
-	char target[3 + 64] = "../";
+	struct limit limit = {VPORT_WAIT, 0};
+	struct text path, target;
+	const char *entry;
 
-	limit_begin(&limit, VPORT_WAIT);
-	while (!dir_find(vports_class, match_vport_name, name, target + 3)) {
-		if (limit_passed(&limit))
+	(void)job;
+	while ((entry = vport_find(name)) == NULL)
+		if (!limit_wait(&limit, VPORT_POLL))
 			die("cannot open port", name, -ETIMEDOUT);
-		sleep_ms(VPORT_POLL);
-	}
 	text_begin(&path, "/dev/virtio-ports/");
-	sys_mkdir(path.s, 0755);
+	dir_make(path.s);
 	text_add(&path, name);
-	sys3(SYS_symlinkat, (long)target, AT_FDCWD, (long)path.s);
+	text_join(&target, "../", entry, "");
+	sys3(SYS_symlinkat, (long)target.s, AT_FDCWD, (long)path.s);
 }
 
 /* ======================================================================
@@ -1656,10 +1644,9 @@ struct route { /* rtentry */
 /* 8 hexadecimal digits are the bytes of an address, the last one first. */
 static void address_read(struct address *a, const char **s)
 {
-	uint32_t ip = (uint32_t)str_number(s, 16, 8);
+	const uint32_t ip = WIRE(32, (uint32_t)str_number(s, 16, 8));
 
 	a->family = AF_INET;
-	wire_order(&ip, sizeof ip);
 	memcpy(a->ip, &ip, sizeof ip);
 	(*s)++;
 }
@@ -1688,10 +1675,10 @@ static void loopback_raise(void)
 /* A socket to ask about the interface with the MAC that s begins with. */
 static long interface_find(struct ifreq *request, const char *s)
 {
-	char name[64];
+	const char *name = dir_find(net_class, match_mac, s);
 
 	memset(request, 0, sizeof *request);
-	if (!dir_find(net_class, match_mac, s, name))
+	if (name == NULL)
 		die("no network interface (CONFIG_VIRTIO_NET)", NULL, 0);
 	memcpy(request->name, name, sizeof request->name - 1);
 	return sys3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -1724,12 +1711,14 @@ static void network_raise(const char *s)
 
 /* "MAC NEW": a machine that was restored has the address of the one that was
  * saved, until its driver is told another. */
-static void mac_change(const char *s)
+static void mac_change(struct job *job, char *value)
 {
 	struct ifreq request;
+	const char *s = value;
 	long fd = interface_find(&request, s);
 	int i;
 
+	(void)job;
 	request.u.hardware.family = ARPHRD_ETHER;
 	for (s += MAC_LENGTH + 1, i = 0; i < 6; i++, s++)
 		request.u.hardware.address[i] = (uint8_t)str_number(&s, 16, 2);
@@ -1770,13 +1759,13 @@ enum {
 struct archive {
 	char *bytes;
 	size_t size, at;
-	long fd;                /* the file behind the bytes, or -1 */
+	long fd;                /* the file behind the bytes, if > 0 */
 	const char *name;       /* the last member that was read */
 };
 
 struct member {
 	char *header, *data;
-	const char *name;
+	char *path;             /* the name, with '/' for the header's last */
 	size_t size, data_at;
 	uint32_t mode;
 	int64_t mtime;
@@ -1817,146 +1806,133 @@ static size_t round_up_4(size_t n)
 static int archive_next(struct archive *a, struct member *m)
 {
 	size_t left = a->size - a->at, name_size, data;
+	const char *name;
 
 	if (left < CPIO_HEADER || !str_begins(a->bytes + a->at, "070701"))
 		archive_die(a);
 	name_size = header_number(a, CPIO_NAME_SIZE);
 	data = round_up_4(CPIO_HEADER + name_size);
 	m->header = a->bytes + a->at;
-	m->name = m->header + CPIO_HEADER;
+	m->path = m->header + CPIO_HEADER - 1;
+	*m->path = '/';
+	name = m->path + 1;
 	m->mode = header_number(a, CPIO_MODE);
 	m->mtime = header_number(a, CPIO_MTIME);
 	m->size = header_number(a, CPIO_SIZE);
 	if (name_size == 0 || name_size > PATH_SIZE - 1 || data > left ||
-	    m->size > left - data || m->name[name_size - 1] != '\0' ||
-	    str_length(m->name) != name_size - 1)
+	    (m->size > 0 && m->size >= left - data) ||
+	    name[name_size - 1] != '\0' || str_length(name) != name_size - 1)
 		archive_die(a);
 	m->data_at = a->at + data;
 	m->data = a->bytes + m->data_at;
-	a->name = m->name;
+	a->name = name;
 	a->at = round_up_4(m->data_at + m->size);
 	if (a->at > a->size)
 		a->at = a->size;
-	return !str_equal(m->name, "TRAILER!!!");
-}
-
-static void take_argument(struct job *job, char *value)
-{
-	*job->argv_end++ = value;
-}
-
-static void take_variable(struct job *job, char *value)
-{
-	*job->envp_end++ = value;
-}
-
-static void take_vport(struct job *job, char *value)
-{
-	(void)job;
-	vport_link(value);
-}
-
-static void take_mac(struct job *job, char *value)
-{
-	(void)job;
-	mac_change(value);
+	return !str_equal(name, "TRAILER!!!");
 }
 
 static void take_share(struct job *job, char *value)
 {
-	struct share share;
-
-	share_read(&share, value);
-	if (str_equal(share.dir, "/")) {
-		sys_mkdir("/.host", 0755);
-		share_mount(&share, "/.host");
-		root_switch("/.host", share.writable, job->keep);
+	if (str_equal(value + SHARE_DIR, "/")) {
+		dir_make("/.host");
+		share_mount(value, "/.host");
+		root_switch("/.host", value[SHARE_ACCESS] == 'w', job->keep);
 	} else if (job->shares < SHARES)
 		job->share[job->shares++] = value;
 	else
-		die("too many directories of the host:", share.dir, 0);
+		die("too many directories of the host:", value + SHARE_DIR, 0);
 }
 
 /* "DEVICE TYPE,TYPE": the first type that fits. */
 static void take_image(struct job *job, char *value)
 {
-	struct text device, type;
+	char *type, *rest = str_cut(value, ' ');
+	struct text device;
 	long error = -EINVAL;
 
-	text_begin(&device, "/dev/");
-	for (; *value > ' '; value++)
-		text_char(&device, *value);
-	sys_mkdir("/.host", 0755);
-	while (error != 0 && *value != '\0') {
-		text_begin(&type, "");
-		for (value++; *value > ','; value++)
-			text_char(&type, *value);
-		error = sys_mount(device.s, "/.host", type.s, MS_RDONLY, "");
+	text_join(&device, "/dev/", value, "");
+	dir_make("/.host");
+	while (error != 0 && *rest != '\0') {
+		type = rest;
+		rest = str_cut(type, ',');
+		error = sys_mount(device.s, "/.host", type, MS_RDONLY, "");
 	}
 	if (error != 0)
 		die("cannot mount", device.s, error);
 	root_switch("/.host", 0, job->keep);
 }
 
-/* What a job can say. A value is stored in the field of struct job, or taken
- * at once by a function; those letters may come more than once. */
+/* What is done with a value. Letters may come more than once but for STORE. */
+enum take { STORE, APPEND, TAKE_MAC, TAKE_VPORT, TAKE_SHARE, TAKE_IMAGE };
+
+static void (*const takes[])(struct job *job, char *value) = {
+	NULL, NULL, mac_change, vport_link, take_share, take_image
+};
+
+/* What a job can say. A value is stored in the field of struct job, appended
+ * where that points to, or taken by a function. */
 static const struct letter {
 	char letter;
-	unsigned char field;
-	void (*take)(struct job *job, char *value);
+	unsigned char field, take;
 } letters[] = {
 	/* PATH: the program */
-	{'p', offsetof(struct job, program), NULL},
+	{'p', offsetof(struct job, program), STORE},
 	/* PATH: the program if there is none at that of 'p' */
-	{'i', offsetof(struct job, copy), NULL},
+	{'i', offsetof(struct job, copy), STORE},
 	/* an argument, argv[0] first */
-	{'a', 0, take_argument},
+	{'a', offsetof(struct job, argv_end), APPEND},
 	/* NAME=VALUE: an environment variable */
-	{'e', 0, take_variable},
+	{'e', offsetof(struct job, envp_end), APPEND},
 	/* PATH: the working directory, "/" if not there */
-	{'d', offsetof(struct job, dir), NULL},
-	/* SOFT:HARD: RLIMIT_CORE, in bytes or "inf" */
-	{'c', offsetof(struct job, core), NULL},
+	{'d', offsetof(struct job, dir), STORE},
+	/* SOFT:HARD: RLIMIT_CORE, in bytes or UNLIMITED */
+	{'c', offsetof(struct job, core), STORE},
 	/* ROWS COLUMNS: the program has a terminal of that size */
-	{'t', offsetof(struct job, tty), NULL},
+	{'t', offsetof(struct job, tty), STORE},
 	/* UID GID: the program's user and group, root if not there */
-	{'u', offsetof(struct job, user), NULL},
+	{'u', offsetof(struct job, user), STORE},
 	/* nothing: stderr goes where stdout goes, through one pipe */
-	{'m', offsetof(struct job, merged), NULL},
+	{'m', offsetof(struct job, merged), STORE},
 	/* "b" or nothing: the kernel's log is sent, with "b" from boot on */
-	{'k', offsetof(struct job, log), NULL},
+	{'k', offsetof(struct job, log), STORE},
 	/* nothing: what leaks is looked for with kmemleak, and sent */
-	{'s', offsetof(struct job, leaks), NULL},
+	{'s', offsetof(struct job, leaks), STORE},
 	/* MAC ADDRESS MASK GATEWAY: the network interface to configure; the
 	 * last three in 8 hexadecimal digits, the last byte first */
-	{'n', offsetof(struct job, network), NULL},
+	{'n', offsetof(struct job, network), STORE},
 	/* MAC NEW: the interface with this MAC address gets another */
-	{'l', 0, take_mac},
+	{'l', 0, TAKE_MAC},
 	/* NAME: a vport that the program finds in /dev/virtio-ports */
-	{'v', 0, take_vport},
+	{'v', 0, TAKE_VPORT},
 	/* PATH: a directory of the new root that our own mounts must not
 	 * hide; comes before 'h' */
-	{'b', offsetof(struct job, keep), NULL},
+	{'b', offsetof(struct job, keep), STORE},
 	/* NUMBER ACCESS PATH, without spaces: the host's directory with the
 	 * tag ktestNUMBER, a digit, is to be seen at PATH; ACCESS is r or w.
 	 * The root ("/") comes first */
-	{'h', 0, take_share},
+	{'h', 0, TAKE_SHARE},
 	/* DEVICE TYPES: the root is a filesystem of one of these types, which
 	 * have commas between them, on /dev/DEVICE, read-only; before 'h' */
-	{'r', 0, take_image},
+	{'r', 0, TAKE_IMAGE},
 };
 
 static void job_line(struct job *job, char *line)
 {
 	const struct letter *l;
+	char *value = line + 1;
+	void *field;
 
 	for (l = letters; l < letters + sizeof letters / sizeof *l; l++) {
 		if (l->letter != line[0])
 			continue;
-		if (l->take != NULL)
-			l->take(job, line + 1);
+		field = (char *)job + l->field;
+		if (l->take == STORE)
+			*(char **)field = value;
+		else if (l->take == APPEND)
+			*(*(char ***)field)++ = value;
 		else
-			*(const char **)((char *)job + l->field) = line + 1;
+			takes[l->take](job, value);
 		return;
 	}
 	die("the job has a line that this init does not know:", line, 0);
@@ -1979,7 +1955,7 @@ static void *memory_take(size_t size)
 		reserve_taken += size;
 		return reserve + reserve_taken - size;
 	}
-	at = sys_map(size, MAP_ANONYMOUS, -1);
+	at = sys_map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	if (at == NULL)
 		die("no memory for the job", NULL, 0);
 	return at;
@@ -1989,36 +1965,32 @@ static void *memory_take(size_t size)
  * can go; it stays until the program is started. */
 static void job_read(struct archive *a, struct job *job)
 {
-	size_t i, args = 0, envs = 0;
+	size_t i, next, strings = 0;
 	struct member m;
 	char *text;
-	int first = 1;
 
-	if (!archive_next(a, &m) || !str_equal(m.name, "job") ||
+	if (!archive_next(a, &m) || !str_equal(m.path, "/job") ||
 	    m.size == 0 || m.data[m.size - 1] != '\0')
 		archive_die(a);
-	for (i = 0; i < m.size; i++) {
-		args += first && m.data[i] == 'a';
-		envs += first && m.data[i] == 'e';
-		first = m.data[i] == '\0';
-	}
-	job->argv = memory_take((args + envs + 3) * sizeof *job->argv +
-	    m.size);
-	job->envp = job->argv + args + 1;
+	for (i = 0; i < m.size; i++)
+		strings += m.data[i] == '\0';
+	strings += 2; /* KTEST_BOOT, the NULL */
+	job->argv = memory_take(2 * strings * sizeof *job->argv + m.size);
 	job->argv_end = job->argv;
-	job->envp_end = job->envp;
-	text = (char *)(job->envp + envs + 2); /* room for KTEST_BOOT */
+	job->envp = job->envp_end = job->argv + strings;
+	text = (char *)(job->envp + strings);
 	memcpy(text, m.data, m.size);
-	job->dir = "/";
-	for (i = 0; i < m.size; i += str_length(text + i) + 1)
-		job_line(job, text + i);
+	for (i = 0; i < m.size; i = next) {
+		next = i + str_length(text + i) + 1;
+		job_line(job, text + i); /* which may cut it */
+	}
 	if (job->program == NULL || job->argv[0] == NULL)
-		die("the job names no program", NULL, 0);
+		archive_die(a);
 }
 
-/* Makes those that `last`, the path that was here before, does not have, and
- * puts this one there. To try without first costs more. */
-static void parents_make(char *path, char *last)
+/* Makes those that `last`, the path that was here before, does not have. To try
+ * without first costs more. */
+static void parents_make(char *path, const char *last)
 {
 	size_t i;
 	int same = 1;
@@ -2027,12 +1999,10 @@ static void parents_make(char *path, char *last)
 		same = same && path[i] == last[i];
 		if (path[i] == '/' && !same) {
 			path[i] = '\0';
-			sys_mkdir(path, 0755);
+			dir_make(path);
 			path[i] = '/';
 		}
-		last[i] = path[i];
 	}
-	last[i] = '\0';
 }
 
 static long times_set(long dir, const char *path, int64_t mtime, long flags)
@@ -2043,33 +2013,28 @@ static long times_set(long dir, const char *path, int64_t mtime, long flags)
 	return sys4(SYS_utimensat, dir, (long)path, (long)times, flags);
 }
 
-static long unpack_file(const struct archive *a, const struct member *m,
-    const char *path)
+static long unpack_file(const struct archive *a, const struct member *m)
 {
 	const long mode = (m->mode & 0777) | 0600;
-	long n, fd = sys4(SYS_openat, AT_FDCWD, (long)path,
+	long n, fd = sys4(SYS_openat, AT_FDCWD, (long)m->path,
 	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-	size_t done = 0, released = 0;
+	size_t done, part;
 
 	if (fd < 0)
 		return fd;
-	while (done < m->size) {
-		size_t part = m->size - done;
-
+	for (done = 0; done < m->size; done += (size_t)n) {
+		part = m->size - done;
 		n = sys_write(fd, m->data + done,
 		    part < UNPACK_CHUNK ? part : UNPACK_CHUNK);
 		if (n <= 0) {
 			sys_close(fd);
 			return n < 0 ? n : -ENOSPC;
 		}
-		done += (size_t)n;
 		/* Not every filesystem can; nothing is lost where not. */
-		if (a->fd >= 0)
+		if (a->fd > 0)
 			sys4(SYS_fallocate, a->fd,
 			    FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
-			    (long)(m->data_at + released),
-			    (long)(done - released));
-		released = done;
+			    (long)(m->data_at + done), n);
 	}
 	if ((m->mode & 07777) != mode)
 		sys2(SYS_fchmod, fd, m->mode & 07777);
@@ -2078,108 +2043,90 @@ static long unpack_file(const struct archive *a, const struct member *m,
 	return 0;
 }
 
-static long unpack_link(const struct member *m, const char *path)
+static long unpack_link(const struct member *m)
 {
-	static char target[PATH_SIZE];
+	char *end = m->data + m->size, next = *end;
 	long error;
 
-	if (m->size >= sizeof target)
-		return -ENAMETOOLONG;
-	memcpy(target, m->data, m->size);
-	target[m->size] = '\0';
-	error = sys3(SYS_symlinkat, (long)target, AT_FDCWD, (long)path);
+	*end = '\0';
+	error = sys3(SYS_symlinkat, (long)m->data, AT_FDCWD, (long)m->path);
+	*end = next;
 	if (error == 0)
-		times_set(AT_FDCWD, path, m->mtime, AT_SYMLINK_NOFOLLOW);
+		times_set(AT_FDCWD, m->path, m->mtime, AT_SYMLINK_NOFOLLOW);
 	return error;
 }
 
 /* The header's check field means nothing in this format: it remembers which
  * directories are new, whose times are set when all is in them. */
-static long unpack_dir(const struct member *m, const char *path)
+static long unpack_dir(const struct member *m)
 {
-	long fd, error = sys_mkdir(path, m->mode & 01777);
+	long fd, error = sys3(SYS_mkdirat, AT_FDCWD, (long)m->path,
+	    m->mode & 01777);
 
 	if (error == 0) {
 		m->header[CPIO_CHECK] = 'n';
 		if ((m->mode & 06000) != 0)
-			sys3(SYS_fchmodat, AT_FDCWD, (long)path,
+			sys3(SYS_fchmodat, AT_FDCWD, (long)m->path,
 			    m->mode & 07777);
 		return 0;
 	}
 	if (error != -EEXIST)
 		return error;
-	fd = sys_open(path, O_PATH | O_DIRECTORY, 0);
+	m->header[CPIO_CHECK] = '0';
+	fd = sys_open(m->path, O_PATH | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fd;
 	sys_close(fd);
-	m->header[CPIO_CHECK] = '0';
 	return 0;
 }
 
-static long unpack_member(const struct archive *a, const struct member *m,
-    const char *path)
+static long unpack_member(const struct archive *a, const struct member *m)
 {
 	switch (m->mode & S_IFMT) {
 	case S_IFREG:
-		return unpack_file(a, m, path);
+		return unpack_file(a, m);
 	case S_IFLNK:
-		return unpack_link(m, path);
+		return unpack_link(m);
 	case S_IFDIR:
-		return unpack_dir(m, path);
+		return unpack_dir(m);
 	default:
 		return -EINVAL;
 	}
 }
 
-static void path_make(char *path, const char *name)
-{
-	path[0] = '/';
-	memcpy(path + 1, name, str_length(name) + 1);
-}
-
 /* Everything behind the job itself. */
 static void job_unpack(struct archive *a)
 {
-	static char path[PATH_SIZE], last[PATH_SIZE];
 	size_t start = a->at;
+	const char *last = "/";
 	struct member m;
 	long error;
 
-	last[1] = '\0';
-	while (archive_next(a, &m)) {
-		path_make(path, m.name);
-		parents_make(path, last);
-		error = unpack_member(a, &m, path);
-		if (error == -EEXIST) {
-			error = sys_unlink(path);
-			if (error == 0)
-				error = unpack_member(a, &m, path);
-		}
+	for (; archive_next(a, &m); last = m.path) {
+		parents_make(m.path, last);
+		do
+			error = unpack_member(a, &m);
+		while (error == -EEXIST && (error = sys_unlink(m.path)) == 0);
 		if (error != 0)
-			die("cannot unpack", path, error);
+			die("cannot unpack", m.path, error);
 	}
 	for (a->at = start; archive_next(a, &m); )
 		if ((m.mode & S_IFMT) == S_IFDIR &&
-		    m.header[CPIO_CHECK] == 'n') {
-			path_make(path, m.name);
-			times_set(AT_FDCWD, path, m.mtime, 0);
-		}
+		    m.header[CPIO_CHECK] == 'n')
+			times_set(AT_FDCWD, m.path, m.mtime, 0);
 }
 
 /* What comes to lie over the directories that were unpacked. */
 static void job_mounts(const struct job *job)
 {
-	struct share share;
 	size_t i;
 
 	if (kept_dir > 0) {
 		sys1(SYS_fchdir, kept_dir);
 		sys_mount(".", job->keep, NULL, MS_BIND, NULL);
 	}
-	for (i = 0; i < job->shares; i++) {
-		share_read(&share, job->share[i]);
-		share_mount(&share, share.dir);
-	}
+	for (i = 0; i < job->shares; i++)
+		share_mount(job->share[i], job->share[i] + SHARE_DIR);
 }
 
 /* ======================================================================
@@ -2247,8 +2194,6 @@ static int interpreter_find(const char *path, char *name)
 
 	memset(&head, 0, sizeof head);
 	memset(name, 0, INTERP_SIZE);
-	if (fd < 0)
-		return 0;
 	n = sys_read(fd, head.line, sizeof head.line - 1);
 	if (n > 2 && head.line[0] == '#' && head.line[1] == '!')
 		found = script_interpreter(head.line, name);
@@ -2265,7 +2210,7 @@ static int interpreter_find(const char *path, char *name)
  * its own, or that of its interpreter (a script's shell has one too). */
 static void explain_missing(struct text *t, const char *path)
 {
-	char names[2][INTERP_SIZE];
+	char name[INTERP_SIZE];
 	int depth;
 
 	if (!file_exists(path)) {
@@ -2273,43 +2218,34 @@ static void explain_missing(struct text *t, const char *path)
 		return;
 	}
 	text_add(t, "its interpreter");
-	for (depth = 0; depth < 4; depth++) {
-		char *name = names[depth % 2];
-
-		if (!interpreter_find(path, name))
-			break;
+	for (depth = 0; depth < 4 && interpreter_find(path, name); depth++) {
+		path = name;
 		if (!file_exists(name)) {
 			text_char(t, ' ');
-			text_name(t, name);
+			text_add(t, name);
 			break;
 		}
-		path = name;
 	}
 	text_add(t, " is not found in the guest");
 }
 
 __attribute__((noreturn))
-static void child_fail(const char *name, const char *path, const char *dir,
-    long error)
+static void child_fail(const struct job *job, const char *what,
+    const char *dir, long error)
 {
 	struct text t;
 	int status = STATUS_NOT_EXECUTED;
 
-	text_begin(&t, "ktest: ");
-	text_name(&t, name);
-	text_add(&t, ": ");
-	if (dir != NULL) {
-		text_add(&t, "cannot enter its working directory ");
-		text_name(&t, dir);
-		text_error(&t, error);
-	} else if (error == -ENOENT || error == -ENOTDIR) {
+	text_join(&t, "ktest: ", job->argv[0], ": ");
+	if (*dir == '\0' && (error == -ENOENT || error == -ENOTDIR)) {
 		status = STATUS_NOT_FOUND;
-		explain_missing(&t, path);
+		explain_missing(&t, job->program);
 	} else {
-		text_add(&t, "cannot be executed");
+		text_add(&t, what);
+		text_add(&t, dir);
 		text_error(&t, error);
 	}
-	text_char(&t, '\n');
+	text_newline(&t);
 	sys_write(2, t.s, t.length);
 	for (;;)
 		sys1(SYS_exit, status);
@@ -2318,32 +2254,13 @@ static void child_fail(const char *name, const char *path, const char *dir,
 /* The program's streams become its own, too: it may open /dev/stdout. */
 static long user_become(const char *s)
 {
-	long uid = (long)str_number(&s, 10, 10), gid, i;
+	long ids[2], i;
 
-	s++;
-	gid = (long)str_number(&s, 10, 10);
+	str_pair(s, ids);
 	for (i = 0; i < 3; i++)
-		sys3(SYS_fchown, i, uid, gid);
-	return sys2(SYS_setgroups, 0, 0) | sys1(SYS_setgid, gid) |
-	    sys1(SYS_setuid, uid);
-}
-
-static uint64_t core_number(const char **s)
-{
-	if (!str_begins(*s, "inf"))
-		return str_number(s, 10, 20);
-	*s += 3;
-	return ~0ULL;
-}
-
-static void core_limit(const char *s)
-{
-	uint64_t core[2]; /* struct rlimit64: soft, hard */
-
-	core[0] = core_number(&s);
-	s += *s == ':';
-	core[1] = core_number(&s);
-	sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)core, 0);
+		sys3(SYS_fchown, i, ids[0], ids[1]);
+	return sys2(SYS_setgroups, 0, 0) | sys1(SYS_setgid, ids[1]) |
+	    sys1(SYS_setuid, ids[0]);
 }
 
 /* What a child does before it knows its job; tty says that it has one. */
@@ -2367,22 +2284,25 @@ static void child_begin(const long fds[3], int tty)
 __attribute__((noreturn))
 static void child_become(const struct job *job)
 {
-	long error = 0;
+	long error = 0, core[2]; /* struct rlimit64: soft, hard */
 
 	/* process 1 has this limit, and stands in "/" */
 	if (job->core != NULL &&
-	    (in_image || !str_equal(job->core, "0:inf")))
-		core_limit(job->core);
+	    (in_image || !str_equal(job->core, "0:" UNLIMITED))) {
+		str_pair(job->core, core);
+		sys4(SYS_prlimit64, 0, RLIMIT_CORE, (long)core, 0);
+	}
 	if (in_image || job->dir[1] != '\0')
 		error = sys1(SYS_chdir, (long)job->dir);
 	if (error != 0)
-		child_fail(job->argv[0], job->program, job->dir, error);
+		child_fail(job, "cannot enter its working directory ",
+		    job->dir, error);
 	if (job->user != NULL)
 		error = user_become(job->user);
 	if (error == 0)
 		error = sys3(SYS_execve, (long)job->program,
 		    (long)job->argv, (long)job->envp);
-	child_fail(job->argv[0], job->program, NULL, error);
+	child_fail(job, "cannot be executed", "", error);
 }
 
 static long child_start(const struct job *job, const long fds[3])
@@ -2438,8 +2358,8 @@ static void terminal_size(const void *rows_columns)
 	uint16_t size[4] = {0, 0, 0, 0}; /* struct winsize */
 
 	memcpy(size, rows_columns, 4);
-	wire_order(&size[0], 2);
-	wire_order(&size[1], 2);
+	size[0] = WIRE(16, size[0]);
+	size[1] = WIRE(16, size[1]);
 	sys3(SYS_ioctl, terminal, TIOCSWINSZ, (long)size);
 }
 
@@ -2452,7 +2372,8 @@ static void terminal_size(const void *rows_columns)
  */
 static long terminal_open(const char *size)
 {
-	uint16_t rows_columns[2];
+	uint16_t winsize[4] = {0, 0, 0, 0};
+	long pair[2];
 	int32_t locked = 0;
 	long fd;
 
@@ -2462,12 +2383,10 @@ static long terminal_open(const char *size)
 	    O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		die("cannot make a terminal (CONFIG_UNIX98_PTYS)", NULL, fd);
-	rows_columns[0] = (uint16_t)str_number(&size, 10, 5);
-	size++;
-	rows_columns[1] = (uint16_t)str_number(&size, 10, 5);
-	wire_order(&rows_columns[0], 2);
-	wire_order(&rows_columns[1], 2);
-	terminal_size(rows_columns);
+	str_pair(size, pair);
+	winsize[0] = (uint16_t)pair[0];
+	winsize[1] = (uint16_t)pair[1];
+	sys3(SYS_ioctl, terminal, TIOCSWINSZ, (long)winsize);
 	sys1(SYS_setsid, 0);
 	sys3(SYS_ioctl, fd, TIOCSCTTY, 0);
 	return fd;
@@ -2488,8 +2407,8 @@ static int tasks_told;
 
 static void tell(struct text *t)
 {
-	t->s[t->length] = '\n'; /* in the place of the NUL */
-	control_send(MESSAGE_TOLD, t->s, t->length + 1);
+	text_newline(t);
+	control_send(MESSAGE_TOLD, t->s, t->length);
 }
 
 /* What /proc has in PID/task/TID/NAME. */
@@ -2515,18 +2434,14 @@ static void text_word(struct text *t, const char *s)
 }
 
 /* The kernel's stack: "[<0>] FUNCTION+0x1/0x2 [MODULE]" a line. */
-static void stack_tell(const char *s)
+static void stack_tell(char *s)
 {
 	struct text t;
+	char *rest;
 
-	while (*s != '\0') {
-		while (*s > ' ')
-			s++;
-		s += *s == ' ';
-		text_begin(&t, "+");
-		while (*s != '\0' && *s != '\n')
-			text_char(&t, *s++);
-		s += *s == '\n';
+	for (; *s != '\0'; s = rest) {
+		rest = str_cut(s, '\n');
+		text_join(&t, "+", str_cut(s, ' '), "");
 		tell(&t);
 	}
 }
@@ -2536,15 +2451,14 @@ static void stack_tell(const char *s)
  * process 2. */
 static int match_thread(const char *tid, const char *pid)
 {
-	char stat[256] = "", bytes[2048], *name = stat, *s, *end = stat;
+	char stat[256], bytes[2048], *name, *s, *end;
 	struct text t;
 
 	if (*tid < '0' || *tid > '9' || tasks_told > TASKS_TOLD)
 		return 0;
 	task_file(pid, tid, "/stat", stat, sizeof stat);
-	while (*name != '\0' && *name++ != '(')
-		continue;
-	for (s = stat; *s != '\0'; s++)
+	name = end = str_cut(stat, '(');
+	for (s = name; *s != '\0'; s++)
 		if (*s == ')')
 			end = s;
 	if (str_length(end) < 6 || str_begins(end + 4, "2 ") ||
@@ -2561,7 +2475,7 @@ static int match_thread(const char *tid, const char *pid)
 	task_file(pid, tid, "/syscall", bytes, sizeof bytes);
 	text_word(&t, bytes);
 	text_char(&t, ' ');
-	text_name(&t, name);
+	text_add(&t, name);
 	tell(&t);
 	task_file(pid, tid, "/stack", bytes, sizeof bytes);
 	stack_tell(bytes);
@@ -2571,11 +2485,10 @@ static int match_thread(const char *tid, const char *pid)
 static int match_process(const char *pid, const char *self)
 {
 	struct text path;
-	char found[64];
 
 	text_join(&path, "/proc/", pid, "/task");
 	return *pid >= '0' && *pid <= '9' && !str_equal(pid, self) &&
-	    dir_find(path.s, match_thread, pid, found);
+	    dir_find(path.s, match_thread, pid) != NULL;
 }
 
 /* The first three lines of meminfo say how much there is, and is left. */
@@ -2585,10 +2498,8 @@ static void memory_tell(void)
 	struct text t;
 	int lines = 0;
 
-	text_begin(&t, "load ");
-	file_line("/proc/loadavg", bytes, sizeof bytes);
-	text_add(&t, bytes);
-	text_add(&t, "; ");
+	file_line("/proc/loadavg", bytes);
+	text_join(&t, "load ", bytes, "; ");
 	file_text("/proc/meminfo", bytes, sizeof bytes);
 	for (; *s != '\0' && lines < 3; s++)
 		if (*s == '\n')
@@ -2604,29 +2515,27 @@ static void sysrq_print(int tasks)
 {
 	char level[64], cpus[64];
 
-	file_line("/proc/sys/kernel/printk", level, sizeof level);
-	file_line("/sys/devices/system/cpu/online", cpus, sizeof cpus);
-	file_write("/proc/sys/kernel/printk", "8", 1);
+	file_line("/proc/sys/kernel/printk", level);
+	file_line("/sys/devices/system/cpu/online", cpus);
+	file_write("/proc/sys/kernel/printk", "8");
 	if (!str_equal(cpus, "0"))
-		file_write("/proc/sysrq-trigger", "l", 1);
-	file_write("/proc/sysrq-trigger", "w", 1);
+		file_write("/proc/sysrq-trigger", "l");
+	file_write("/proc/sysrq-trigger", "w");
 	if (tasks)
-		file_write("/proc/sysrq-trigger", "t", 1);
-	file_write("/proc/sys/kernel/printk", level,
-	    str_length(level));
+		file_write("/proc/sysrq-trigger", "t");
+	file_write("/proc/sys/kernel/printk", level);
 }
 
 static void explain(const void *request)
 {
 	const struct explain *what = request;
-	char found[64];
 	struct text t;
 
 	text_begin(&t, "program ");
-	text_number(&t, (unsigned long)program_pid);
+	text_number(&t, (unsigned)program_pid);
 	tell(&t);
 	tasks_told = 0;
-	dir_find("/proc", match_process, "1", found);
+	dir_find("/proc", match_process, "1");
 	memory_tell();
 	sysrq_print(what->tasks);
 	text_begin(&t, "");
@@ -2637,13 +2546,10 @@ static void explain(const void *request)
  * does. Not with a PMU, which raises such NMIs now and then. */
 static void nmi_prepare(void)
 {
-	char found[64];
-
-	if (dir_find("/sys/bus/event_source/devices", match_beginning, "cpu",
-	    found))
+	if (dir_find("/sys/bus/event_source/devices", match_beginning, "cpu"))
 		return;
-	file_write("/proc/sys/kernel/panic_on_unrecovered_nmi", "1", 1);
-	file_write("/proc/sys/kernel/unknown_nmi_panic", "1", 1);
+	file_write("/proc/sys/kernel/panic_on_unrecovered_nmi", "1");
+	file_write("/proc/sys/kernel/unknown_nmi_panic", "1");
 }
 
 /* ======================================================================
@@ -2665,7 +2571,7 @@ struct flow {
 	 * connected, or lost, or a kernel without memory for the copy. It is
 	 * left alone for REST milliseconds, so that nothing here spins. */
 	int resting;
-	char buffer[CHUNK];
+	char *buffer;           /* CHUNK bytes */
 };
 
 /* Nothing more comes, so nobody waits for the other end to close. */
@@ -2704,7 +2610,7 @@ static int flow_read_log(struct flow *f)
 /* 0 if there was nothing to read. The end is an event too. */
 static int flow_read(struct flow *f, int final)
 {
-	long n = sys_read(f->from, f->buffer, sizeof f->buffer);
+	long n = sys_read(f->from, f->buffer, CHUNK);
 
 	if (n == -EINTR || n == -ENOMEM || (n == -EAGAIN && !final))
 		return 0;
@@ -2978,7 +2884,7 @@ static void log_open(struct flow *log)
 {
 	log->from = sys_open("/dev/kmsg", O_RDONLY | O_NONBLOCK, 0);
 	sys3(SYS_lseek, log->from, 0, SEEK_END);
-	file_write("/proc/sys/kernel/printk", "8", 1);
+	file_write("/proc/sys/kernel/printk", "8");
 }
 
 static void log_begin(const struct job *job, struct flow *log)
@@ -2999,15 +2905,11 @@ static void log_flush(struct flow *log)
 
 static void log_drain(struct flow *log)
 {
-	struct limit limit;
+	struct limit limit = {LOG_WAIT, 0};
 
-	log_flush(log);
-	if (log->from < 0 || !flow_read_log(log))
-		return;
-	limit_begin(&limit, LOG_WAIT);
 	do
 		log_flush(log);
-	while (!limit_passed(&limit) && flow_read_log(log));
+	while (log->from >= 0 && flow_read_log(log) && limit_wait(&limit, 0));
 	log_flush(log);
 }
 
@@ -3020,7 +2922,7 @@ static const char leaks_file[] = "/sys/kernel/debug/kmemleak";
 
 static void leaks_write(const char *command)
 {
-	long n = file_write(leaks_file, command, str_length(command));
+	long n = file_write(leaks_file, command);
 
 	if (n < 0)
 		die("-kmemleak: cannot use kmemleak (CONFIG_DEBUG_KMEMLEAK)",
@@ -3077,25 +2979,20 @@ static void leaks_send(const struct job *job, struct flow *log)
 
 static void processes_kill(void)
 {
-	struct limit limit;
+	struct limit limit = {REAP_WAIT, 0};
 	int32_t how;
 	long pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0);
 
 	if (pid == -ECHILD && !in_image) /* all are our descendants */
 		return;
-	limit_begin(&limit, REAP_WAIT);
 	sys2(SYS_kill, in_image ? -program_pid : -1, SIGKILL);
-	for (;;) {
+	do {
 		pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0);
 		if (pid == -ECHILD)
 			return;
 		if (pid > 0)
-			limit_begin(&limit, REAP_WAIT);
-		else if (limit_passed(&limit))
-			break;
-		else
-			sleep_ms(LIMIT_STEP);
-	}
+			limit.left = REAP_WAIT;
+	} while (limit_wait(&limit, pid > 0 ? 0 : LIMIT_STEP));
 	warn("a process cannot be killed", NULL, 0);
 }
 
@@ -3150,22 +3047,17 @@ static void disks_sync(void)
 {
 	static __attribute__((aligned(16))) long stack[128];
 	struct pollfd mounts = {(int32_t)mounts_file, 0, 0};
-	struct limit limit;
+	struct limit limit = {SYNC_WAIT, 0};
 	long pid;
 	int status;
 
 	poll_events(&mounts, 1, 0);
 	if (mounts_file > 0 && mounts.revents == 0 && !has_disks)
 		return;
-	limit_begin(&limit, SYNC_WAIT);
 	pid = child_clone(sync_child, stack + 128);
-	while (pid > 0 && !children_reap(pid, &status)) {
-		if (limit_passed(&limit)) {
+	while (pid > 0 && !children_reap(pid, &status))
+		if (!limit_wait(&limit, LIMIT_STEP))
 			pid = -ETIMEDOUT;
-			break;
-		}
-		sleep_ms(LIMIT_STEP);
-	}
 	if (pid < 0)
 		warn("cannot sync", NULL, pid);
 }
@@ -3205,8 +3097,10 @@ static void random_seed(const void *seed)
 	struct {
 		int32_t bits, size;
 		char bytes[32];
-	} pool = {256, 32, ""};
+	} pool;
 
+	pool.bits = 256;
+	pool.size = sizeof pool.bytes;
 	memcpy(pool.bytes, seed, sizeof pool.bytes);
 	if ((sys3(SYS_ioctl, random_file, RNDADDENTROPY, (long)&pool) |
 	    sys3(SYS_ioctl, random_file, RNDRESEEDCRNG, 0)) != 0)
@@ -3222,19 +3116,16 @@ static void answer_take(struct archive *a, uint64_t *boot)
 	long error;
 
 	control_read(&answer, sizeof answer);
-	wire_order(&answer.time, sizeof answer.time);
-	wire_order(&answer.length, sizeof answer.length);
-	wire_order(&answer.boot, sizeof answer.boot);
-	time.sec = (int64_t)(answer.time / 1000000000);
-	time.nsec = (int64_t)(answer.time % 1000000000);
+	time.sec = (int64_t)(WIRE(64, answer.time) / 1000000000);
+	time.nsec = (int64_t)(WIRE(64, answer.time) % 1000000000);
 	error = sys2(SYS_clock_settime, CLOCK_REALTIME, (long)&time);
 	if (error != 0)
 		warn("cannot set the clock", NULL, error);
 	random_seed(answer.seed);
-	*boot = answer.boot;
+	*boot = WIRE(64, answer.boot);
 	if (a->bytes != NULL)
 		return;
-	a->size = (size_t)answer.length;
+	a->size = (size_t)WIRE(64, answer.length);
 	a->bytes = memory_take(a->size);
 	control_read(a->bytes, a->size);
 	disks_each(BLKRRPART);
@@ -3245,18 +3136,12 @@ static void answer_take(struct archive *a, uint64_t *boot)
 static void verdict_make(struct verdict *verdict, int status,
     const struct flow *flows, uint64_t tainted)
 {
-	uint64_t now = taint_read();
-	unsigned char *number;
-
 	verdict->status = (unsigned char)status;
-	memcpy(verdict->out, &flows[FLOW_OUT].written, sizeof verdict->out);
-	memcpy(verdict->err, &flows[FLOW_ERR].written, sizeof verdict->err);
-	memcpy(verdict->log, &flows[FLOW_LOG].written, sizeof verdict->log);
-	memcpy(verdict->taint[0], &tainted, sizeof tainted);
-	memcpy(verdict->taint[1], &now, sizeof now);
-	for (number = verdict->out; number < (unsigned char *)(verdict + 1);
-	    number += 8)
-		wire_order(number, 8);
+	wire_put(verdict->out, flows[FLOW_OUT].written);
+	wire_put(verdict->err, flows[FLOW_ERR].written);
+	wire_put(verdict->log, flows[FLOW_LOG].written);
+	wire_put(verdict->taint[0], tainted);
+	wire_put(verdict->taint[1], taint_read());
 }
 
 /* Tells the verdict. The host ends the machine, or hangs up, when it has all
@@ -3278,16 +3163,22 @@ static void verdict_send(int status, const struct flow *flows,
 
 static void streams_open(const struct job *job, struct flow *flows)
 {
+	static const char names[FLOWS][13] = {
+		"ktest.stdin", "ktest.stdout", "ktest.stderr", "ktest.log"
+	};
+	static char buffers[FLOWS][CHUNK];
 	int i;
 
-	for (i = 0; i < FLOWS; i++)
+	memset(flows, 0, FLOWS * sizeof *flows);
+	for (i = 0; i < FLOWS; i++) {
+		flows[i].buffer = buffers[i];
 		flows[i].from = flows[i].to = -1;
-	flows[FLOW_IN].from = vport_open("ktest.stdin", NULL);
+		if (i != FLOW_ERR || job->merged == NULL)
+			flows[i].to = vport_open(names[i], NULL);
+	}
+	flows[FLOW_IN].from = flows[FLOW_IN].to;
+	flows[FLOW_IN].to = -1;
 	flows[FLOW_IN].starts = 1;
-	flows[FLOW_OUT].to = vport_open("ktest.stdout", NULL);
-	if (job->merged == NULL)
-		flows[FLOW_ERR].to = vport_open("ktest.stderr", NULL);
-	flows[FLOW_LOG].to = vport_open("ktest.log", NULL);
 	log_open(&flows[FLOW_LOG]);
 }
 
@@ -3296,21 +3187,21 @@ static void streams_open(const struct job *job, struct flow *flows)
 static void memory_hold(void)
 {
 	sys1(SYS_mlockall, MCL_CURRENT);
-	reserve = sys_map(RESERVE, MAP_ANONYMOUS | MAP_POPULATE, -1);
+	reserve = sys_map(RESERVE,
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1);
 }
 
 /* Some time after boot the kernel takes the TSC for good, with timers that
  * are exact, and rewrites code for it: not again in every restored machine. */
 static void clock_settle(void)
 {
-	struct limit limit;
+	struct limit limit = {SETTLE_WAIT, 0};
 	char name[64];
 
-	limit_begin(&limit, SETTLE_WAIT);
-	while (file_line("/sys/devices/system/clocksource/clocksource0/"
-	    "current_clocksource", name, sizeof name) == 0 &&
-	    str_equal(name, "tsc-early") && !limit_passed(&limit))
-		sleep_ms(10);
+	do
+		file_line("/sys/devices/system/clocksource/clocksource0/"
+		    "current_clocksource", name);
+	while (str_equal(name, "tsc-early") && limit_wait(&limit, 10));
 }
 
 /* Before anything else than memory is mounted. */
@@ -3318,7 +3209,6 @@ static void job_map(struct archive *a)
 {
 	mounts_file = sys_open("/proc/self/mounts", O_RDONLY, 0);
 	a->bytes = file_map(JOB_FILE, &a->size, &a->fd);
-	sys_unlink(JOB_FILE);
 	sys3(SYS_unlinkat, AT_FDCWD, (long)JOB_DIR, AT_REMOVEDIR);
 }
 
@@ -3336,16 +3226,16 @@ static void job_take(struct archive *a, struct job *job, struct flow *in)
 		return;
 	flow_close(in);
 	text_begin(&variable, "KTEST_BOOT=");
-	text_number(&variable, boot);
-	take_variable(job, variable.s);
+	text_number(&variable, (unsigned)boot);
+	*job->envp_end++ = variable.s;
 }
 
 __attribute__((noreturn))
 static void run_job(void)
 {
-	static struct flow flows[FLOWS];
-	static struct job job;
-	struct archive archive = {NULL, 0, 0, -1, "its beginning"};
+	struct flow flows[FLOWS];
+	struct job job = {.dir = "/"};
+	struct archive archive = {.name = "its beginning"};
 	uint64_t tainted;
 	int status;
 
@@ -3376,7 +3266,7 @@ static void run_job(void)
 	job_mounts(&job);
 	if (job.copy != NULL && !file_exists(job.program))
 		job.program = job.copy;
-	if (reserve == NULL) {
+	if (archive.fd > 0) {
 		sys_close(archive.fd);
 		memory_hold();
 	}
@@ -3395,16 +3285,14 @@ static void run_job(void)
  * milliseconds behind the control port's. */
 static long console_open(void)
 {
-	struct limit limit;
+	struct limit limit = {CONSOLE_WAIT, 0};
 	long fd;
 
-	limit_begin(&limit, CONSOLE_WAIT);
-	while (!limit_passed(&limit)) {
+	do {
 		fd = device_open("/sys/class/tty/", "hvc0", O_RDWR | O_NOCTTY);
 		if (fd >= 0)
 			return fd;
-		sleep_ms(VPORT_POLL);
-	}
+	} while (limit_wait(&limit, VPORT_POLL));
 	fd = sys_open("/dev/console", O_RDWR | O_NOCTTY, 0);
 	return fd >= 0 ? fd : 0;
 }
@@ -3436,6 +3324,7 @@ static void machine_make(void)
 	mounts_make();
 	fds_secure();
 	sys2(SYS_sethostname, (long)"ktest", 5);
+	modules_load();
 }
 
 int main(void)
@@ -3443,12 +3332,10 @@ int main(void)
 	int program;
 
 	in_image = sys1(SYS_getpid, 0) != 1;
+	program = in_image || file_exists(JOB_FILE);
 	if (!in_image)
 		machine_make();
 	signals_prepare();
-	program = in_image || file_exists(JOB_FILE);
-	if (!in_image)
-		modules_load();
 	has_disks = file_exists("/dev/vda");
 	vports_expect();
 	control_open(program ? NULL : "p1");

@@ -5965,7 +5965,7 @@ static void job_string(struct cpio *c, const char *tag, const char *value)
 static void limit_text(char out[24], rlim_t limit)
 {
 	if (limit == RLIM_INFINITY)
-		(void)snprintf(out, 24, "inf");
+		(void)snprintf(out, 24, "18446744073709551615");
 	else
 		(void)snprintf(out, 24, "%llu", (unsigned long long)limit);
 }

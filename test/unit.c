@@ -2540,7 +2540,7 @@ static void test_limit_text(void)
 	char out[24];
 
 	limit_text(out, RLIM_INFINITY);
-	is_text(HERE, out, "inf", "limit: none");
+	is_text(HERE, out, "18446744073709551615", "limit: none");
 	limit_text(out, 0);
 	is_text(HERE, out, "0", "limit: 0");
 	limit_text(out, (rlim_t)1 << 40);

@@ -24,7 +24,7 @@ static void
 add_number(struct text *t, unsigned long value)
 {
 	text_char(t, ' ');
-	text_number(t, value);
+	text_number(t, (unsigned)value);
 }
 
 /* What verdict_send() sends, which would wait for ever then. */

@@ -197,7 +197,7 @@ enum {
 	SYS_prlimit64 = 302, SYS_finit_module = 313
 };
 
-enum { O_DIRECTORY = 0200000 };
+enum { O_DIRECTORY = 0200000, IS_X86 = 1 };
 
 long sys1(long nr, long a);
 long sys2(long nr, long a, long b);
@@ -280,7 +280,7 @@ enum {
 
 #ifdef __aarch64__
 
-enum { O_DIRECTORY = 040000 };
+enum { O_DIRECTORY = 040000, IS_X86 = 0 };
 
 #define SYS_ASM __asm__ volatile
 #define SYS_CALL "mov x8, %1\n\tsvc 0"
@@ -327,7 +327,7 @@ __asm__(
 
 #else
 
-enum { O_DIRECTORY = 0200000 };
+enum { O_DIRECTORY = 0200000, IS_X86 = 0 };
 
 #define SYS_ASM __asm__ volatile
 #define SYS_CALL "li a7, %1\n\tecall"
@@ -398,7 +398,7 @@ enum {
 	SYS_prlimit64 = 334, SYS_finit_module = 344, SYS_socket = 359
 };
 
-enum { O_DIRECTORY = 0200000 };
+enum { O_DIRECTORY = 0200000, IS_X86 = 0 };
 
 #define WIRE(bits, n) __builtin_bswap##bits(n)
 
@@ -886,11 +886,12 @@ static long child_file;         /* a signalfd: a child has ended; 0: none */
 /* Waits for SIGCHLD and for nothing else, so that it works at any time. */
 static long poll_events(struct pollfd *fds, size_t n, int64_t ms)
 {
-	const uint64_t mask = child_file > 0 ? ~0ULL : ~SIGCHLD_BIT;
+	const uint64_t mask = ~SIGCHLD_BIT;
 	const struct timespec time = {ms >> 10, (ms & 1023) * 976562};
 
 	return sys5(SYS_ppoll, (long)fds, (long)n,
-	    ms < 0 ? 0 : (long)&time, (long)&mask, sizeof mask);
+	    ms < 0 ? 0 : (long)&time, child_file > 0 ? 0 : (long)&mask,
+	    sizeof mask);
 }
 
 /* Should the kernel refuse to restart, it may still power off; should it
@@ -991,7 +992,7 @@ static void signal_mask(uint64_t mask)
  */
 static void signals_prepare(void)
 {
-	const uint64_t child = SIGCHLD_BIT;
+	const uint64_t mask = SIGCHLD_BIT;
 	static const struct {
 		void (*handler)(int);
 		unsigned long flags;
@@ -1000,7 +1001,7 @@ static void signals_prepare(void)
 	} action = {wake_up, SA_NOCLDSTOP | SA_RESTORER, signal_return, ~0ULL};
 
 	signal_mask(~0ULL);
-	child_file = sys4(SYS_signalfd4, -1, (long)&child, sizeof child,
+	child_file = sys4(SYS_signalfd4, -1, (long)&mask, sizeof mask,
 	    O_CLOEXEC | O_NONBLOCK);
 	sys4(SYS_rt_sigaction, SIGCHLD, (long)&action, 0, sizeof action.mask);
 }
@@ -2546,7 +2547,8 @@ static void explain(const void *request)
  * does. Not with a PMU, which raises such NMIs now and then. */
 static void nmi_prepare(void)
 {
-	if (dir_find("/sys/bus/event_source/devices", match_beginning, "cpu"))
+	if (!IS_X86 || dir_find("/sys/bus/event_source/devices",
+	    match_beginning, "cpu"))
 		return;
 	file_write("/proc/sys/kernel/panic_on_unrecovered_nmi", "1");
 	file_write("/proc/sys/kernel/unknown_nmi_panic", "1");
@@ -2760,12 +2762,13 @@ static void streams_make(const struct job *job, struct flow *flows, long *fds)
 /*
  * The program of a machine that is restored is a child before its job is
  * there: it waits at its stdin, for a byte that says so, or for the end of
- * file, and ends. It shares our memory, so it finds the job.
+ * file. Then it becomes the program if that has no stdin, else it ends. It
+ * shares our memory, so it finds the job.
  */
 static struct {
 	const struct job *job;
 	long pid, fds[3], stdin; /* the last: our end */
-	volatile int begun;
+	volatile int begun, ends;
 } waiting;
 
 static void child_wait(void)
@@ -2774,8 +2777,9 @@ static void child_wait(void)
 
 	sys_close(waiting.stdin);
 	child_begin(waiting.fds, 0);
+	file_exists("/proc/self/exe"); /* C libraries and Go look there */
 	waiting.begun = 1;
-	if (sys_read(0, &byte, 1) == 1) {
+	if (sys_read(0, &byte, 1) == 1 || waiting.ends) {
 		if (waiting.job->merged != NULL)
 			sys3(SYS_dup3, 1, 2, 0);
 		if (old_root > 0) {
@@ -2797,11 +2801,21 @@ static void child_prepare(const struct job *job, struct flow *flows)
 	streams_make(job, flows, waiting.fds);
 	waiting.stdin = flows[FLOW_IN].to;
 	waiting.pid = child_clone(child_wait, stack + 1024);
-	for (i = 0; i < 3; i++)
+	/* the kernel keeps the memory that it takes for a signal */
+	sys2(SYS_kill, sys1(SYS_getpid, 0), SIGCHLD);
+	/* its end of its stdin stays open where there is none, so that no
+	 * pipe has to be freed when it ends */
+	for (i = 1; i < 3; i++)
 		sys_close(waiting.fds[i]);
 	/* once, and not in each machine that is restored */
 	for (i = 0; i < LIMIT_STEP && waiting.pid > 0 && !waiting.begun; i++)
 		sleep_ms(VPORT_POLL);
+}
+
+static void stdin_close(struct flow *in)
+{
+	sys_close(in->to);
+	in->to = -1;
 }
 
 /* The child that waits becomes the program, unless that has a terminal. */
@@ -2813,11 +2827,19 @@ static long program_start(const struct job *job, struct flow *flows)
 	if (program > 0 && (job->merged != NULL || job->tty != NULL))
 		flow_close(&flows[FLOW_ERR]);
 	if (program > 0 && job->tty == NULL) {
+		flows_turn(flows, 0, 0);
+		waiting.ends = flows[FLOW_IN].from < 0;
+		if (waiting.ends) {
+			stdin_close(&flows[FLOW_IN]);
+			return program;
+		}
+		sys_close(waiting.fds[0]);
 		sys_write(waiting.stdin, "", 1);
 		return program;
 	}
 	if (program > 0) {
 		sys_close(waiting.stdin);
+		sys_close(waiting.fds[0]);
 		flow_close(&flows[FLOW_OUT]);
 	}
 	streams_make(job, flows, fds);
@@ -2846,8 +2868,7 @@ static int program_run(const struct job *job, struct flow *flows)
 			/* who has a terminal types an end, and again: a shell
 			 * that was not at its prompt yet has missed it */
 			if (terminal == 0) {
-				sys_close(flows[FLOW_IN].to);
-				flows[FLOW_IN].to = -1;
+				stdin_close(&flows[FLOW_IN]);
 			} else if (clock_ms() >= type_at) {
 				sys_write(terminal, "\4\4", 2);
 				type_at = clock_ms() + RETYPE;
@@ -2980,14 +3001,13 @@ static void leaks_send(const struct job *job, struct flow *log)
 static void processes_kill(void)
 {
 	struct limit limit = {REAP_WAIT, 0};
-	int32_t how;
-	long pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0);
+	long pid = sys4(SYS_wait4, -1, 0, WNOHANG, 0);
 
 	if (pid == -ECHILD && !in_image) /* all are our descendants */
 		return;
 	sys2(SYS_kill, in_image ? -program_pid : -1, SIGKILL);
 	do {
-		pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0);
+		pid = sys4(SYS_wait4, -1, 0, WNOHANG, 0);
 		if (pid == -ECHILD)
 			return;
 		if (pid > 0)
@@ -3198,6 +3218,8 @@ static void clock_settle(void)
 	struct limit limit = {SETTLE_WAIT, 0};
 	char name[64];
 
+	if (!IS_X86)
+		return;
 	do
 		file_line("/sys/devices/system/clocksource/clocksource0/"
 		    "current_clocksource", name);

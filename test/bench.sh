@@ -40,6 +40,18 @@ build mkcpio mkcpio.c
 MKCPIO=$built
 "$MKCPIO" "init=$REBOOT" >"$T/reboot.cpio"
 
+cat >"$T/qemu" <<end
+#!/bin/sh
+for arg; do
+	case \$arg in
+	/proc/self/fd/*) [ "\$last" != -kernel ] || cat "\$arg" >"$T/kernel" ;;
+	esac
+	last=\$arg
+done
+exec qemu-system-$(uname -m) "\$@"
+end
+chmod 755 "$T/qemu"
+
 median() { # FILE: of its lines, numbers
 	sort -n "$1" | sed -n "$(($(wc -l <"$1") / 2 + 1))p"
 }
@@ -72,6 +84,17 @@ timed_ktest() { # FILE KERNEL OPTIONS...: $program
 	    -accel "$ACCEL" "$@" -- $program
 }
 
+# qemu_command KERNEL OPTIONS...: $command is ktest's; where that unpacks the
+# kernel, it is the file that $T/qemu keeps
+# shellcheck disable=SC2086
+qemu_command() {
+	qemu_kernel=$1
+	shift
+	command=$("$KTEST" -n -kernel-path "$qemu_kernel" -accel "$ACCEL" \
+	    "$@" -- $program 2>/dev/null |
+	    sed "s,-kernel /proc/[^ ]*,-kernel $T/kernel,")
+}
+
 kernel() { # NAME FILE [OPTION...]: a row
 	kernel_name=$1 kernel_file=$2
 	shift 2
@@ -82,6 +105,11 @@ kernel() { # NAME FILE [OPTION...]: a row
 	rm -f "$T/cold" "$T/boot" "$T/warm" "$T/start" "$T/cpu"
 	timed_ktest saved "$kernel_file" -snapshot "$T/$kernel_name.snapshot" \
 	    "$@"
+	qemu_command "$kernel_file" "$@"
+	case $command in
+	*"-kernel $T/kernel "*)
+		timed_ktest saved "$kernel_file" -qemu "$T/qemu" "$@" ;;
+	esac
 	kernel_i=0
 	while [ $((kernel_i += 1)) -le "$runs" ]; do
 		timed_ktest cold "$kernel_file" "$@"
@@ -89,11 +117,11 @@ kernel() { # NAME FILE [OPTION...]: a row
 		timed_ktest warm "$kernel_file" \
 		    -snapshot "$T/$kernel_name.snapshot" "$@"
 		# the rate of the counter is part of it: asked each time
-		command=$("$KTEST" -n -kernel-path "$kernel_file" -accel \
-		    "$ACCEL" "$@" -- $program 2>/dev/null)
+		qemu_command "$kernel_file" "$@"
 		timed boot 0 "$BARE" "$T/reboot.cpio" "exec $command"
 		timed start 0 sh -c "echo quit | $(echo "$command" |
 		    sed 's/ -device .*-kernel/ -kernel/; s/ -append.*//
+			s/ -chardev [^ ]* -mon [^ ]*//
 			') -S -monitor stdio >/dev/null"
 	done
 	kernel_c=$(median "$T/cold") kernel_b=$(median "$T/boot")

@@ -5964,10 +5964,9 @@ static void job_string(struct cpio *c, const char *tag, const char *value)
 
 static void limit_text(char out[24], rlim_t limit)
 {
-	if (limit == RLIM_INFINITY)
-		(void)snprintf(out, 24, "18446744073709551615");
-	else
-		(void)snprintf(out, 24, "%llu", (unsigned long long)limit);
+	(void)snprintf(out, 24, "%llu", limit == RLIM_INFINITY
+		       ? ~0ULL /* init's UNLIMITED */
+		       : (unsigned long long)limit);
 }
 
 /* What the network and the extra vports add to the record. */

@@ -182,7 +182,7 @@ enum {
 	SYS_mmap = 9, SYS_munmap = 11, SYS_rt_sigaction = 13,
 	SYS_rt_sigprocmask = 14, SYS_ioctl = 16, SYS_pread64 = 17,
 	SYS_getpid = 39, SYS_socket = 41, SYS_execve = 59, SYS_exit = 60,
-	SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_fsync = 74,
+	SYS_kill = 62, SYS_uname = 63, SYS_fcntl = 72, SYS_fsync = 74,
 	SYS_chdir = 80, SYS_fchdir = 81, SYS_fchmod = 91, SYS_fchown = 93,
 	SYS_umask = 95, SYS_sysinfo = 99, SYS_setuid = 105, SYS_setgid = 106,
 	SYS_setpgid = 109, SYS_setsid = 112, SYS_setgroups = 116,
@@ -192,7 +192,7 @@ enum {
 	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_openat = 257,
 	SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
 	SYS_symlinkat = 266, SYS_fchmodat = 268, SYS_faccessat = 269,
-	SYS_ppoll = 271, SYS_utimensat = 280, SYS_fallocate = 285,
+	SYS_ppoll = 271, SYS_waitid = 247, SYS_utimensat = 280, SYS_fallocate = 285,
 	SYS_signalfd4 = 289, SYS_dup3 = 292, SYS_pipe2 = 293,
 	SYS_prlimit64 = 302, SYS_finit_module = 313
 };
@@ -267,15 +267,15 @@ enum {
 	SYS_close = 57, SYS_pipe2 = 59, SYS_getdents64 = 61, SYS_lseek = 62,
 	SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_ppoll = 73,
 	SYS_signalfd4 = 74, SYS_sync = 81, SYS_fsync = 82,
-	SYS_utimensat = 88, SYS_exit = 93,
+	SYS_utimensat = 88, SYS_exit = 93, SYS_waitid = 95,
 	SYS_clock_settime = 112, SYS_clock_gettime = 113, SYS_kill = 129,
 	SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_reboot = 142,
 	SYS_setgid = 144, SYS_setuid = 146, SYS_setpgid = 154,
-	SYS_setsid = 157, SYS_setgroups = 159, SYS_sethostname = 161,
+	SYS_setsid = 157, SYS_setgroups = 159, SYS_uname = 160,
+	SYS_sethostname = 161,
 	SYS_umask = 166, SYS_getpid = 172, SYS_sysinfo = 179,
 	SYS_socket = 198, SYS_munmap = 215, SYS_execve = 221, SYS_mmap = 222,
-	SYS_mlockall = 230, SYS_wait4 = 260, SYS_prlimit64 = 261,
-	SYS_finit_module = 273
+	SYS_mlockall = 230, SYS_prlimit64 = 261, SYS_finit_module = 273
 };
 
 #ifdef __aarch64__
@@ -385,13 +385,13 @@ enum {
 	SYS_ioctl = 54, SYS_fcntl = 55, SYS_setpgid = 57, SYS_umask = 60,
 	SYS_chroot = 61, SYS_setsid = 66, SYS_sethostname = 74,
 	SYS_reboot = 88, SYS_mmap = 90, SYS_munmap = 91, SYS_fchmod = 94,
-	SYS_wait4 = 114, SYS_sysinfo = 116, SYS_fsync = 118,
+	SYS_sysinfo = 116, SYS_fsync = 118, SYS_uname = 122,
 	SYS_fchdir = 133, SYS_mlockall = 152, SYS_rt_sigaction = 174,
 	SYS_rt_sigprocmask = 175, SYS_pread64 = 180, SYS_setgroups = 206,
 	SYS_fchown = 207, SYS_setuid = 213, SYS_setgid = 214,
 	SYS_getdents64 = 220, SYS_clock_settime = 259,
-	SYS_clock_gettime = 260, SYS_openat = 288, SYS_mkdirat = 289,
-	SYS_mknodat = 290, SYS_unlinkat = 294,
+	SYS_clock_gettime = 260, SYS_waitid = 281, SYS_openat = 288,
+	SYS_mkdirat = 289, SYS_mknodat = 290, SYS_unlinkat = 294,
 	SYS_symlinkat = 297, SYS_fchmodat = 299, SYS_faccessat = 300,
 	SYS_ppoll = 302, SYS_fallocate = 314, SYS_utimensat = 315,
 	SYS_signalfd4 = 322, SYS_pipe2 = 325, SYS_dup3 = 326,
@@ -547,6 +547,7 @@ enum {
 
 enum {
 	SIGKILL = 9, SIGCHLD = 17, SIG_SETMASK = 2, WNOHANG = 1,
+	WSTOPPED = 2, WEXITED = 4, WNOWAIT = 1 << 24, CLD_EXITED = 1,
 	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000,
 	POLLIN = 1, POLLOUT = 4, POLLHUP = 16
 };
@@ -911,6 +912,20 @@ static void restart(void)
 	}
 }
 
+static int child_ended;         /* child_file says so, and still will */
+
+/* To be followed by a look at the children. Tells whether there is a reason. */
+static int child_file_read(void)
+{
+	static char signal[128]; /* struct signalfd_siginfo */
+	int ended = child_ended;
+
+	if (ended)
+		sys_read(child_file, signal, sizeof signal);
+	child_ended = 0;
+	return ended;
+}
+
 /*
  * Waits until one of the n fds is ready, a child ends or the time is over; a
  * negative time never is. fds has room for two more. Without a signalfd SIGCHLD
@@ -920,8 +935,7 @@ static void restart(void)
  */
 static void wait_events(struct pollfd *fds, size_t n, int64_t ms)
 {
-	static char signal[128]; /* struct signalfd_siginfo */
-
+	child_file_read();
 	fds[n].fd = host_port > 0 ? (int32_t)host_port : -1;
 	fds[n].events = 0; /* POLLHUP comes unasked */
 	fds[n].revents = 0;
@@ -931,8 +945,7 @@ static void wait_events(struct pollfd *fds, size_t n, int64_t ms)
 	poll_events(fds, n + 2, ms);
 	if ((fds[n].revents & POLLHUP) != 0)
 		restart();
-	if (fds[n + 1].revents != 0)
-		sys_read(child_file, signal, sizeof signal);
+	child_ended = fds[n + 1].revents != 0;
 }
 
 static void sleep_ms(int64_t ms)
@@ -2327,20 +2340,49 @@ static long child_clone(void (*run)(void), long *stack_end)
 	return sys_clone(stack_end - 2);
 }
 
-/* Buries whoever has ended. Tells whether the program has, and how. */
-static int children_reap(long program, int *status)
-{
-	int32_t how;
-	long pid;
-	int ended = 0;
+static long corpse_flag;        /* the program is looked at, but not buried */
+static int32_t child_info[32];  /* siginfo_t: [2] code, [4] pid, [6] status */
 
-	while ((pid = sys4(SYS_wait4, -1, (long)&how, WNOHANG, 0)) > 0)
-		if (pid == program) {
-			ended = 1;
-			*status = (how & 0x7f) != 0 ? 128 + (how & 0x7f) :
-			    how >> 8 & 0xff;
+/* Finds a child by waitid's flags: any, or that with this pid. Returns its pid;
+ * 0: none now, negative: none at all. */
+static long child_find(long pid, long flags)
+{
+	long error;
+
+	child_info[4] = 0; /* as Linux before 4.13 leaves it */
+	error = sys5(SYS_waitid, pid > 0, pid, (long)child_info,
+	    flags | WNOHANG, 0);
+	return error < 0 ? error : child_info[4];
+}
+
+/* To bury the program is work that nobody needs; but before 5.17 Linux tells
+ * who only looks the status of a first thread, not of the process. */
+static void corpse_prepare(void)
+{
+	char names[6][65]; /* struct new_utsname */
+	long version[2];
+
+	sys1(SYS_uname, (long)names);
+	str_pair(names[2], version);
+	if (version[0] * 1000 + version[1] >= 5017)
+		corpse_flag = WNOWAIT;
+}
+
+/* Buries who has ended until that is the program. Returns its status, negative:
+ * it has none yet. */
+static int children_reap(long program)
+{
+	long pid;
+
+	do
+		while ((pid = child_find(0, WEXITED | corpse_flag)) > 0) {
+			if (pid == program)
+				return child_info[6] +
+				    (child_info[2] == CLD_EXITED ? 0 : 128);
+			child_find(pid, WEXITED);
 		}
-	return ended;
+	while (child_file_read());
+	return -1;
 }
 
 /* ======================================================================
@@ -2859,7 +2901,7 @@ static int program_run(const struct job *job, struct flow *flows)
 {
 	long program = program_pid = program_start(job, flows);
 	int64_t type_at = 0;
-	int status = 0;
+	int status;
 
 	for (;;) {
 		flows_turn(flows, 0, type_at != 0 ? RETYPE :
@@ -2874,7 +2916,8 @@ static int program_run(const struct job *job, struct flow *flows)
 				type_at = clock_ms() + RETYPE;
 			}
 		}
-		if (children_reap(program, &status))
+		status = children_reap(program);
+		if (status >= 0)
 			return status;
 	}
 }
@@ -3001,13 +3044,14 @@ static void leaks_send(const struct job *job, struct flow *log)
 static void processes_kill(void)
 {
 	struct limit limit = {REAP_WAIT, 0};
-	long pid = sys4(SYS_wait4, -1, 0, WNOHANG, 0);
+	long pid;
 
-	if (pid == -ECHILD && !in_image) /* all are our descendants */
+	/* all are our descendants; the dead do not count as stopped */
+	if (!in_image && child_find(0, WSTOPPED) == -ECHILD)
 		return;
 	sys2(SYS_kill, in_image ? -program_pid : -1, SIGKILL);
 	do {
-		pid = sys4(SYS_wait4, -1, 0, WNOHANG, 0);
+		pid = child_find(0, WEXITED);
 		if (pid == -ECHILD)
 			return;
 		if (pid > 0)
@@ -3069,13 +3113,13 @@ static void disks_sync(void)
 	struct pollfd mounts = {(int32_t)mounts_file, 0, 0};
 	struct limit limit = {SYNC_WAIT, 0};
 	long pid;
-	int status;
 
 	poll_events(&mounts, 1, 0);
 	if (mounts_file > 0 && mounts.revents == 0 && !has_disks)
 		return;
+	children_reap(0); /* they may be all there can be */
 	pid = child_clone(sync_child, stack + 128);
-	while (pid > 0 && !children_reap(pid, &status))
+	while (pid > 0 && children_reap(pid) < 0)
 		if (!limit_wait(&limit, LIMIT_STEP))
 			pid = -ETIMEDOUT;
 	if (pid < 0)
@@ -3269,6 +3313,7 @@ static void run_job(void)
 		job_read(&archive, &job);
 	streams_open(&job, flows);
 	tainted = taint_read();
+	corpse_prepare();
 	loopback_raise();
 	nmi_prepare();
 	if (archive.bytes == NULL) { /* once for all restored machines */
@@ -3328,12 +3373,12 @@ static void run_tester(void)
 	};
 	long fds[3], program;
 	unsigned char byte;
-	int status = 0;
+	int status;
 
 	fds[0] = sys_open("/dev/null", O_RDONLY, 0);
 	fds[1] = fds[2] = console_open();
 	program = child_start(&job, fds);
-	while (!children_reap(program, &status))
+	while ((status = children_reap(program)) < 0)
 		sleep_ms(-1);
 	processes_kill();
 	disks_sync();

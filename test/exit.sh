@@ -25,6 +25,7 @@ done
 for n in 9 11; do
 	cloud_job "signal$n.cold" -snapshot none -- "$GUEST" raise "$n"
 done
+cloud_job thread -- "$GUEST" thread 9
 cloud_job nocore -- /bin/sh -c 'kill -s SEGV $$'
 
 # -- Cannot be executed (126), is not there (127) --
@@ -70,6 +71,8 @@ for job in $signals 9.cold 11.cold; do
 	is "$status" "$((128 + n))" "signal $job: status 128+$n"
 	is "$signal" 0 "signal $job: ktest itself ends normally"
 done
+result thread
+is "$status" 9 'a process that its second thread ends'
 result nocore
 is "$status" 139 'a shell that kills itself'
 

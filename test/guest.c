@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
@@ -551,18 +552,24 @@ do_show(char **arg)
 	return 0;
 }
 
-/* forkbomb [MAX]: forks until that fails, ends with 3 and leaves them all
-   there; MAX is a limit for the whole system */
+/* forkbomb [MAX [DIR]]: forks until that fails, ends with 3 and leaves them all
+   there; MAX is a limit for the whole system. With DIR they have ended, and a
+   filesystem that is to be synced is there. */
 static int
 do_forkbomb(char **arg)
 {
+	const char *dir = arg[0] ? arg[1] : NULL;
 	long n = 0;
 
 	if (arg[0] && write_file("/proc/sys/kernel/threads-max", arg[0]))
 		return 1;
+	if (dir && (mkdir(dir, 0755) || mount("none", dir, "tmpfs", 0, NULL)))
+		return bad(dir);
 	for (;;) {
 		pid_t pid = fork();
 
+		if (pid == 0 && dir)
+			_exit(0);
 		if (pid == 0)
 			for_ever();
 		if (pid < 0)
@@ -571,6 +578,29 @@ do_forkbomb(char **arg)
 	}
 	dprintf(1, "forks %s\n", n > 100 ? "many" : "few");
 	return 3;
+}
+
+static int
+thread_end(void *status)
+{
+	nap_ms(50);
+	syscall(SYS_exit_group, *(int *)status);
+	return 0;
+}
+
+/* thread N: the first thread ends with 0, another the process with N */
+static int
+do_thread(char **arg)
+{
+	static long stack[4096];
+	static int status;
+
+	status = number(arg);
+	if (clone(thread_end, stack + 4000, CLONE_VM | CLONE_FS | CLONE_FILES |
+	    CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, &status) < 0)
+		return bad("clone");
+	syscall(SYS_exit, 0);
+	return 1;
 }
 
 /* fill: writes to memory until the kernel has none left and kills it */
@@ -1074,6 +1104,7 @@ static const struct command {
 	{ "stop", do_stop, 0 },
 	{ "sysrq", do_sysrq, 1 },
 	{ "terminal", do_terminal, 0 },
+	{ "thread", do_thread, 1 },
 	{ "timers", do_timers, 0 },
 	{ "tree", do_tree, 1 },
 	{ "yes", do_yes, 0 },

@@ -191,7 +191,9 @@ warm)
 	is 'saved: stderr' "$(cat "$tmp/err")" ''
 	guest -v -snapshot "$tmp/snapshot" -- build/guest timers
 	is 'restored: status' $? 0
-	is restored "$(sed -n 's/.* snapshot .*: //p' "$tmp/err")" fits ;;
+	is restored "$(sed -n 's/.* snapshot .*: //p' "$tmp/err")" fits
+	guest -snapshot "$tmp/snapshot" -- build/guest thread 9
+	is 'a second thread: status' $? 9 ;;
 rootfs)
 	guest -rootfs / -- sh -c 'uname -r; cat /etc/debian_version; exit 4'
 	is status $? 4

@@ -2622,7 +2622,7 @@ static const struct machine {
 	const char *bus;       /* what the names of virtio devices end in */
 	const char *module;    /* of the kernel, for that bus */
 	size_t slots;          /* for virtio devices */
-	const char *serial[5]; /* words: the console until there is hvc0 */
+	const char *serial[3]; /* words: the console until there is hvc0 */
 	const char *early;     /* of the kernel's command line, for that ... */
 	const char *restart;   /* ... and for how it ends QEMU; or NULL */
 	size_t cmdline_max;    /* without the NUL, if the kernel says nothing */
@@ -2649,8 +2649,7 @@ static const struct machine {
 			   "isa-serial=off",
 		.cpu = { [ACCEL_KVM] = "host" },
 		.bus = "device", .module = "virtio_mmio", .slots = 8,
-		.serial = { "-device", "isa-serial,chardev=early0", "-device",
-			    "isa-debugcon,iobase=0x402,chardev=early0" },
+		.serial = { "-device", "isa-serial,chardev=early0" },
 		.early = "earlyprintk=serial", .restart = "reboot=t",
 		.cmdline_max = 2047, .own_bios = true, .acpi = true,
 		.tsc = true, .fw_cfg = true },
@@ -6789,7 +6788,7 @@ static void qemu_consoles(struct qemu *q)
 	qemu_add(q, "-chardev", "file,id=con0,path=" FD_PATH,
 		 FD_FIRST + FD_CONSOLE);
 	qemu_add(q, "-device", "virtconsole,chardev=con0");
-	qemu_add(q, "-chardev", "file,id=early0,path=" FD_PATH ",mux=on",
+	qemu_add(q, "-chardev", "file,id=early0,path=" FD_PATH,
 		 FD_FIRST + FD_EARLY);
 	for (size_t i = 0; m->serial[i] != NULL; i++)
 		qemu_arg(q, m->serial[i]);

@@ -14,9 +14,9 @@
  * by ACPI and kernels that cannot (see "devices without an ACPI interpreter");
  * a kernel without any ACPI needs acpi=off.  Everything else may be on or off.
  *
- * What it cannot do is one line on I/O port 0x402 (QEMU's isa-debugcon), then
- * the machine ends; when all is well it says nothing.  QEMU's word is checked
- * before anything is written where it points.
+ * What it cannot do is one line on I/O port 0x3f8 (COM1, whose speed QEMU does
+ * not ask for), then the machine ends; when all is well it says nothing.  QEMU's
+ * word is checked before anything is written where it points.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -73,10 +73,10 @@ static _Noreturn void die(const char *why)
 	const char *p;
 
 	for (p = "firmware: "; *p; p++)
-		cpu_out8(0x402, (uint8_t)*p);
+		cpu_out8(0x3f8, (uint8_t)*p);
 	for (p = why; *p; p++)
-		cpu_out8(0x402, (uint8_t)*p);
-	cpu_out8(0x402, '\n');
+		cpu_out8(0x3f8, (uint8_t)*p);
+	cpu_out8(0x3f8, '\n');
 	cpu_shutdown();
 }
 

@@ -33,7 +33,7 @@ measure() {
 		-bios "$bios" -kernel "$kernel" -initrd "$tmp/initrd" \
 		-append short -device virtio-rng-device \
 		-device virtio-serial-device -chardev "file,id=fw,path=$tmp/tsc" \
-		-device isa-debugcon,iobase=0x402,chardev=fw "$@" \
+		-device isa-debugcon,iobase=0x3f8,chardev=fw "$@" \
 		</dev/null >/dev/null 2>&1
 	printf '%d\n' "0x$(sed 's/.* //' "$tmp/tsc" | head -n 1)"
 }

@@ -83,7 +83,7 @@ static void dma(uint32_t key, uint32_t addr, uint32_t size)
 
 static void cpu_out8(uint16_t port, uint8_t value)
 {
-	if (port == 0x402 && value != '\n')
+	if (port == 0x3f8 && value != '\n')
 		said++;
 }
 

@@ -33,7 +33,7 @@ real:
 	rdtsc
 	movl	%eax, %ebx
 	movb	$8, %cl
-	movw	$0x402, %dx
+	movw	$0x3f8, %dx
 digit:
 	roll	$4, %ebx
 	movb	%bl, %al

@@ -32,7 +32,7 @@ struct what {
 
 static void put_char(char c)
 {
-	__asm__ volatile("outb %0, %1" : : "a"(c), "Nd"((uint16_t)0x402));
+	__asm__ volatile("outb %0, %1" : : "a"(c), "Nd"((uint16_t)0x3f8));
 }
 
 static void put(const char *s)

@@ -25,7 +25,7 @@ static void say(const char *format, ...)
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
 	for (p = line; *p; p++)
-		outb((unsigned char)*p, 0x402);
+		outb((unsigned char)*p, 0x3f8);
 }
 
 static void load_modules(void)
@@ -89,7 +89,7 @@ int main(void)
 
 	mount("dev", "/dev", "devtmpfs", 0, "");
 	mount("sys", "/sys", "sysfs", 0, "");
-	if (ioperm(0x402, 1, 1))
+	if (ioperm(0x3f8, 1, 1))
 		reboot(RB_AUTOBOOT);
 	load_modules();
 	sysinfo(&si);

@@ -25,7 +25,7 @@ machine() {     # machine-options accelerator qemu-arguments...
 	timeout "${limit:-60}" "$qemu" -M "$options" -accel "$accel" -nodefaults \
 		-display none -no-reboot -bios "$bios/bios.bin" \
 		-chardev "file,id=fw,path=$tmp/out" \
-		-device isa-debugcon,iobase=0x402,chardev=fw \
+		-device isa-debugcon,iobase=0x3f8,chardev=fw \
 		"$@" </dev/null >"$tmp/err" 2>&1
 	status=$?
 	cat "$tmp/err" >>"$tmp/out"

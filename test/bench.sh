@@ -4,20 +4,22 @@
 # For each kernel, in turn and RUNS (11) times, a program that ends at once:
 #
 #	cold	ktest
-#	boot	the same QEMU command line (ktest -n) without ktest, whose
-#		guest's init restarts at once
+#	bare	the same QEMU command line (ktest -n) without ktest, with the
+#		kernel as it was given; its guest's init restarts at once
+#	boot	the same with the kernel that ktest has unpacked
 #	warm	ktest -snapshot, with a file that fits
 #	start	QEMU with that machine and kernel and -S, told to quit by its
 #		monitor
 #
 # First, by blocks.sh, the blocks of guest code that QEMU translates when warm, a
-# measure that noise does not touch, by phase. Medians and ratios; the processor
-# time of ktest alone when cold. Then, warm on the first kernel: by memory; eight
-# at once against one after another; QEMU's memory. The same rows with the host's
-# root over 9p, where bare QEMU has that device, too, but runs nothing from it,
-# and how fast files are that way (files.c). Sizes of ktest and init. Prints
-# tables; the figures are for comparing, so the exit status says only whether all
-# of it ran.
+# measure that noise does not touch, by phase: of these kernels, of those that
+# matrix.sh has left, and of arm64's; with KTEST set to another ktest, its own.
+# Medians and ratios; the processor time of ktest alone when cold. Then, warm on
+# the first kernel: by memory; eight at once against one after another; QEMU's
+# memory. The same rows with the host's root over 9p, where bare QEMU has that
+# device, too, but runs nothing from it, and how fast files are that way
+# (files.c). Sizes of ktest and init. Prints tables; the figures are for
+# comparing, so the exit status says only whether all of it ran.
 lib=$(dirname "$0")/tap # not itself a test: run.sh looks for the literal name
 . "$lib.sh"
 
@@ -64,6 +66,11 @@ ratio() { # A B: A/B
 	printf '%d.%03d' $(($1 / $2)) $(($1 * 1000 / $2 % 1000))
 }
 
+rounds() { # A B: the median of A/B in each round: both met the same noise
+	paste "$T/$1" "$T/$2" | awk '{ printf "%.3f\n", $1 / $2 }' >"$T/rounds"
+	median "$T/rounds"
+}
+
 timed() { # FILE STATUS COMMAND...: adds its time to the file
 	timed_file=$1 timed_status=$2
 	shift 2
@@ -102,7 +109,7 @@ kernel() { # NAME FILE [OPTION...]: a row
 		printf '%-7s no such kernel here\n' "$kernel_name"
 		return
 	fi
-	rm -f "$T/cold" "$T/boot" "$T/warm" "$T/start" "$T/cpu"
+	rm -f "$T/cold" "$T/bare" "$T/boot" "$T/warm" "$T/start" "$T/cpu"
 	timed_ktest saved "$kernel_file" -snapshot "$T/$kernel_name.snapshot" \
 	    "$@"
 	qemu_command "$kernel_file" "$@"
@@ -117,6 +124,8 @@ kernel() { # NAME FILE [OPTION...]: a row
 		timed_ktest warm "$kernel_file" \
 		    -snapshot "$T/$kernel_name.snapshot" "$@"
 		# the rate of the counter is part of it: asked each time
+		qemu_command "$kernel_file" -unpack off "$@"
+		timed bare 0 "$BARE" "$T/reboot.cpio" "exec $command"
 		qemu_command "$kernel_file" "$@"
 		timed boot 0 "$BARE" "$T/reboot.cpio" "exec $command"
 		timed start 0 sh -c "echo quit | $(echo "$command" |
@@ -124,14 +133,13 @@ kernel() { # NAME FILE [OPTION...]: a row
 			s/ -chardev [^ ]* -mon [^ ]*//
 			') -S -monitor stdio >/dev/null"
 	done
-	kernel_c=$(median "$T/cold") kernel_b=$(median "$T/boot")
-	kernel_w=$(median "$T/warm") kernel_s=$(median "$T/start")
-	printf '%-7s %8s %8s %6s %8s | %7s %7s %10s %10s\n' "$kernel_name" \
-	    "$(decimal "$kernel_c")" "$(decimal "$kernel_b")" \
-	    "$(ratio "$kernel_c" "$kernel_b")" \
-	    "$(decimal "$(median "$T/cpu")")" "$(decimal "$kernel_w")" \
-	    "$(decimal "$kernel_s")" "$(ratio "$kernel_w" "$kernel_c")" \
-	    "$(ratio "$kernel_w" "$kernel_s")"
+	printf '%-7s' "$kernel_name"
+	for kernel_i in cold bare boot cpu warm start; do
+		printf ' %7s' "$(decimal "$(median "$T/$kernel_i")")"
+	done
+	printf ' %9s %9s %9s %10s\n' "$(rounds cold bare)" \
+	    "$(rounds cold boot)" "$(rounds warm cold)" \
+	    "$(rounds warm start)"
 }
 
 by_memory() { # KERNEL
@@ -213,14 +221,17 @@ blocks() { # NAME KERNEL
 blocks cloud "${KTEST_CLOUD:-}"
 blocks full "${KTEST_FULL:-}"
 blocks tiny "${KTEST_TINY:-}"
+for path in "$top"/build/matrix/*/ktest/build/kernels/cloud/boot/vmlinuz-*; do
+	blocks "${path##*/vmlinuz-}" "$path"
+done
 command -v aarch64-linux-gnu-gcc >/dev/null &&
     make -s -C "$top" init-aarch64 >/dev/null 2>&1 && (
 	export ARCH=aarch64
 	blocks arm64 "$(sh "$here/kernels.sh" path arm64)"
 )
 echo "medians of $runs runs, milliseconds, -accel $ACCEL"
-printf '%-7s %8s %8s %6s %8s | %7s %7s %10s %10s\n' kernel cold boot ratio \
-    "its CPU" warm start warm/cold warm/start
+printf '%-7s %7s %7s %7s %7s %7s %7s %9s %9s %9s %10s\n' kernel cold bare boot CPU \
+    warm start cold/bare cold/boot warm/cold warm/start
 kernel cloud "${KTEST_CLOUD:-}"
 kernel full "${KTEST_FULL:-}"
 kernel tiny "${KTEST_TINY:-}"

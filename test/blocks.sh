@@ -108,7 +108,7 @@ fi
 
 # What it was when this was written, on Debian's 6.1; a fifth more fails.
 need_cloud
-want=13000
+want=12400
 warm "$KTEST_CLOUD" -- "$T/exit"
 is "$status" 0 'a machine is saved'
 if ! least "$KTEST_CLOUD"; then

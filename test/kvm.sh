@@ -138,6 +138,10 @@ choice() {
 	is '-accel auto, status' $? 5
 	is '-accel auto, kvm' \
 	    "$(grep -c 'QEMU runs: .*, kvm,' "$tmp/err")" 1
+	command -v qemu-system-x86_64-microvm >/dev/null && {
+		tiny -qemu qemu-system-x86_64-microvm -- "$GUEST" exit 6
+		is 'a QEMU for microvms alone' $? 6
+	}
 	is '-gdb, tcg' "$("$KTEST" -n -gdb 1234 -kernel-path "$KTEST_TINY" \
 	    -- "$GUEST" exit 5 2>"$tmp/err" | grep -c -e '-accel tcg')" 1
 	chmod 600 /dev/kvm

@@ -547,7 +547,8 @@ enum {
 
 enum {
 	SIGKILL = 9, SIGCHLD = 17, SIG_SETMASK = 2, WNOHANG = 1,
-	WSTOPPED = 2, WEXITED = 4, WNOWAIT = 1 << 24, CLD_EXITED = 1,
+	WEXITED = 4, WCONTINUED = 8, WNOWAIT = 1 << 24,
+	CLD_EXITED = 1, CLD_DUMPED = 3,
 	SA_NOCLDSTOP = 1, SA_RESTORER = 0x04000000,
 	POLLIN = 1, POLLOUT = 4, POLLHUP = 16
 };
@@ -2368,15 +2369,15 @@ static void corpse_prepare(void)
 		corpse_flag = WNOWAIT;
 }
 
-/* Buries who has ended until that is the program. Returns its status, negative:
- * it has none yet. */
+/* Buries who has ended until that is the program; who asked to be traced by init
+ * and stopped stays so. Returns the program's status, negative: it has none. */
 static int children_reap(long program)
 {
 	long pid;
 
 	do
 		while ((pid = child_find(0, WEXITED | corpse_flag)) > 0) {
-			if (pid == program)
+			if (pid == program && child_info[2] <= CLD_DUMPED)
 				return child_info[6] +
 				    (child_info[2] == CLD_EXITED ? 0 : 128);
 			child_find(pid, WEXITED);
@@ -2903,7 +2904,7 @@ static int program_run(const struct job *job, struct flow *flows)
 	int64_t type_at = 0;
 	int status;
 
-	for (;;) {
+	while ((status = children_reap(program)) < 0) {
 		flows_turn(flows, 0, type_at != 0 ? RETYPE :
 		    flow_open(&flows[FLOW_IN]) || flows[FLOW_IN].to < 0 ? -1 : 0);
 		if (!flow_open(&flows[FLOW_IN]) && flows[FLOW_IN].to >= 0) {
@@ -2916,10 +2917,8 @@ static int program_run(const struct job *job, struct flow *flows)
 				type_at = clock_ms() + RETYPE;
 			}
 		}
-		status = children_reap(program);
-		if (status >= 0)
-			return status;
 	}
+	return status;
 }
 
 /* ======================================================================
@@ -3046,11 +3045,12 @@ static void processes_kill(void)
 	struct limit limit = {REAP_WAIT, 0};
 	long pid;
 
-	/* all are our descendants; the dead do not count as stopped */
-	if (!in_image && child_find(0, WSTOPPED) == -ECHILD)
+	/* all are our descendants; of what is dead as a whole none can go on */
+	if (!in_image && child_find(0, WCONTINUED) == -ECHILD)
 		return;
 	sys2(SYS_kill, in_image ? -program_pid : -1, SIGKILL);
 	do {
+		child_file_read();
 		pid = child_find(0, WEXITED);
 		if (pid == -ECHILD)
 			return;

@@ -189,10 +189,10 @@ enum {
 	SYS_mlockall = 151, SYS_chroot = 161, SYS_sync = 162,
 	SYS_mount = 165, SYS_umount2 = 166, SYS_reboot = 169,
 	SYS_sethostname = 170, SYS_getdents64 = 217,
-	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_openat = 257,
-	SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
+	SYS_clock_settime = 227, SYS_clock_gettime = 228, SYS_waitid = 247,
+	SYS_openat = 257, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_unlinkat = 263,
 	SYS_symlinkat = 266, SYS_fchmodat = 268, SYS_faccessat = 269,
-	SYS_ppoll = 271, SYS_waitid = 247, SYS_utimensat = 280, SYS_fallocate = 285,
+	SYS_ppoll = 271, SYS_utimensat = 280, SYS_fallocate = 285,
 	SYS_signalfd4 = 289, SYS_dup3 = 292, SYS_pipe2 = 293,
 	SYS_prlimit64 = 302, SYS_finit_module = 313
 };

@@ -71,8 +71,9 @@ if [ -f "${KTEST_TINY:-}" ]; then
 fi
 
 # Two processors, and memory on both sides of the hole below 4 GiB.
+# TCG may lose what one processor sends another: the next tick makes up for it.
 run "$KTEST" -kernel-path "$KTEST_CLOUD" -accel "$ACCEL" -cpus 2 -memory 5G \
-    -- "$GUEST" report
+    -cmdline nohz=off -- "$GUEST" report
 is "$status" 0 '-cpus 2 -memory 5G: status'
 like "$out" '^cpus 2$' '-cpus 2 -memory 5G: both are there'
 ok '-cpus 2 -memory 5G: all of it' \

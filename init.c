@@ -932,7 +932,7 @@ static int child_file_read(void)
  * negative time never is. fds has room for two more. Without a signalfd SIGCHLD
  * is let in here and nowhere else, so the end of a child always ends the wait.
  * But a wait that finds fds ready lets no signal in: the caller asks for dead
- * children after every wait.
+ * children between two waits, or does not wait for any.
  */
 static void wait_events(struct pollfd *fds, size_t n, int64_t ms)
 {

@@ -138,8 +138,8 @@ choice() {
 	is '-accel auto, status' $? 5
 	is '-accel auto, kvm' \
 	    "$(grep -c 'QEMU runs: .*, kvm,' "$tmp/err")" 1
-	command -v qemu-system-x86_64-microvm >/dev/null && {
-		tiny -qemu qemu-system-x86_64-microvm -- "$GUEST" exit 6
+	[ -z "$LEAN" ] || {
+		tiny -qemu "$LEAN" -- "$GUEST" exit 6
 		is 'a QEMU for microvms alone' $? 6
 	}
 	is '-gdb, tcg' "$("$KTEST" -n -gdb 1234 -kernel-path "$KTEST_TINY" \
@@ -159,6 +159,8 @@ exec 3>&1
 for part; do $part; done
 echo 'end: reached: reached'
 end
+lean=$(command -v qemu-system-x86_64-microvm) ||
+    skip 'no qemu-system-x86_64-microvm' 'a QEMU for microvms alone'
 cp "$GUEST" "$T/guest"
 cd "$top" || exit 1	# it is seen in the guest, even if it is in /tmp
 
@@ -172,7 +174,8 @@ part() {
 		    -env KTEST="$KTEST" -env GUEST="$T/guest" \
 		    -env KTEST_TINY="$KTEST_TINY" \
 		    -env KTEST_CLOUD="$KTEST_CLOUD" \
-		    -env ALL="$all" -env KTEST_OPTIONS='-cmdline nohz=off' \
+		    -env ALL="$all" -env LEAN="$lean" \
+		    -env KTEST_OPTIONS='-cmdline nohz=off' \
 		    -- sh "$T/inner.sh" "$@"
 		[ "$status" = 124 ] && [ "$tries" -lt 3 ]
 	do
